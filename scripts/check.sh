@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# All that CI checks, one step after another, with the time that each took.
+# A failed step doesn't hide the next ones; the script fails at the end.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+began=$SECONDS
+summary=()
+failed=0
+
+step() {
+  local name=$1 start=$SECONDS status=ok
+  shift
+  printf '\n== %s: %s\n' "$name" "$*"
+  "$@" || { status=FAILED; failed=1; }
+  summary+=("$(printf '%-10s %4d s  %s' "$name" $((SECONDS - start)) "$status")")
+}
+
+make='make --no-print-directory'
+step packages $make packages
+step download bash -c 'go mod download & go mod download -modfile=tools.mod; wait $!'
+step vet $make vet
+step static $make staticcheck
+step golangci $make golangci
+step generated $make generated
+step tidy $make tidy
+step fuzz $make fuzz
+# Last, so that what go test says closes the log.
+step test $make test-race
+
+printf '\n'
+printf '== %s\n' "${summary[@]}"
+printf '== %-10s %4d s\n' all $((SECONDS - began))
+exit $failed

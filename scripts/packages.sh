@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that the tests need. Without root or apt-get it
+# says what is missing and goes on, so that the rest can be tested; under
+# LANFOLK_REQUIRE_ALL=1 it fails then.
+#
+# No service of a package that is installed here is ever started, now or at the
+# next boot: an avahi-daemon on the machine's real network would answer there,
+# and the tests want their peers inside network namespaces of their own.
+set -euo pipefail
+
+wanted=(gcc libc6-dev iproute2 avahi-daemon avahi-utils dbus mosquitto dnsmasq bind9 bind9-dnsutils chromium tcpdump procps)
+# What these packages would start.
+services=(avahi-daemon.service avahi-daemon.socket mosquitto.service dnsmasq.service named.service)
+policy=/usr/sbin/policy-rc.d
+
+installed() {
+  local state
+  state=$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) && [ "$state" = installed ]
+}
+
+# running lists the commands of the packages that run in this network namespace.
+running() {
+  local here pid comm
+  here=$(readlink /proc/self/ns/net)
+  for pid in /proc/[0-9]*; do
+    comm=$(cat "$pid/comm" 2>/dev/null) || continue
+    case $comm in avahi-daemon | mosquitto | dnsmasq | named)
+      if [ "$(readlink "$pid/ns/net" 2>/dev/null)" = "$here" ]; then echo "$comm ${pid#/proc/}"; fi ;;
+    esac
+  done
+}
+
+if ! command -v dpkg-query >/dev/null; then
+  echo "packages: this is no Debian; the tests want the commands of: ${wanted[*]}" >&2
+  [ "${LANFOLK_REQUIRE_ALL:-}" != 1 ] || exit 1
+  exit 0
+fi
+
+missing=()
+for p in "${wanted[@]}"; do
+  installed "$p" || missing+=("$p")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+  echo "packages: missing, and left out of the tests where they are needed: ${missing[*]}" >&2
+  echo "packages: to have them: sudo make packages" >&2
+  [ "${LANFOLK_REQUIRE_ALL:-}" != 1 ] || exit 1
+  exit 0
+fi
+
+exec 9>/run/lock/lanfolk-packages.lock
+flock 9
+
+# Deny every start of a service while packages are installed. A policy of the
+# machine's own is put back as it was.
+before=$(running)
+saved=
+restore() {
+  rm -f "$policy"
+  if [ -n "$saved" ]; then mv "$saved" "$policy"; fi
+}
+denies() {
+  local code=0
+  [ -x "$policy" ] || return 1
+  "$policy" avahi-daemon start >/dev/null 2>&1 </dev/null || code=$?
+  [ "$code" -eq 101 ]
+}
+if ! denies; then
+  if [ -e "$policy" ]; then
+    saved=$(mktemp "$policy.XXXXXX")
+    cp -p "$policy" "$saved"
+  fi
+  trap restore EXIT
+  trap 'exit 130' INT TERM
+  printf '#!/bin/sh\nexit 101\n' >"$policy.new"
+  chmod 755 "$policy.new"
+  mv "$policy.new" "$policy"
+fi
+
+# A unit that is masked is not started at boot or through D-Bus either.
+for s in "${services[@]}"; do
+  case $s in named.service) owner=bind9 ;; avahi-daemon.*) owner=avahi-daemon ;; *) owner=${s%.service} ;; esac
+  if [[ " ${missing[*]} " == *" $owner "* ]] && [ ! -e "/etc/systemd/system/$s" ]; then
+    mkdir -p /etc/systemd/system
+    ln -s /dev/null "/etc/systemd/system/$s"
+    echo "packages: masked $s; systemctl unmask $s makes it usable" >&2
+  fi
+done
+
+echo "packages: installing ${missing[*]}" >&2
+export DEBIAN_FRONTEND=noninteractive
+apt=(apt-get -q -y -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o Dpkg::Use-Pty=0)
+log=$(mktemp)
+if ! { "${apt[@]}" update && "${apt[@]}" install --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
+  tail -n 40 "$log" >&2
+  rm -f "$log"
+  echo "packages: apt-get could not install: ${missing[*]}" >&2
+  [ "${LANFOLK_REQUIRE_ALL:-}" != 1 ] || exit 1
+  exit 0
+fi
+rm -f "$log"
+
+# What started all the same is stopped, and said.
+while read -r comm pid; do
+  [ -n "$pid" ] || continue
+  case $'\n'$before$'\n' in *$'\n'"$comm $pid"$'\n'*) continue ;; esac
+  echo "packages: $comm started with its package; stopping it" >&2
+  kill "$pid" || true
+done <<<"$(running)"
