@@ -1,0 +1,48 @@
+package find
+
+import (
+	"net/netip"
+
+	"github.com/lanfolk/lanfolk"
+)
+
+// alone makes an answer of a sighting without an inventory: ids stay empty.
+func alone(s lanfolk.Sighting) Answer {
+	state := s.State
+	if state == "" || state == lanfolk.Unknown {
+		state = lanfolk.Reachable // it has just answered
+	}
+	addresses := s.Addresses
+	if addresses == nil {
+		addresses = []netip.Addr{}
+	}
+	if s.Kind == lanfolk.KindService {
+		attributes := s.Attributes
+		if attributes == nil {
+			attributes = map[string]string{}
+		}
+		return Answer{Service: &lanfolk.Service{
+			Name: s.Name, Type: s.Type, Protocol: s.Origin.Protocol, Host: s.Host,
+			Addresses: addresses, Port: s.Port, Attributes: attributes, State: state,
+			Interface: s.Origin.Link, Gateway: s.Origin.Gateway,
+			FirstSeen: s.Time, LastSeen: s.Time, Expires: s.Expires(),
+		}}
+	}
+	d := &lanfolk.Device{
+		Aliases: []string{}, Names: []string{}, MACs: []lanfolk.MAC{}, Addresses: addresses,
+		State: state, Protocols: []string{s.Origin.Protocol}, Services: []*lanfolk.Service{},
+		Gateway: s.Origin.Gateway, Tags: []string{}, FirstSeen: s.Time, LastSeen: s.Time,
+	}
+	if s.Name != "" {
+		d.Names = append(d.Names, s.Name)
+	}
+	for _, id := range s.Identifiers {
+		if id.Kind != lanfolk.IDMAC {
+			continue
+		}
+		if mac, err := lanfolk.ParseMAC(id.Value); err == nil {
+			d.MACs = append(d.MACs, mac)
+		}
+	}
+	return Answer{Device: d}
+}
