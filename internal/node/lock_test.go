@@ -1,0 +1,24 @@
+package node
+
+import (
+	"errors"
+	"path/filepath"
+	"testing"
+)
+
+func TestOneNodeForAStateFolder(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	first, err := lock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lock(dir); !errors.Is(err, ErrTaken) {
+		t.Errorf("second lock: %v; want ErrTaken", err)
+	}
+	first.Close()
+	again, err := lock(dir)
+	if err != nil {
+		t.Fatalf("lock after the first node ended: %v", err)
+	}
+	again.Close()
+}

@@ -1,0 +1,73 @@
+package node
+
+import (
+	"time"
+)
+
+// PartState says how a part of the node is.
+type PartState string
+
+// The states of a part.
+const (
+	Running PartState = "running"
+	Failed  PartState = "failed" // it will be started again
+	Off     PartState = "off"    // it can't run here, or the config says no
+	Stopped PartState = "stopped"
+)
+
+// Status is what `lanfolk status` shows.
+type Status struct {
+	Name    string    `json:"name"`
+	Version string    `json:"version"`
+	PID     int       `json:"pid"`
+	State   string    `json:"state"` // the state folder
+	Config  string    `json:"config"`
+	Page    string    `json:"page"` // the page's address, "" if HTTP is off
+	Started time.Time `json:"started"`
+	// Healthy says that every part that could run does, and the store writes.
+	Healthy   bool      `json:"healthy"`
+	Links     []Link    `json:"links"`
+	Parts     []Part    `json:"parts"`
+	Store     Store     `json:"store"`
+	Inventory Inventory `json:"inventory"`
+}
+
+// Link is an interface and what the node does on it.
+type Link struct {
+	Name      string   `json:"name"`
+	MAC       string   `json:"mac"`
+	Up        bool     `json:"up"`
+	Addresses []string `json:"addresses"`
+	Used      bool     `json:"used"`
+	Why       string   `json:"why"` // why it isn't used
+}
+
+// Part is one thing that the node runs.
+type Part struct {
+	Name     string            `json:"name"`
+	State    PartState         `json:"state"`
+	Since    time.Time         `json:"since"`
+	Detail   string            `json:"detail"`
+	Error    string            `json:"error"`    // why it is off, or the last failure
+	Gain     string            `json:"gain"`     // what it would gain with more rights
+	Failures int               `json:"failures"` // since the start
+	Counters map[string]uint64 `json:"counters"`
+}
+
+// Store is how the database is.
+type Store struct {
+	Path    string     `json:"path"`
+	Healthy bool       `json:"healthy"`
+	Error   string     `json:"error"`
+	Since   *time.Time `json:"since"` // since when it fails
+	Pending uint64     `json:"pending"`
+	Dropped uint64     `json:"dropped"`
+}
+
+// Inventory counts what is known.
+type Inventory struct {
+	Devices   int               `json:"devices"`
+	Services  int               `json:"services"`
+	Sightings int               `json:"sightings"`
+	Counters  map[string]uint64 `json:"counters"`
+}
