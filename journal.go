@@ -57,11 +57,10 @@ type StoredSighting struct {
 // Batch is what changed in the inventory since the batch before. A key occurs
 // in it once, either as put or as removed.
 type Batch struct {
-	Devices    []DeviceRecord   // put: insert, or replace the record with that ID
-	Forgotten  []string         // ids of records to remove
-	Sightings  []StoredSighting // put: insert, or replace the sighting with that ID()
-	Ended      []ID             // sightings to remove
-	LastsUntil time.Time        // the newest time that the batch knows of
+	Devices   []DeviceRecord   // put: insert, or replace the record with that ID
+	Forgotten []string         // ids of records to remove
+	Sightings []StoredSighting // put: insert, or replace the sighting with that ID()
+	Ended     []ID             // sightings to remove
 }
 
 // Sink keeps the inventory. The registry calls Save about once a second when
