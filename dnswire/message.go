@@ -1,0 +1,216 @@
+package dnswire
+
+import (
+	"encoding/binary"
+	"iter"
+)
+
+const (
+	headerLen = 12
+	maxLen    = 65535
+
+	minQuestion = 1 + 4  // bytes: the root and the fixed fields
+	minRecord   = 1 + 10 // bytes: the root, the fixed fields and no rdata
+)
+
+// The opcodes in use (RFC 1035 §4.1.1, RFC 1996, RFC 2136). mDNS knows only the
+// first (RFC 6762 §18.3).
+const (
+	OpcodeQuery  = 0
+	OpcodeNotify = 4
+	OpcodeUpdate = 5
+)
+
+// Header is the header of a message, RFC 1035 §4.1.1 and RFC 4035 §3.1.6. The
+// counts are what the message holds; a Builder ignores them and counts itself.
+type Header struct {
+	ID                 uint16
+	Response           bool  // QR
+	Opcode             uint8 // 4 bits
+	Authoritative      bool  // AA
+	Truncated          bool  // TC
+	RecursionDesired   bool  // RD
+	RecursionAvailable bool  // RA
+	Zero               bool  // Z, reserved
+	AuthenticData      bool  // AD
+	CheckingDisabled   bool  // CD
+	Rcode              uint8 // 4 bits; OPT may hold 8 more
+
+	QDCount, ANCount, NSCount, ARCount uint16
+}
+
+func parseHeader(b []byte) Header {
+	_ = b[headerLen-1]
+	return Header{
+		ID:                 binary.BigEndian.Uint16(b),
+		Response:           b[2]&0x80 != 0,
+		Opcode:             b[2] >> 3 & 0x0F,
+		Authoritative:      b[2]&0x04 != 0,
+		Truncated:          b[2]&0x02 != 0,
+		RecursionDesired:   b[2]&0x01 != 0,
+		RecursionAvailable: b[3]&0x80 != 0,
+		Zero:               b[3]&0x40 != 0,
+		AuthenticData:      b[3]&0x20 != 0,
+		CheckingDisabled:   b[3]&0x10 != 0,
+		Rcode:              b[3] & 0x0F,
+		QDCount:            binary.BigEndian.Uint16(b[4:]),
+		ANCount:            binary.BigEndian.Uint16(b[6:]),
+		NSCount:            binary.BigEndian.Uint16(b[8:]),
+		ARCount:            binary.BigEndian.Uint16(b[10:]),
+	}
+}
+
+func (h Header) append(dst []byte) []byte {
+	bit := func(set bool, v byte) byte {
+		if set {
+			return v
+		}
+		return 0
+	}
+	dst = binary.BigEndian.AppendUint16(dst, h.ID)
+	dst = append(dst,
+		bit(h.Response, 0x80)|h.Opcode&0x0F<<3|bit(h.Authoritative, 0x04)|bit(h.Truncated, 0x02)|bit(h.RecursionDesired, 0x01),
+		bit(h.RecursionAvailable, 0x80)|bit(h.Zero, 0x40)|bit(h.AuthenticData, 0x20)|bit(h.CheckingDisabled, 0x10)|h.Rcode&0x0F)
+	dst = binary.BigEndian.AppendUint16(dst, h.QDCount)
+	dst = binary.BigEndian.AppendUint16(dst, h.ANCount)
+	dst = binary.BigEndian.AppendUint16(dst, h.NSCount)
+	return binary.BigEndian.AppendUint16(dst, h.ARCount)
+}
+
+// Message is a checked view of a DNS message. Only Parse makes one that holds
+// anything; the zero Message is empty.
+type Message struct {
+	Header
+	// Trailing is the number of bytes behind the last record. They mean nothing.
+	Trailing int
+
+	msg     []byte
+	records int // offset of the first record
+}
+
+// Question is an entry of the question section.
+type Question struct {
+	Name    NameView
+	Type    Type
+	Class   Class
+	Unicast bool // QU: a unicast answer is welcome, RFC 6762 §5.4
+}
+
+// Parse checks the whole of a message and returns a view of it. It keeps b. The
+// error is an *Error.
+func Parse(b []byte) (Message, error) {
+	if len(b) < headerLen {
+		return Message{}, &Error{Where: "header", Offset: len(b), Reason: ReasonShort}
+	}
+	if len(b) > maxLen {
+		return Message{}, &Error{Where: "header", Offset: maxLen, Reason: ReasonLong, Value: len(b)}
+	}
+	m := Message{Header: parseHeader(b), msg: b}
+	counts := [...]int{int(m.QDCount), int(m.ANCount), int(m.NSCount), int(m.ARCount)}
+	if least := headerLen + counts[0]*minQuestion + (counts[1]+counts[2]+counts[3])*minRecord; least > len(b) {
+		return Message{}, &Error{Where: "header", Offset: len(b), Reason: ReasonCounts, Value: least}
+	}
+
+	p := parser{msg: b, limit: 8*len(b) + 1024}
+	off := headerLen
+	for i := range counts[0] {
+		if off = p.name(off, len(b)); off < 0 {
+			return Message{}, p.fail("question", i, "name")
+		}
+		if off += 4; off > len(b) {
+			p.reason, p.at = ReasonShort, len(b)
+			return Message{}, p.fail("question", i, "fields")
+		}
+	}
+	m.records = off
+	for s, count := range counts[1:] {
+		for i := range count {
+			if off = p.name(off, len(b)); off < 0 {
+				return Message{}, p.fail(Section(s+1).String(), i, "name")
+			}
+			fixed := off
+			if off += 10; off > len(b) {
+				p.reason, p.at = ReasonShort, len(b)
+				return Message{}, p.fail(Section(s+1).String(), i, "fields")
+			}
+			t := Type(b[fixed])<<8 | Type(b[fixed+1])
+			end := off + (int(b[fixed+8])<<8 | int(b[fixed+9]))
+			if end > len(b) {
+				p.reason, p.at = ReasonShort, len(b)
+				return Message{}, p.fail(Section(s+1).String(), i, t.String()+" rdata")
+			}
+			// In an update no data stands for any data (RFC 2136 §2.4, §2.5).
+			if !(off == end && m.Opcode == OpcodeUpdate) && !p.rdata(t, off, end) {
+				return Message{}, p.fail(Section(s+1).String(), i, t.String()+" rdata")
+			}
+			off = end
+		}
+	}
+	m.Trailing = len(b) - off
+	return m, nil
+}
+
+// Questions yields the questions in order. A loop over it allocates nothing.
+func (m *Message) Questions() iter.Seq[Question] {
+	return func(yield func(Question) bool) { m.eachQuestion(yield) }
+}
+
+func (m *Message) eachQuestion(yield func(Question) bool) {
+	off := headerLen
+	for range m.QDCount {
+		q := Question{Name: NameView{m.msg, off}}
+		off = skipName(m.msg, off)
+		if off+4 > len(m.msg) {
+			return
+		}
+		f := m.msg[off : off+4]
+		off += 4
+		q.Type = Type(f[0])<<8 | Type(f[1])
+		q.Unicast = f[2]&0x80 != 0
+		q.Class = Class(f[2]&0x7F)<<8 | Class(f[3])
+		if !yield(q) {
+			return
+		}
+	}
+}
+
+// Records yields the records of all sections in order. A loop over it allocates nothing.
+func (m *Message) Records() iter.Seq[Record] {
+	return func(yield func(Record) bool) { m.eachRecord(yield) }
+}
+
+func (m *Message) eachRecord(yield func(Record) bool) {
+	off := m.records
+	for s, count := range [...]uint16{m.ANCount, m.NSCount, m.ARCount} {
+		for range count {
+			r := Record{Section: Section(s + 1), Name: NameView{m.msg, off}}
+			off = skipName(m.msg, off)
+			if off+10 > len(m.msg) {
+				return
+			}
+			f := m.msg[off : off+10]
+			r.Type = Type(f[0])<<8 | Type(f[1])
+			r.Class = Class(f[2])<<8 | Class(f[3])
+			r.TTL = uint32(f[4])<<24 | uint32(f[5])<<16 | uint32(f[6])<<8 | uint32(f[7])
+			r.off = off + 10
+			r.end = r.off + (int(f[8])<<8 | int(f[9]))
+			off = r.end
+			if off > len(m.msg) {
+				return
+			}
+			switch {
+			case r.Type == TypeOPT:
+				r.Malformed = !validOptions(r.RData())
+			default:
+				r.Flush = r.Class&TopBit != 0
+				r.Class &^= TopBit
+				if r.Type == TypeNSEC {
+					r.Malformed = !r.validNSEC()
+				}
+			}
+			if !yield(r) {
+				return
+			}
+		}
+	}
+}

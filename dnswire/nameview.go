@@ -1,0 +1,131 @@
+package dnswire
+
+// maxPointers is how many compression pointers a name may go through. One label
+// between two of them is the least that makes sense, and 126 labels the most
+// that a name has room for.
+const maxPointers = 126
+
+// NameView is a name inside a message, perhaps compressed. It is valid as long
+// as the message's bytes are left alone; its methods allocate nothing but where
+// they say so. The zero NameView is no name.
+type NameView struct {
+	msg []byte
+	off int
+}
+
+// next returns the label at off and where the walk goes on. Pointers must
+// lead to before start, the offset at which the present run of labels began; so
+// a walk ends even if the bytes changed after Parse. ok is false at the end.
+func (v NameView) next(off, start int) (l []byte, nextOff, nextStart int, ok bool) {
+	for uint(off) < uint(len(v.msg)) {
+		c := int(v.msg[off])
+		switch {
+		case c == 0:
+			return nil, off, start, false
+		case c <= maxLabel:
+			end := off + 1 + c
+			if end > len(v.msg) {
+				return nil, off, start, false
+			}
+			return v.msg[off+1 : end], end, start, true
+		case c < 0xC0 || off+1 >= len(v.msg):
+			return nil, off, start, false
+		}
+		to := (c&0x3F)<<8 | int(v.msg[off+1])
+		if to >= start {
+			return nil, off, start, false
+		}
+		off, start = to, to
+	}
+	return nil, off, start, false
+}
+
+// AppendWire appends the uncompressed wire form.
+func (v NameView) AppendWire(dst []byte) []byte {
+	if v.msg == nil {
+		return dst
+	}
+	total := 1
+	l, off, start, ok := v.next(v.off, v.off)
+	for ; ok; l, off, start, ok = v.next(off, start) {
+		if total += 1 + len(l); total > maxName {
+			break
+		}
+		dst = append(dst, byte(len(l)))
+		dst = append(dst, l...)
+	}
+	return append(dst, 0)
+}
+
+// AppendFolded appends the uncompressed wire form in ASCII lower case: what
+// Name.Fold holds, so that m[Name(buf)] and m[string(buf)] look a name up
+// without allocating.
+func (v NameView) AppendFolded(dst []byte) []byte {
+	n := len(dst)
+	dst = v.AppendWire(dst)
+	fold(dst[n:])
+	return dst
+}
+
+func fold(b []byte) {
+	for i, c := range b {
+		b[i] = foldTable[c]
+	}
+}
+
+// AppendText appends the name as Name.String would print it.
+func (v NameView) AppendText(dst []byte) []byte {
+	if v.msg == nil {
+		return dst
+	}
+	total, first := 1, true
+	l, off, start, ok := v.next(v.off, v.off)
+	for ; ok; l, off, start, ok = v.next(off, start) {
+		if total += 1 + len(l); total > maxName {
+			break
+		}
+		if !first {
+			dst = append(dst, '.')
+		}
+		first = false
+		dst = appendLabelText(dst, l)
+	}
+	if first {
+		return append(dst, '.')
+	}
+	return dst
+}
+
+// Equal compares with ASCII case folding.
+func (v NameView) Equal(n Name) bool {
+	if v.msg == nil {
+		return n == ""
+	}
+	at := 0
+	l, off, start, ok := v.next(v.off, v.off)
+	for ; ok; l, off, start, ok = v.next(off, start) {
+		end := at + 1 + len(l)
+		if end >= len(n) || int(n[at]) != len(l) {
+			return false
+		}
+		for i, c := range l {
+			if d := n[at+1+i]; c != d && foldTable[c] != foldTable[d] {
+				return false
+			}
+		}
+		at = end
+	}
+	return at == len(n)-1 && n[at] == 0
+}
+
+// Name returns an owned copy. It allocates.
+func (v NameView) Name() Name {
+	var buf [maxName]byte
+	return Name(v.AppendWire(buf[:0]))
+}
+
+// String returns the name as text; see Name.String. It allocates.
+func (v NameView) String() string {
+	var buf [maxName]byte
+	return string(v.AppendText(buf[:0]))
+}

@@ -1,0 +1,116 @@
+package dnswire
+
+// parser checks names and rdata while Parse walks a message.
+type parser struct {
+	msg   []byte
+	steps int // labels and pointers read so far
+	limit int // steps that the message may take
+	// memo remembers where pointers led that were followed lately, so that many
+	// names that end in one long chain cost one walk along it. An entry
+	// is offset<<16 | bytes of labels<<8 | pointers; no offset is 0.
+	memo [64]uint32
+
+	// What is wrong, once something is.
+	reason    Reason
+	at, value int
+}
+
+func (p *parser) fail(where string, i int, part string) error {
+	return &Error{Where: where, Index: i + 1, Part: part, Offset: p.at, Reason: p.reason, Value: p.value}
+}
+
+func (p *parser) bad(r Reason, at, value int) int {
+	p.reason, p.at, p.value = r, at, value
+	return -1
+}
+
+// name checks the name at off, whose own bytes must end by end, and returns the
+// offset behind it, or -1.
+func (p *parser) name(off, end int) int {
+	if p.steps > p.limit {
+		return p.bad(ReasonWork, off, p.steps)
+	}
+	msg := p.msg
+	var (
+		start         = off // of the present run of labels
+		next          = -1  // behind the name's own bytes
+		total         = 0   // bytes of labels
+		pointers      = 0
+		first, before = 0, 0 // the first pointer's target, and the total up to it
+	)
+	for {
+		if uint(off) >= uint(end) || uint(off) >= uint(len(msg)) {
+			if next < 0 && end < len(msg) {
+				return p.bad(ReasonRDataShort, end, 0)
+			}
+			return p.bad(ReasonShort, len(msg), 0)
+		}
+		p.steps++
+		c := int(msg[off])
+		if c == 0 {
+			if next < 0 {
+				next = off + 1
+			}
+			break
+		}
+		if c <= maxLabel {
+			if total += 1 + c; total >= maxName {
+				return p.bad(ReasonNameLength, off, total)
+			}
+			off += 1 + c
+			continue
+		}
+		if c < 0xC0 {
+			return p.bad(ReasonLabelType, off, c)
+		}
+		if off+1 >= end {
+			if next < 0 && end < len(msg) {
+				return p.bad(ReasonRDataShort, end, 0)
+			}
+			return p.bad(ReasonShort, len(msg), 0)
+		}
+		to := (c&0x3F)<<8 | int(msg[off+1])
+		// Behind the start of its own run a pointer would lead into a loop.
+		if to >= start || to < headerLen {
+			return p.bad(ReasonPointer, off, to)
+		}
+		if pointers++; pointers > maxPointers {
+			return p.bad(ReasonPointers, off, pointers)
+		}
+		if next < 0 {
+			next, end = off+2, len(msg)
+			first, before = to, total
+		}
+		if m := p.memo[to%len(p.memo)]; m>>16 == uint32(to) {
+			total += int(m >> 8 & 0xFF)
+			pointers += int(m & 0xFF)
+			if total >= maxName {
+				return p.bad(ReasonNameLength, off, total)
+			}
+			if pointers > maxPointers {
+				return p.bad(ReasonPointers, off, pointers)
+			}
+			break
+		}
+		off, start = to, to
+	}
+	if first > 0 {
+		p.memo[first%len(p.memo)] = uint32(first)<<16 | uint32(total-before)<<8 | uint32(pointers-1)
+	}
+	return next
+}
+
+// skipName returns the offset behind the name at off in a checked message.
+func skipName(msg []byte, off int) int {
+	for uint(off) < uint(len(msg)) {
+		c := int(msg[off])
+		switch {
+		case c == 0:
+			return off + 1
+		case c > maxLabel:
+			return off + 2
+		}
+		off += 1 + c
+	}
+	return off
+}
