@@ -1,0 +1,218 @@
+package lab_test
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gopacket/gopacket/layers"
+
+	"github.com/lanfolk/lanfolk/test/lab"
+)
+
+func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }
+
+func TestHostsReachEachOtherThroughARouter(t *testing.T) {
+	l := lab.New(t)
+	a := l.Subnet("a", "10.99.1.0/24", "fd99:1::/64")
+	b := l.Subnet("b", "10.99.2.0/24", "fd99:2::/64")
+	early := l.Host("early").Join(a)
+	r := l.Router("r", a, b)
+	late := l.Host("late").Join(b)
+	if got := r.Link(b).V4.String(); got != "10.99.2.1" {
+		t.Errorf("router has %s in b, not the first address", got)
+	}
+	for _, dst := range []string{"10.99.2.10", "fd99:2::a"} {
+		if !reaches(early, late, dst) {
+			t.Errorf("%s doesn't reach %s of late\n%s", "early", dst, early.Run("ip", "route").Stdout)
+		}
+	}
+	// The machine's own namespace has no part in it.
+	if out, err := exec.Command("ip", "-brief", "link").CombinedOutput(); err != nil || strings.Contains(string(out), "br0") {
+		t.Errorf("links outside: %s %v", out, err)
+	}
+}
+
+// reaches sends datagrams between two hosts until one arrives. It asks for
+// longer than a neighbour that was lost takes to be found again.
+func reaches(from, to *lab.Host, dst string) bool { return reachesWithin(3*time.Second, from, to, dst) }
+
+func reachesWithin(d time.Duration, from, to *lab.Host, dst string) bool {
+	var in, out net.PacketConn
+	err := to.Do(func() (err error) {
+		in, err = net.ListenPacket("udp", net.JoinHostPort(dst, "4000"))
+		return err
+	})
+	if err != nil {
+		return false
+	}
+	defer in.Close()
+	err = from.Do(func() (err error) {
+		out, err = net.ListenPacket("udp", ":0")
+		return err
+	})
+	if err != nil {
+		return false
+	}
+	defer out.Close()
+	addr, err := net.ResolveUDPAddr("udp", net.JoinHostPort(dst, "4000"))
+	if err != nil {
+		return false
+	}
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		_, _ = out.WriteTo([]byte("hello"), addr)
+		_ = in.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		buf := make([]byte, 16)
+		if n, _, err := in.ReadFrom(buf); err == nil && string(buf[:n]) == "hello" {
+			return true
+		}
+	}
+	return false
+}
+
+func TestLinkGoesAndComes(t *testing.T) {
+	l := lab.New(t)
+	a := l.Subnet("a", "10.99.1.0/24", "fd99:1::/64")
+	x, y := l.Host("x").Join(a), l.Host("y").Join(a)
+	k := x.Link(a)
+	dst := y.Link(a).V4.String()
+	if !reaches(x, y, dst) {
+		t.Fatal("x doesn't reach y to begin with")
+	}
+	k.Down()
+	if reachesWithin(300*time.Millisecond, x, y, dst) {
+		t.Error("x reaches y though its link is down")
+	}
+	k.Up()
+	if !reaches(x, y, dst) || !reaches(y, x, k.V6.String()) {
+		t.Error("the link doesn't come up again")
+	}
+	k.Unplug()
+	if reachesWithin(300*time.Millisecond, x, y, dst) {
+		t.Error("x reaches y though its cable is out")
+	}
+	k.Plug()
+	if !reaches(x, y, dst) {
+		t.Error("the cable doesn't go in again")
+	}
+	k.SetMTU(1280)
+	if out := x.Run("ip", "link", "show", k.Name).Stdout; !strings.Contains(out, "mtu 1280") {
+		t.Errorf("MTU not set: %s", out)
+	}
+	x.Join(l.Subnet("b", "10.99.2.0/24"))
+	x.Links[1].Remove()
+	if out := x.Run("ip", "-brief", "link").Stdout; strings.Contains(out, "eth1") {
+		t.Errorf("link not removed: %s", out)
+	}
+}
+
+func TestLoseDropsTheShareOfPackets(t *testing.T) {
+	l := lab.New(t)
+	a := l.Subnet("a", "10.99.1.0/24")
+	x, y := l.Host("x").Join(a), l.Host("y").Join(a)
+	udp := func(f lab.Frame) bool { _, _, dst, ok := f.UDP(); return ok && dst == 4000 }
+	send := func(n int) int {
+		c := y.Link(a).Capture()
+		for range n {
+			x.Link(a).Send(
+				&layers.Ethernet{SrcMAC: x.Link(a).MAC, DstMAC: y.Link(a).MAC, EthernetType: layers.EthernetTypeIPv4},
+				&layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: x.Link(a).V4.AsSlice(), DstIP: y.Link(a).V4.AsSlice()},
+				&layers.UDP{SrcPort: 4000, DstPort: 4000})
+		}
+		last := -1
+		for n := c.Count(udp); n != last; n = c.Count(udp) {
+			last = n
+			time.Sleep(20 * time.Millisecond)
+		}
+		return last
+	}
+	if n := send(400); n != 400 {
+		t.Fatalf("%d of 400 arrive with no loss", n)
+	}
+	x.Link(a).Lose(50)
+	if n := send(400); n < 130 || n > 270 { // seven standard deviations from 200
+		t.Errorf("%d of 400 arrive with half of them lost", n)
+	}
+	x.Link(a).Lose(100)
+	if n := send(50); n != 0 {
+		t.Errorf("%d of 50 arrive with all of them lost", n)
+	}
+	x.Link(a).Lose(0)
+	if n := send(50); n != 50 {
+		t.Errorf("%d of 50 arrive with no loss again", n)
+	}
+}
+
+func TestCaptureTellsSentFromReceived(t *testing.T) {
+	l := lab.New(t)
+	a := l.Subnet("a", "10.99.1.0/24")
+	x, y := l.Host("x").Join(a), l.Host("y").Join(a, lab.WithAddress("10.99.1.77"), lab.WithMAC("02:00:5e:10:00:01"))
+	wire, mine := a.Capture(), y.Link(a).Capture()
+	arp := &layers.ARP{AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4,
+		Operation: layers.ARPRequest, SourceHwAddress: y.Link(a).MAC, SourceProtAddress: y.Link(a).V4.AsSlice(),
+		DstHwAddress: make([]byte, 6), DstProtAddress: x.Link(a).V4.AsSlice()}
+	y.Link(a).Send(&layers.Ethernet{SrcMAC: y.Link(a).MAC, DstMAC: layers.EthernetBroadcast, EthernetType: layers.EthernetTypeARP}, arp)
+	is := func(op uint16, sent bool) func(lab.Frame) bool {
+		return func(f lab.Frame) bool {
+			p, ok := f.Layer(layers.LayerTypeARP).(*layers.ARP)
+			return ok && p.Operation == op && f.Sent == sent
+		}
+	}
+	mine.Wait(time.Second, "request sent", is(layers.ARPRequest, true))
+	mine.Wait(time.Second, "reply received", is(layers.ARPReply, false))
+	wire.Wait(time.Second, "reply on the bridge", is(layers.ARPReply, false))
+	path := l.Dir() + "/arp.pcap"
+	mine.Save(path)
+	if st, err := os.Stat(path); err != nil || st.Size() < 24+2*16 {
+		t.Errorf("saved capture: %v %v", st, err)
+	}
+}
+
+func TestProgramsRunInTheirHost(t *testing.T) {
+	l := lab.New(t)
+	h := l.Host("h").Join(l.Subnet("a", "10.99.1.0/24"))
+	r := h.Run("sh", "-c", "echo out; echo err >&2; exit 7")
+	if r.Stdout != "out\n" || r.Stderr != "err\n" || r.Exit != 7 {
+		t.Errorf("result %+v", r)
+	}
+	if out := h.Run("ip", "-brief", "addr").Stdout; !strings.Contains(out, "10.99.1.10/24") {
+		t.Errorf("addresses in the host: %s", out)
+	}
+	c := h.Command("sh", "-c", "id -u; ls /run; cat; echo $WHAT; grep CapEff /proc/self/status")
+	c.User, c.Stdin, c.Env, c.Mounts = lab.Nobody, "in\n", []string{"WHAT=that"}, []lab.Mount{{Target: "/run"}}
+	if out := c.Run().Stdout; out != "65534\nin\nthat\nCapEff:\t0000000000000000\n" {
+		t.Errorf("as nobody with an empty /run: %q", out)
+	}
+	if _, err := os.Stat("/run/netns"); err != nil {
+		t.Errorf("the mount came out of its program: %v", err)
+	}
+
+	p := h.Start("sh", "-c", "trap 'echo bye; exit 3' TERM; echo hello; while :; do sleep 0.05; done")
+	p.WaitText(5*time.Second, "hello")
+	if code := p.Stop(); code != 3 || !strings.Contains(p.Stdout(), "bye") {
+		t.Errorf("stopped with %d, %q", code, p.Stdout())
+	}
+	p = h.Start("sh", "-c", "while :; do date +%N; sleep 0.02; done")
+	p.WaitLine(5*time.Second, "output", func(string) bool { return true })
+	h.Pause()
+	time.Sleep(50 * time.Millisecond)
+	before := p.Stdout()
+	time.Sleep(150 * time.Millisecond)
+	if p.Stdout() != before {
+		t.Error("a paused host goes on")
+	}
+	h.Resume()
+	lab.Eventually(t, 5*time.Second, "output after the pause", func() error {
+		if p.Stdout() == before {
+			return os.ErrDeadlineExceeded
+		}
+		return nil
+	})
+	h.Kill()
+	if code := p.Wait(5 * time.Second); code != 128+9 {
+		t.Errorf("killed host's program exits with %d", code)
+	}
+}

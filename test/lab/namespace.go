@@ -1,0 +1,196 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// netnsDir is where iproute2 keeps named namespaces.
+const netnsDir = "/run/netns"
+
+// namePrefix begins the names of all that a lab makes outside its own folder.
+const namePrefix = "lanfolk-"
+
+// namespace is a network namespace with a name that iproute2 knows.
+type namespace struct{ name string }
+
+// namespace makes one with lo up, and without duplicate address detection, so
+// that IPv6 addresses work at once.
+func (l *Lab) namespace(label string) *namespace {
+	l.t.Helper()
+	n := &namespace{name: fmt.Sprintf("%s%d-%s", l.prefix, len(l.all), label)}
+	if _, err := command("", "ip", "netns", "add", n.name); err != nil {
+		l.t.Fatalf("lab: %v", err)
+	}
+	l.all = append(l.all, n)
+	err := n.do(func() error {
+		for _, conf := range []string{"all", "default"} {
+			if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+conf+"/accept_dad", []byte("0"), 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		l.t.Fatalf("lab: %s: %v", label, err)
+	}
+	n.ip(l.t, "link set lo up")
+	return n
+}
+
+// ip runs commands of ip(8) inside the namespace.
+func (n *namespace) ip(t testing.TB, commands ...string) {
+	t.Helper()
+	if _, err := command(strings.Join(commands, "\n")+"\n", "ip", "-n", n.name, "-batch", "-"); err != nil {
+		t.Fatalf("lab: %v in\n  %s", err, strings.Join(commands, "\n  "))
+	}
+}
+
+// do calls f inside the namespace. Sockets that f opens stay there; f must not
+// start goroutines that open some.
+func (n *namespace) do(f func() error) error {
+	result := make(chan error, 1)
+	go func() {
+		// Never unlocked: the thread ends with the goroutine, so that no other
+		// goroutine can get one that is in the wrong namespace.
+		runtime.LockOSThread()
+		ns, err := os.Open(filepath.Join(netnsDir, n.name))
+		if err != nil {
+			result <- err
+			return
+		}
+		defer ns.Close()
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			result <- fmt.Errorf("setns: %w", err)
+			return
+		}
+		result <- f()
+	}()
+	return <-result
+}
+
+// pids returns the processes whose network namespace this is.
+func (n *namespace) pids() ([]int, error) {
+	var want unix.Stat_t
+	if err := unix.Stat(filepath.Join(netnsDir, n.name), &want); err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		var have unix.Stat_t
+		if err := unix.Stat("/proc/"+e.Name()+"/ns/net", &have); err == nil && have.Ino == want.Ino && have.Dev == want.Dev {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
+}
+
+// signal sends a signal to every process of the namespace but this one, whose
+// threads visit it.
+func (n *namespace) signal(sig syscall.Signal) error {
+	pids, err := n.pids()
+	if err != nil {
+		return err
+	}
+	for _, pid := range pids {
+		if pid == os.Getpid() {
+			continue
+		}
+		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("signal %v to %d: %w", sig, pid, err)
+		}
+	}
+	return nil
+}
+
+// removeNamespaces kills what runs in the namespaces and removes them.
+func removeNamespaces(all ...*namespace) error {
+	if len(all) == 0 {
+		return nil
+	}
+	var script strings.Builder
+	var errs []error
+	for _, n := range all {
+		errs = append(errs, n.signal(syscall.SIGKILL))
+		fmt.Fprintf(&script, "netns del %s\n", n.name)
+	}
+	_, err := command(script.String(), "ip", "-force", "-batch", "-")
+	return errors.Join(append(errs, err)...)
+}
+
+// processPrefix begins the names of all that this process makes. It holds the
+// time at which the process started besides its id, which another may get.
+func processPrefix() string {
+	pid := os.Getpid()
+	return fmt.Sprintf("%s%d.%s-", namePrefix, pid, startTime(pid))
+}
+
+// startTime returns the time at which a process started, in the kernel's clock
+// ticks, "" if there is no such process.
+func startTime(pid int) string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return ""
+	}
+	// The second field, the command, may hold anything, and ends with the last ")".
+	fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	if len(fields) < 20 {
+		return ""
+	}
+	return fields[19] // field 22 of all
+}
+
+// leftOver says whether a name was given by a process that is gone.
+func leftOver(name string) bool {
+	rest, ok := strings.CutPrefix(name, namePrefix)
+	if !ok {
+		return false
+	}
+	owner, _, ok := strings.Cut(rest, "-")
+	if !ok {
+		return false
+	}
+	p, start, ok := strings.Cut(owner, ".")
+	pid, err := strconv.Atoi(p)
+	return ok && err == nil && startTime(pid) != start
+}
+
+// sweepOnce removes what earlier runs left behind when they were killed.
+var sweepOnce = sync.OnceFunc(func() { sweep(netnsDir, os.TempDir()) })
+
+// sweep removes left-overs: namespaces with what runs in them, and folders.
+func sweep(netns, tmp string) {
+	if entries, err := os.ReadDir(netns); err == nil {
+		for _, e := range entries {
+			if leftOver(e.Name()) {
+				// Another test's sweep may have been faster.
+				_ = removeNamespaces(&namespace{name: e.Name()})
+			}
+		}
+	}
+	if entries, err := os.ReadDir(tmp); err == nil {
+		for _, e := range entries {
+			if leftOver(e.Name()) {
+				_ = os.RemoveAll(filepath.Join(tmp, e.Name()))
+			}
+		}
+	}
+}

@@ -1,0 +1,27 @@
+package lab
+
+import (
+	"testing"
+	"time"
+)
+
+// Eventually calls f until it returns nil, and fails the test with its last
+// error if it doesn't within d.
+func Eventually(t testing.TB, d time.Duration, what string, f func() error) {
+	t.Helper()
+	if err := poll(d, f); err != nil {
+		t.Fatalf("%s: not within %v: %v", what, d, err)
+	}
+}
+
+// poll calls f until it returns nil, and returns its last error after d.
+func poll(d time.Duration, f func() error) error {
+	deadline := time.Now().Add(d)
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		err := f()
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(pause)
+	}
+}
