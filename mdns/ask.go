@@ -1,0 +1,303 @@
+package mdns
+
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/lanfolk/lanfolk/dnswire"
+)
+
+const (
+	// The first query waits, so that many hosts that are woken by one thing
+	// don't ask all at once (RFC 6762 §5.2).
+	firstDelayMin = 20 * time.Millisecond
+	firstDelayMax = 120 * time.Millisecond
+	// Then the gaps double from one second to one hour (§5.2).
+	firstGap = time.Second
+	maxGap   = time.Hour
+	// freshBatch is how long after a zone opened its first queries may ask for
+	// unicast answers (§5.4).
+	freshBatch = time.Second
+	// unicastWindow is how long after a query with the QU bit a unicast
+	// response is accepted (§6).
+	unicastWindow = 2 * time.Second
+	// suppressWindow is how long before a refresh query another host's same
+	// question counts for ours (§7.3).
+	suppressWindow = time.Second
+)
+
+// ask is a question that somebody waits for in one zone. However many
+// subscriptions there are to it, it has one series of queries.
+type ask struct {
+	alarm
+	slot  *slot
+	wants []*want
+	// series is when the doubling series goes on, zero while it rests: a
+	// unique answer is there, or the tries are used up (RFC 6762 §5.2).
+	series time.Time
+	gap    time.Duration // between the last query of the series and the next
+	sent   int           // queries in the series since it began
+	began  time.Time     // when the series began
+	last   time.Time     // when the series last sent, or had no need to
+	asked  time.Time     // when the question last went out, for any reason
+	lastQU time.Time     // when it last asked for unicast answers
+	heard  time.Time     // when another host last asked it, known answers no more than ours
+	now    bool          // goes out in the packets that are being built
+}
+
+// want is one subscription's interest in a question, in all zones that it
+// covers.
+type want struct {
+	q  Question
+	to receiver
+}
+
+// receiver gets the events of its questions. It must not block.
+type receiver interface {
+	receive(Event)
+	refreshes() bool // wants to hear OpUpdate
+}
+
+// tries returns after how many queries the series ends, 0 for never.
+func (a *ask) tries() int {
+	n := 0
+	for _, w := range a.wants {
+		if w.q.Tries == 0 {
+			return 0
+		}
+		n = max(n, w.q.Tries)
+	}
+	return n
+}
+
+// attach adds a subscriber's interest: what is cached is told at once, and a
+// series of queries begins unless one is running.
+func (z *zone) attach(now time.Time, w *want) {
+	s := z.slot(w.q.Name, w.q.Type)
+	a := s.ask
+	if a == nil {
+		a = &ask{slot: s}
+		s.ask = a
+		for _, x := range s.node.slots {
+			if x == s || s.typ == dnswire.TypeANY {
+				for _, e := range x.entries {
+					z.alarms.set(e, e.due(z.phase))
+				}
+			}
+		}
+		a.wants = []*want{w}
+		z.begin(now, a)
+	} else {
+		a.wants = append(a.wants, w)
+		// A newcomer doesn't wait an hour for a question that found no answer.
+		if z.satisfied(s) == no && now.Sub(a.asked) >= firstGap && (a.series.IsZero() || a.series.Sub(now) > firstGap) {
+			z.begin(now, a)
+		}
+	}
+	z.replay(now, w)
+}
+
+// replay tells a subscriber what is known about its question.
+func (z *zone) replay(now time.Time, w *want) {
+	s := z.slot(w.q.Name, w.q.Type)
+	for _, x := range s.node.slots {
+		if x != s && s.typ != dnswire.TypeANY {
+			continue
+		}
+		for _, e := range x.entries {
+			w.to.receive(z.event(OpAdd, now, e))
+		}
+	}
+	a := s.ask
+	if a == nil {
+		return
+	}
+	if e := z.denial(s); e != nil {
+		w.to.receive(z.none(now, a, e))
+	}
+	if !a.asked.IsZero() {
+		w.to.receive(Event{Op: OpAsked, Zone: z.id, Question: a.question(), Time: a.asked})
+	}
+}
+
+// detach takes a subscriber's interest away. The last one ends the queries.
+func (z *zone) detach(w *want) {
+	n := z.names[string(w.q.Name.Fold())]
+	if n == nil {
+		return
+	}
+	s := n.slot(w.q.Type)
+	if s == nil || s.ask == nil {
+		return
+	}
+	s.ask.wants = slices.DeleteFunc(s.ask.wants, func(x *want) bool { return x == w })
+	if len(s.ask.wants) == 0 {
+		z.asks.clear(s.ask)
+		z.asking--
+		s.ask = nil
+		z.tidy(s)
+	}
+}
+
+func (a *ask) question() Question { return Question{Name: a.slot.node.name, Type: a.slot.typ} }
+
+// begin starts the question's series of queries, or starts it anew.
+func (z *zone) begin(now time.Time, a *ask) {
+	if a.began.IsZero() {
+		z.asking++
+	}
+	a.began, a.sent, a.gap, a.last, a.heard = now, 0, 0, time.Time{}, time.Time{}
+	a.series = time.Time{}
+	if z.satisfied(a.slot) == no {
+		a.series = z.firstAt(now)
+	}
+	z.plan(a)
+}
+
+// firstAt returns the time of a first query. Questions that come at about the
+// same time share a packet.
+func (z *zone) firstAt(now time.Time) time.Time {
+	if d := z.first.Sub(now); d < firstDelayMin || d > firstDelayMax {
+		z.first = now.Add(firstDelayMin + rand.N(firstDelayMax-firstDelayMin+1))
+	}
+	return z.first
+}
+
+// plan sets the question's alarm.
+func (z *zone) plan(a *ask) {
+	if a.series.IsZero() || !z.live {
+		z.asks.clear(a)
+		return
+	}
+	z.asks.set(a, a.series)
+}
+
+// restart begins every question's series anew: the link came up, or the host
+// got an address (RFC 6762 §5.2, §10.3).
+func (z *zone) restart(now time.Time) {
+	z.fresh, z.live = now, true
+	for _, n := range z.names {
+		for _, s := range n.slots {
+			if s.ask == nil {
+				continue
+			}
+			a := s.ask
+			a.began, a.sent, a.gap, a.heard = now, 0, 0, time.Time{}
+			a.series = z.firstAt(now)
+			z.plan(a)
+		}
+	}
+}
+
+type answer uint8
+
+const (
+	no     answer = iota // asking goes on
+	unique               // an answer that is the only one
+	denied               // the owner says that there is none
+)
+
+// satisfied says whether the slot's question has the answer that ends its
+// series: a unique one, or the owner's word that there is none (RFC 6762 §5.2).
+// A question for ANY type never has.
+func (z *zone) satisfied(s *slot) answer {
+	if s.typ == dnswire.TypeANY {
+		return no
+	}
+	for _, e := range s.entries {
+		if e.rr.Flush && !e.dying {
+			return unique
+		}
+	}
+	if z.denial(s) != nil {
+		return denied
+	}
+	return no
+}
+
+// denial returns the NSEC record that says that the name has no record of the
+// slot's type, nil if there is none (RFC 6762 §6.1).
+func (z *zone) denial(s *slot) *entry {
+	if len(s.entries) > 0 || s.typ == dnswire.TypeANY || s.typ == dnswire.TypeNSEC {
+		return nil
+	}
+	n := s.node.slot(dnswire.TypeNSEC)
+	if n == nil {
+		return nil
+	}
+	for _, e := range n.entries {
+		if e.dying {
+			continue
+		}
+		if _, types, ok := e.rr.NSEC(); ok && !types.Has(s.typ) {
+			return e
+		}
+	}
+	return nil
+}
+
+// answered is called when a record of the slot was heard. A unique answer ends
+// the series until the record is at 80 % of its TTL.
+func (z *zone) answered(s *slot, e *entry) {
+	if a := s.ask; a != nil && e.rr.Flush && !a.series.IsZero() {
+		a.series = time.Time{}
+		z.plan(a)
+	}
+}
+
+// unanswered is called when a record was removed: the series goes on if
+// nothing is left that stopped it.
+func (z *zone) unanswered(now time.Time, s *slot) {
+	a := s.ask
+	if a == nil || !a.series.IsZero() || z.satisfied(s) != no {
+		return
+	}
+	if t := a.tries(); t > 0 && a.sent >= t {
+		return
+	}
+	a.gap = max(a.gap, firstGap)
+	a.series = now.Add(a.gap)
+	z.plan(a)
+}
+
+// collect marks the question to go out now, unless another host has just asked
+// it for us (RFC 6762 §7.3).
+func (z *zone) collect(now time.Time, a *ask, within time.Duration) {
+	if a.now || !z.live {
+		return
+	}
+	if !a.heard.IsZero() && now.Sub(a.heard) <= within && !a.heard.Before(a.began) {
+		a.heard = time.Time{}
+		a.asked = now
+		z.stats.suppressed.Add(1)
+		z.tellAsked(now, a)
+		return
+	}
+	a.now = true
+	z.batch = append(z.batch, a)
+}
+
+func (z *zone) tellAsked(now time.Time, a *ask) {
+	for _, w := range a.wants {
+		w.to.receive(Event{Op: OpAsked, Zone: z.id, Question: a.question(), Time: now})
+	}
+}
+
+// next moves the series on after its turn came at now.
+func (z *zone) next(now time.Time, a *ask) {
+	a.sent++
+	switch {
+	case a.sent == 1:
+		a.gap = firstGap
+	default:
+		// At least twice the gap that really was, if the timer was late.
+		a.gap = min(max(2*a.gap, 2*now.Sub(a.last)), maxGap)
+	}
+	a.last = now
+	a.series = now.Add(a.gap)
+	if t := a.tries(); t > 0 && a.sent >= t {
+		a.series = time.Time{}
+	}
+	z.plan(a)
+}

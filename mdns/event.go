@@ -1,0 +1,112 @@
+package mdns
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/lanfolk/lanfolk/dnswire"
+)
+
+// Question is what a Subscription asks the network. The class is always IN.
+type Question struct {
+	Name dnswire.Name
+	Type dnswire.Type // TypeANY asks for every type
+	// Link and Family narrow the question to links with that index and to one
+	// address family. Zero values mean all.
+	Link   int
+	Family Family
+	// Tries is after how many queries in each zone asking ends when no answer
+	// ends it before, 0 for never. Listening for answers goes on.
+	Tries int
+}
+
+func (q Question) in(z Zone) bool {
+	return (q.Link == 0 || q.Link == z.Link) && (q.Family == 0 || q.Family == z.Family)
+}
+
+// key is the question without Tries, its name folded: what makes two questions
+// of one subscription the same.
+func (q Question) key() Question {
+	q.Name, q.Tries = q.Name.Fold(), 0
+	return q
+}
+
+// Op says what happened.
+type Op uint8
+
+// What can happen. Changes of a record's data come as an OpAdd of the new and
+// an OpRemove of the old, in this order where the responder follows RFC 6762
+// §10.2.
+const (
+	// OpAdd: a record is there.
+	OpAdd Op = iota + 1
+	// OpUpdate: a record was heard again and lives at least half of its TTL
+	// longer than the last event said. Only for subscriptions with Refreshes
+	// and for observers.
+	OpUpdate
+	// OpRemove: a record's time ran out, or its owner took it back.
+	OpRemove
+	// OpNone: the owner of the name says that it has no record of the type
+	// that the question asks for (RFC 6762 §6.1).
+	OpNone
+	// OpAsked: a query with the question went out in the zone.
+	OpAsked
+	// OpReset: the subscriber was too slow and events were lost. It forgets
+	// what it knows; events for all that is there follow.
+	OpReset
+)
+
+// String returns the operation in a word.
+func (o Op) String() string {
+	switch o {
+	case OpAdd:
+		return "add"
+	case OpUpdate:
+		return "update"
+	case OpRemove:
+		return "remove"
+	case OpNone:
+		return "none"
+	case OpAsked:
+		return "asked"
+	case OpReset:
+		return "reset"
+	}
+	return "unknown"
+}
+
+// Event is one thing that happened in one zone.
+type Event struct {
+	Op   Op
+	Zone Zone
+	// RR is the record of an OpAdd, OpUpdate or OpRemove. Its TTL is the one
+	// it came with, after clamping. For OpNone it is the NSEC record.
+	RR dnswire.RR
+	// Question is set for OpNone and OpAsked.
+	Question Question
+	// Source is who sent the record last. A reflector may stand in between.
+	Source netip.Addr
+	Time   time.Time
+	// Expires is when the record's time runs out if it isn't heard again.
+	Expires time.Time
+}
+
+// Packet is a well-formed message that the engine heard and means to use.
+type Packet struct {
+	Zone     Zone
+	Src, Dst netip.AddrPort
+	Time     time.Time // when the engine read it
+	Message  dnswire.Message
+	Data     []byte // the message's bytes
+}
+
+// Observer sees what an engine hears without asking for anything. Its methods
+// run on the goroutine that owns the engine's state: they must return soon,
+// must not call the engine, and must not keep a Packet or anything in it.
+type Observer interface {
+	// Heard gets every message of another host that RFC 6762 lets us use,
+	// queries too, before it has an effect.
+	Heard(*Packet)
+	// Changed gets every OpAdd, OpUpdate and OpRemove of every zone's cache.
+	Changed(Event)
+}

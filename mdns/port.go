@@ -1,0 +1,177 @@
+package mdns
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/lanfolk/lanfolk/dnswire"
+	"github.com/lanfolk/lanfolk/packet"
+)
+
+const (
+	readBatch    = 32 // packets read at once
+	portBatches  = 32 // batches of one socket that may wait for the engine
+	sendQueue    = 512
+	batchBuffer  = 16 << 10 // bytes a batch begins with
+	batchKeep    = 64 << 10 // bytes a batch may keep
+	maxDatagram  = maxPacket
+	writeAtOnce  = 32
+	sendErrorLog = 1 // errors of one socket that are logged; the rest are counted
+)
+
+// port is an open socket with the goroutine that reads it and the one that
+// writes it.
+type port struct {
+	place *place
+	conn  Conn
+	out   chan []byte
+	free  chan *batch
+	done  chan struct{}
+	made  int // batches
+	stats *counters
+
+	sendErrors atomic.Uint64
+}
+
+// batch is some packets on their way from a reader to the engine, with room
+// for their bytes.
+type batch struct {
+	port    *port
+	packets []Packet
+	buf     []byte
+}
+
+type portError struct {
+	port *port
+	err  error
+}
+
+func startPort(c *core, p *place, conn Conn) *port {
+	t := &port{
+		place: p, conn: conn, stats: &c.engine.stats,
+		out: make(chan []byte, sendQueue), free: make(chan *batch, portBatches), done: make(chan struct{}),
+	}
+	zone := p.zone.id
+	c.tasks.Go(func() {
+		err := t.read(zone, c.queue)
+		select {
+		case c.fails <- portError{t, err}:
+		case <-t.done:
+		}
+	})
+	c.tasks.Go(func() { t.write(c, zone) })
+	return t
+}
+
+// close makes both goroutines end.
+func (t *port) close() {
+	close(t.done)
+	t.conn.Close() //nolint:errcheck // nothing is left to lose
+}
+
+// read parses what comes and hands it over until the socket fails.
+func (t *port) read(zone Zone, queue chan<- *batch) error {
+	var grams [readBatch]packet.Datagram
+	for {
+		n, err := t.conn.ReadBatch(grams[:])
+		if err != nil {
+			return err
+		}
+		t.stats.received.Add(uint64(n))
+		b := t.batch()
+		if b == nil {
+			t.stats.drop(dropQueue, n)
+			continue
+		}
+		b.fill(zone, grams[:n], t.stats)
+		if len(b.packets) == 0 {
+			t.free <- b
+			continue
+		}
+		select {
+		case queue <- b:
+		case <-t.done:
+			return errors.New("mdns: socket closed")
+		}
+	}
+}
+
+// batch returns an empty batch, nil if all are waiting for the engine.
+func (t *port) batch() *batch {
+	select {
+	case b := <-t.free:
+		return b
+	default:
+	}
+	if t.made == portBatches {
+		return nil
+	}
+	t.made++
+	return &batch{port: t, packets: make([]Packet, 0, readBatch), buf: make([]byte, 0, batchBuffer)}
+}
+
+// fill copies the well-formed messages among the datagrams into the batch.
+func (b *batch) fill(zone Zone, grams []packet.Datagram, stats *counters) {
+	if cap(b.buf) > batchKeep {
+		b.buf = make([]byte, 0, batchBuffer)
+	}
+	size := 0
+	for i := range grams {
+		size += len(grams[i].Data)
+	}
+	if size > cap(b.buf) {
+		b.buf = make([]byte, 0, size)
+	}
+	b.packets, b.buf = b.packets[:0], b.buf[:0]
+	now := time.Now()
+	for i := range grams {
+		g := &grams[i]
+		if len(g.Data) > maxDatagram {
+			stats.drop(dropSize, 1)
+			continue
+		}
+		at := len(b.buf)
+		b.buf = append(b.buf, g.Data...)
+		data := b.buf[at:len(b.buf):len(b.buf)]
+		m, err := dnswire.Parse(data)
+		if err != nil {
+			var e *dnswire.Error
+			if errors.As(err, &e) {
+				stats.bad(e.Reason)
+			}
+			continue
+		}
+		b.packets = append(b.packets, Packet{Zone: zone, Src: g.Src, Dst: g.Dst, Time: now, Message: m, Data: data})
+	}
+}
+
+// write sends what the engine queued until the socket is closed.
+func (t *port) write(c *core, zone Zone) {
+	grams := make([]packet.Datagram, 0, writeAtOnce)
+	for {
+		select {
+		case <-t.done:
+			return
+		case b := <-t.out:
+			grams = append(grams[:0], packet.Datagram{Data: b})
+		}
+	more:
+		for len(grams) < writeAtOnce {
+			select {
+			case b := <-t.out:
+				grams = append(grams, packet.Datagram{Data: b})
+			default:
+				break more
+			}
+		}
+		n, err := t.conn.WriteBatch(grams)
+		t.stats.sent.Add(uint64(n))
+		if err != nil {
+			t.stats.sendErrors.Add(uint64(len(grams) - n))
+			if t.sendErrors.Add(1) == sendErrorLog {
+				c.log.Warn("query not sent", "if", zone.Interface, "family", zone.Family.String(), "err", err)
+			}
+		}
+	}
+}
