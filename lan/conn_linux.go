@@ -16,11 +16,6 @@ import (
 	"github.com/lanfolk/lanfolk/packet"
 )
 
-// ErrLinkGone is returned (wrapped) when the link that a Conn, a Capture or a
-// call names doesn't exist any more. The Conn is of no further use: close it,
-// and listen anew when WatchLinks shows a link of that name again.
-var ErrLinkGone = errors.New("the link is gone")
-
 // rcvbuf is asked of the kernel for each socket, in bytes. The kernel grants
 // what net.core.rmem_max allows. A hundred hosts answer one query within
 // 120 ms, and Stats().Overflow counts what didn't fit.
@@ -41,20 +36,6 @@ type Conn struct {
 	read  reader
 	write writer
 	stats connCounters
-}
-
-// ConnStats counts what a Conn dropped.
-type ConnStats struct {
-	// Overflow counts datagrams that the kernel dropped because nobody read.
-	Overflow uint64
-	// Truncated counts datagrams longer than MaxDatagram.
-	Truncated uint64
-	// OtherLink counts datagrams that came from another link: 0 where the socket
-	// could be bound to its device.
-	OtherLink uint64
-	// Malformed counts datagrams about which the kernel did not say where they
-	// came from.
-	Malformed uint64
 }
 
 type connCounters struct {

@@ -17,9 +17,6 @@ import (
 )
 
 const (
-	// MaxDatagram is the longest datagram that a Conn reads, in bytes: RFC 6762 §17
-	// allows 9000 with the headers. A longer one is dropped and counted.
-	MaxDatagram = 9216
 	// maxBatch is the most datagrams that one system call reads or writes.
 	maxBatch = 32
 	// maxAge is how long a datagram can have waited in the socket; a time stamp
