@@ -161,8 +161,11 @@ func (l *Lab) writeFile(dir, name, content string) string {
 
 func (l *Lab) close() {
 	if l.t.Failed() {
-		for _, p := range l.procs {
-			l.t.Logf("lab: %s", p.describe())
+		// Programs that run on, and the last ones that have ended.
+		for i, p := range l.procs {
+			if p.Running() || i >= len(l.procs)-6 {
+				l.t.Logf("lab: %s", p.describe())
+			}
 		}
 	}
 	for _, p := range l.procs {

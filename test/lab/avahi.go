@@ -1,0 +1,210 @@
+package lab
+
+import (
+	"encoding/xml"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Service is one DNS-SD service that a peer publishes.
+type Service struct {
+	Name     string // the instance name, at most 63 bytes
+	Type     string // "_http._tcp"
+	Subtypes []string
+	Port     uint16
+	TXT      []string // "key=value", "key=" or "key"
+	Host     string   // "" for the peer's own host name
+}
+
+// Avahi says how an avahi-daemon is to run. The zero value runs one that
+// publishes its host name alone.
+type Avahi struct {
+	// HostName is the name without domain, "" for the host's own.
+	HostName string
+	Services []Service
+	// Interfaces limits the daemon to these links, none for all.
+	Interfaces []string
+	Reflector  bool
+	// DBus gives the daemon a private bus, so that avahi-browse and its like
+	// can be used; see AvahiDaemon.Command.
+	DBus bool
+}
+
+// AvahiDaemon is an avahi-daemon that runs in a host.
+type AvahiDaemon struct {
+	*Process
+	host     *Host
+	services string // the folder that it reads services from
+	bus      string // the address of its D-Bus
+}
+
+// Avahi starts an avahi-daemon and waits until it has published everything.
+func (h *Host) Avahi(a Avahi) *AvahiDaemon {
+	t := h.lab.t
+	t.Helper()
+	Require(t, "avahi-daemon")
+	dir := h.lab.tempDir("avahi")
+	d := &AvahiDaemon{host: h, services: filepath.Join(dir, "services")}
+	if err := os.Mkdir(d.services, 0o755); err != nil {
+		t.Fatalf("lab: %v", err)
+	}
+	if a.DBus {
+		d.bus = h.dbus(dir)
+	}
+	if a.HostName == "" {
+		a.HostName = h.Name
+	}
+	for i, s := range a.Services {
+		d.write(fmt.Sprintf("%04d", i), s)
+	}
+	// An empty list would allow none.
+	allow := ""
+	if len(a.Interfaces) > 0 {
+		allow = "allow-interfaces=" + strings.Join(a.Interfaces, ",")
+	}
+	yes := map[bool]string{true: "yes", false: "no"}
+	conf := h.lab.writeFile(dir, "avahi-daemon.conf", fmt.Sprintf(`[server]
+host-name=%s
+use-ipv4=yes
+use-ipv6=yes
+enable-dbus=%s
+%s
+ratelimit-interval-usec=1000000
+ratelimit-burst=100000
+entries-per-entry-group-max=0
+objects-per-client-max=100000
+cache-entries-max=100000
+[publish]
+publish-hinfo=no
+publish-workstation=no
+[reflector]
+enable-reflector=%s
+[rlimits]
+`, a.HostName, yes[a.DBus], allow, yes[a.Reflector]))
+	cmd := h.Command("avahi-daemon", "--file="+conf, "--no-drop-root", "--no-chroot", "--no-rlimits", "--no-proc-title")
+	cmd.Mounts = []Mount{{Target: "/run"}, {Source: d.services, Target: "/etc/avahi/services"}}
+	cmd.Env = d.env()
+	d.Process = cmd.Start()
+	d.WaitText(20*time.Second, "Server startup complete")
+	for i := range a.Services {
+		d.waitPublished(fmt.Sprintf("%04d", i))
+	}
+	return d
+}
+
+// Publish adds a service and waits until the daemon has published it.
+func (d *AvahiDaemon) Publish(s Service) {
+	d.t.Helper()
+	file := fmt.Sprintf("%x", s.Name)
+	d.write(file, s)
+	d.waitPublished(file)
+}
+
+// Withdraw takes a service that was added with Publish away, of which the
+// daemon says goodbye.
+func (d *AvahiDaemon) Withdraw(s Service) {
+	d.t.Helper()
+	if err := os.Remove(d.path(fmt.Sprintf("%x", s.Name))); err != nil {
+		d.t.Fatalf("lab: %v", err)
+	}
+}
+
+// Command prepares a program that uses the daemon by D-Bus: avahi-browse,
+// avahi-resolve, avahi-publish. The daemon must have been started with DBus.
+func (d *AvahiDaemon) Command(args ...string) *Command {
+	d.t.Helper()
+	if d.bus == "" {
+		d.t.Fatalf("lab: %s needs an avahi-daemon with DBus", args[0])
+	}
+	Require(d.t, args[0])
+	c := d.host.Command(args...)
+	c.Env = d.env()
+	return c
+}
+
+func (d *AvahiDaemon) env() []string {
+	if d.bus == "" {
+		return nil
+	}
+	return []string{"DBUS_SYSTEM_BUS_ADDRESS=" + d.bus}
+}
+
+func (d *AvahiDaemon) path(file string) string { return filepath.Join(d.services, file+".service") }
+
+// write makes a service's file in one step, so that the daemon never reads half
+// of one.
+func (d *AvahiDaemon) write(file string, s Service) {
+	d.host.lab.t.Helper()
+	type elem struct {
+		XMLName xml.Name
+		Text    string `xml:",chardata"`
+	}
+	text := func(name, text string) elem { return elem{xml.Name{Local: name}, text} }
+	var doc struct {
+		XMLName xml.Name `xml:"service-group"`
+		Name    string   `xml:"name"`
+		Service struct {
+			Fields []elem
+		} `xml:"service"`
+	}
+	doc.Name = s.Name
+	f := []elem{text("type", s.Type)}
+	for _, sub := range s.Subtypes {
+		f = append(f, text("subtype", sub+"._sub."+s.Type))
+	}
+	if s.Host != "" {
+		f = append(f, text("host-name", s.Host))
+	}
+	f = append(f, text("port", fmt.Sprint(s.Port)))
+	for _, x := range s.TXT {
+		f = append(f, text("txt-record", x))
+	}
+	doc.Service.Fields = f
+	b, err := xml.Marshal(doc)
+	if err != nil {
+		d.host.lab.t.Fatalf("lab: %v", err)
+	}
+	tmp := halfWritten(d.services, file)
+	if err := os.WriteFile(tmp, append([]byte(xml.Header+`<!DOCTYPE service-group SYSTEM "avahi-service.dtd">`+"\n"), b...), 0o644); err != nil {
+		d.host.lab.t.Fatalf("lab: %v", err)
+	}
+	if err := os.Rename(tmp, d.path(file)); err != nil {
+		d.host.lab.t.Fatalf("lab: %v", err)
+	}
+}
+
+// halfWritten is a name that avahi-daemon does not read.
+func halfWritten(dir, file string) string { return filepath.Join(dir, "."+file+".tmp") }
+
+func (d *AvahiDaemon) waitPublished(file string) {
+	d.host.lab.t.Helper()
+	d.WaitLine(30*time.Second, "service of "+file, func(line string) bool {
+		return strings.HasPrefix(line, "Service ") && strings.Contains(line, "/"+file+".service") && strings.Contains(line, "successfully established")
+	})
+}
+
+// dbus starts a private bus that lets everyone do everything, and returns its
+// address.
+func (h *Host) dbus(dir string) string {
+	h.lab.t.Helper()
+	Require(h.lab.t, "dbus-daemon")
+	address := "unix:path=" + filepath.Join(dir, "bus")
+	conf := h.lab.writeFile(dir, "bus.conf", `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>system</type>
+  <listen>`+address+`</listen>
+  <policy context="default">
+    <allow user="*"/>
+    <allow own="*"/>
+    <allow send_destination="*" eavesdrop="true"/>
+    <allow eavesdrop="true"/>
+  </policy>
+  <limit name="max_match_rules_per_connection">100000</limit>
+</busconfig>
+`)
+	h.Start("dbus-daemon", "--nofork", "--nopidfile", "--config-file="+conf, "--print-address=1").WaitText(10*time.Second, "unix:path=")
+	return address
+}
