@@ -113,3 +113,21 @@ func TestBINDTakesASignedUpdate(t *testing.T) {
 		t.Errorf("update: %+v", r)
 	}
 }
+
+func TestResponderIsHeardByAvahi(t *testing.T) {
+	l := lab.New(t)
+	a := l.Subnet("a", "10.99.1.0/24", "fd99:1::/64")
+	browser := l.Host("desk").Join(a).Avahi(lab.Avahi{DBus: true})
+	lamp := l.Host("lamp").Join(a)
+	r := lamp.Link(a).Respond(lab.Responder{TTL: 10, Services: []lab.Service{{Name: "Lamp. (1)", Type: "_hap._tcp", Port: 5000, TXT: []string{"id=7"}}}})
+	watch := browser.Command("avahi-browse", "--resolve", "--parsable", "--no-db-lookup", "_hap._tcp").Start()
+	line := watch.WaitText(5*time.Second, "=;eth0;IPv4;")
+	if !strings.Contains(line, `;lamp.local;10.99.1.11;5000;"id=7"`) {
+		t.Errorf("resolved: %s", line)
+	}
+	if out := browser.Command("avahi-resolve", "--name", "-4", "lamp.local").Run().Stdout; out != "lamp.local\t10.99.1.11\n" {
+		t.Errorf("address: %q", out)
+	}
+	r.Stop()
+	watch.WaitText(5*time.Second, "-;eth0;IPv4;")
+}

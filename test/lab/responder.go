@@ -1,0 +1,302 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
+)
+
+// Responder says what a small mDNS responder publishes on one link by IPv4. It
+// is for what avahi-daemon can't do: short TTLs, falling silent, and hundreds
+// of hosts in one process. It neither probes nor defends its names, and it
+// is built on a DNS library that lanfolk's own mDNS doesn't use.
+type Responder struct {
+	HostName string // without domain, "" for the host's own
+	Services []Service
+	TTL      uint32 // of every record, in seconds; 0 for 120
+	// Quiet leaves the announcements at the start out: it speaks only when asked.
+	Quiet bool
+}
+
+// RunningResponder answers until it is silenced or stopped.
+type RunningResponder struct {
+	link    *Link
+	pc      *ipv4.PacketConn
+	conn    net.PacketConn
+	records []dns.RR
+	ptrs    map[dns.RR]bool // shared records (RFC 6762 §2), that others may have, too
+	done    chan struct{}
+	close   func()
+}
+
+// mdnsGroup is where mDNS is spoken by IPv4 (RFC 6762 §3).
+var mdnsGroup = netip.MustParseAddrPort("224.0.0.251:5353")
+
+// Respond starts a responder on the link.
+func (k *Link) Respond(r Responder) *RunningResponder {
+	t := k.host.lab.t
+	t.Helper()
+	rr := &RunningResponder{link: k, done: make(chan struct{}), ptrs: make(map[dns.RR]bool)}
+	rr.close = sync.OnceFunc(func() {
+		rr.conn.Close()
+		<-rr.done
+	})
+	if err := rr.build(r); err != nil {
+		t.Fatalf("lab: responder on %s: %v", k, err)
+	}
+	if err := k.host.ns.do(rr.listen); err != nil {
+		t.Fatalf("lab: responder on %s: %v", k, err)
+	}
+	t.Cleanup(rr.close)
+	go rr.run()
+	if !r.Quiet {
+		rr.send(rr.records, net.UDPAddrFromAddrPort(mdnsGroup), 1)
+	}
+	return rr
+}
+
+// Silence ends the responder without a goodbye, as a host does that is
+// switched off.
+func (r *RunningResponder) Silence() { r.close() }
+
+// Stop takes everything back with TTL 0 (RFC 6762 §10.1) and ends the
+// responder.
+func (r *RunningResponder) Stop() {
+	r.send(r.records, net.UDPAddrFromAddrPort(mdnsGroup), 0)
+	r.close()
+}
+
+func (r *RunningResponder) build(o Responder) error {
+	if o.HostName == "" {
+		o.HostName = r.link.host.Name
+	}
+	if o.TTL == 0 {
+		o.TTL = 120
+	}
+	host := label(o.HostName) + ".local."
+	header := func(name string, t uint16, shared bool) dns.RR_Header {
+		class := uint16(dns.ClassINET)
+		if !shared {
+			class |= 1 << 15 // cache-flush (RFC 6762 §10.2)
+		}
+		return dns.RR_Header{Name: name, Rrtype: t, Class: class, Ttl: o.TTL}
+	}
+	add := func(rr dns.RR, shared bool) {
+		r.records = append(r.records, rr)
+		if shared {
+			r.ptrs[rr] = true
+		}
+	}
+	add(&dns.A{Hdr: header(host, dns.TypeA, false), A: r.link.V4.AsSlice()}, false)
+	if r.link.V6.IsValid() {
+		add(&dns.AAAA{Hdr: header(host, dns.TypeAAAA, false), AAAA: r.link.V6.AsSlice()}, false)
+	}
+	for _, s := range o.Services {
+		typ := s.Type + ".local."
+		name := label(s.Name) + "." + typ
+		add(&dns.PTR{Hdr: header("_services._dns-sd._udp.local.", dns.TypePTR, true), Ptr: typ}, true)
+		add(&dns.PTR{Hdr: header(typ, dns.TypePTR, true), Ptr: name}, true)
+		for _, sub := range s.Subtypes {
+			add(&dns.PTR{Hdr: header(sub+"._sub."+typ, dns.TypePTR, true), Ptr: name}, true)
+		}
+		target := host
+		if s.Host != "" {
+			target = dns.Fqdn(s.Host)
+		}
+		add(&dns.SRV{Hdr: header(name, dns.TypeSRV, false), Port: s.Port, Target: target}, false)
+		txt := s.TXT
+		if len(txt) == 0 {
+			txt = []string{""} // RFC 6763 §6.1
+		}
+		add(&dns.TXT{Hdr: header(name, dns.TypeTXT, false), Txt: txt}, false)
+	}
+	for _, rr := range r.records {
+		if _, err := dns.PackRR(rr, make([]byte, 65536), 0, nil, false); err != nil {
+			return fmt.Errorf("record %v: %w", rr, err)
+		}
+	}
+	return nil
+}
+
+// label escapes one label for the DNS library.
+func label(s string) string {
+	return strings.NewReplacer(`\`, `\\`, `.`, `\.`, `"`, `\"`, `;`, `\;`, `(`, `\(`, `)`, `\)`, `@`, `\@`, `$`, `\$`).Replace(s)
+}
+
+func (r *RunningResponder) listen() error {
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		cerr := c.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+			if err == nil {
+				err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+			}
+		})
+		if cerr != nil {
+			return cerr
+		}
+		return err
+	}}
+	conn, err := lc.ListenPacket(context.Background(), "udp4", ":5353")
+	if err != nil {
+		return err
+	}
+	r.conn, r.pc = conn, ipv4.NewPacketConn(conn)
+	ifi := &net.Interface{Index: r.link.Index, Name: r.link.Name}
+	if err = r.pc.JoinGroup(ifi, &net.UDPAddr{IP: mdnsGroup.Addr().AsSlice()}); err == nil {
+		err = r.pc.SetMulticastInterface(ifi)
+	}
+	if err == nil {
+		err = r.pc.SetMulticastTTL(255)
+	}
+	if err == nil {
+		err = r.pc.SetMulticastLoopback(false)
+	}
+	if err != nil {
+		conn.Close()
+	}
+	return err
+}
+
+func (r *RunningResponder) run() {
+	defer close(r.done)
+	buf := make([]byte, 9000)
+	for {
+		n, from, err := r.conn.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		var q dns.Msg
+		if q.Unpack(buf[:n]) != nil || q.Response {
+			continue
+		}
+		r.answer(&q, from)
+	}
+}
+
+// answer answers a question by RFC 6762 §6: what the asker knows already is
+// left out, shared records come after a random pause, and addresses and the
+// like come along as additional records.
+func (r *RunningResponder) answer(q *dns.Msg, from net.Addr) {
+	var answers []dns.RR
+	unicast, shared := len(q.Question) > 0, false
+	for _, question := range q.Question {
+		unicast = unicast && question.Qclass&(1<<15) != 0
+		for _, rr := range r.records {
+			h := rr.Header()
+			if !strings.EqualFold(h.Name, question.Name) || (question.Qtype != h.Rrtype && question.Qtype != dns.TypeANY) || known(q.Answer, rr) {
+				continue
+			}
+			answers = append(answers, rr)
+			shared = shared || r.ptrs[rr]
+		}
+	}
+	if len(answers) == 0 {
+		return
+	}
+	to := net.Addr(net.UDPAddrFromAddrPort(mdnsGroup))
+	legacy := false
+	if udp, ok := from.(*net.UDPAddr); ok && (unicast || udp.Port != 5353) {
+		to, legacy = from, udp.Port != 5353
+	}
+	reply := func() { r.reply(q, answers, to, legacy) }
+	if shared && !legacy {
+		time.AfterFunc(20*time.Millisecond+rand.N(100*time.Millisecond), reply)
+		return
+	}
+	reply()
+}
+
+func (r *RunningResponder) reply(q *dns.Msg, answers []dns.RR, to net.Addr, legacy bool) {
+	if !legacy {
+		r.send(answers, to, 1)
+		return
+	}
+	// A plain resolver gets its own question back (RFC 6762 §6.7).
+	m := new(dns.Msg)
+	m.SetReply(q)
+	m.Authoritative = true
+	for _, rr := range answers {
+		rr = dns.Copy(rr)
+		rr.Header().Class &^= 1 << 15
+		rr.Header().Ttl = min(rr.Header().Ttl, 10)
+		m.Answer = append(m.Answer, rr)
+	}
+	r.write(m, to)
+}
+
+// send sends records, and what belongs to them as additional ones, with their
+// TTL times factor, 1 or 0.
+func (r *RunningResponder) send(answers []dns.RR, to net.Addr, factor uint32) {
+	m := new(dns.Msg)
+	m.Response, m.Authoritative, m.Compress = true, true, true
+	has := make(map[dns.RR]bool)
+	for _, rr := range answers {
+		has[rr] = true
+		rr = dns.Copy(rr)
+		rr.Header().Ttl *= factor
+		m.Answer = append(m.Answer, rr)
+	}
+	for i := 0; i < len(answers) && len(answers) < len(r.records); i++ {
+		var about string
+		switch rr := answers[i].(type) {
+		case *dns.PTR:
+			about = rr.Ptr
+		case *dns.SRV:
+			about = rr.Target
+		}
+		for _, rr := range r.records {
+			if !has[rr] && !r.ptrs[rr] && rr.Header().Name == about {
+				has[rr] = true
+				m.Extra = append(m.Extra, rr)
+				answers = append(answers[:len(answers):len(answers)], rr) // its own target follows
+			}
+		}
+	}
+	r.write(m, to)
+}
+
+// write sends a message in packets of at most 1,400 bytes.
+func (r *RunningResponder) write(m *dns.Msg, to net.Addr) {
+	b, err := m.Pack()
+	if err == nil && len(b) <= 1400 {
+		_, _ = r.conn.WriteTo(b, to) // the link may be down
+		return
+	}
+	if len(m.Answer) < 2 {
+		m.Extra = nil
+		if b, err = m.Pack(); err == nil {
+			_, _ = r.conn.WriteTo(b, to)
+		}
+		return
+	}
+	half := *m
+	m.Extra, half.Extra = nil, nil
+	cut := len(m.Answer) / 2
+	m.Answer, half.Answer = m.Answer[:cut], m.Answer[cut:]
+	r.write(m, to)
+	r.write(&half, to)
+}
+
+// known says whether the asker knows the record with at least half of its TTL
+// left (RFC 6762 §7.1).
+func known(list []dns.RR, rr dns.RR) bool {
+	for _, k := range list {
+		plain := dns.Copy(rr)
+		plain.Header().Class &^= 1 << 15
+		if dns.IsDuplicate(k, plain) && k.Header().Ttl >= rr.Header().Ttl/2 {
+			return true
+		}
+	}
+	return false
+}
