@@ -14,7 +14,7 @@ const (
 	ReasonShort       Reason = iota + 1 // the message ends inside of something
 	ReasonLong                          // the message has more than 65535 bytes
 	ReasonCounts                        // the header promises more records than fit
-	ReasonPointer                       // a compression pointer that isn't backward
+	ReasonPointer                       // a compression pointer that isn't backward, or into the header
 	ReasonPointers                      // too many compression pointers in one name
 	ReasonLabelType                     // a label of a reserved type
 	ReasonNameLength                    // a name of more than 255 bytes
@@ -90,6 +90,9 @@ func (e *Error) what() string {
 	case ReasonCounts:
 		return fmt.Sprintf("counts promise at least %d bytes, message has %d", e.Value, e.Offset)
 	case ReasonPointer:
+		if e.Value < headerLen {
+			return fmt.Sprintf("pointer to offset %d is inside the header", e.Value)
+		}
 		return fmt.Sprintf("pointer to offset %d is not backward", e.Value)
 	case ReasonPointers:
 		return fmt.Sprintf("more than %d pointers", maxPointers)
