@@ -1,0 +1,42 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// What can be wrong with a database, for errors.Is.
+var (
+	// ErrFull: the disk, or the size that Options.MaxBytes allows, is full.
+	ErrFull = errors.New("disk full")
+	// ErrLocked: another process held the database for longer than
+	// Options.BusyTimeout.
+	ErrLocked = errors.New("database locked by another process")
+	// ErrDamaged: the file is no database, or one that can't be read any more.
+	ErrDamaged = errors.New("database damaged")
+	// ErrForeign: the file is a database of another program.
+	ErrForeign = errors.New("database of another program")
+	// ErrNewer: a newer lanfolk made the database.
+	ErrNewer = errors.New("database made by a newer lanfolk")
+	// ErrOlder: an older lanfolk made the database, and it was opened read-only,
+	// so that it can't be brought up to date.
+	ErrOlder = errors.New("database made by an older lanfolk")
+	// ErrReadOnly: the database was opened read-only, or the file system is.
+	ErrReadOnly = errors.New("database is read-only")
+)
+
+// fail wraps err with what was being done, and with the sentinel above that
+// it stands for. nil stays nil.
+func fail(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("store: %s: %w", doing, err)
+	}
+	if kind := classify(err); kind != nil && !errors.Is(err, kind) {
+		return fmt.Errorf("store: %s: %w: %w", doing, kind, err)
+	}
+	return fmt.Errorf("store: %s: %w", doing, err)
+}
