@@ -64,57 +64,70 @@ func Open(ctx context.Context, path string, o Options) (*DB, error) {
 	return d, nil
 }
 
-func openWriter(ctx context.Context, path string, o Options) (d *DB, err error) {
+func openWriter(ctx context.Context, path string, o Options) (*DB, error) {
 	if err := create(path); err != nil {
 		return nil, err
 	}
-	if err := inspect(ctx, path, o); err != nil {
+	read, version, err := openToRead(ctx, path, o)
+	if err != nil {
 		return nil, err
 	}
-	d = &DB{path: path}
-	defer func() {
-		if err != nil {
-			d.Close()
-		}
-	}()
-	if d.write, err = openSQLite(path, readWrite, o, 1); err != nil {
-		return nil, err
+	d := &DB{path: path, read: read}
+	if d.write, err = openSQLite(path, readWrite, o, 1); err == nil {
+		err = migrate(ctx, d.write, version, o.Log)
 	}
-	if d.read, err = openSQLite(path, readBeside, o, maxReaders); err != nil {
-		return nil, err
-	}
-	if err := migrate(ctx, d.write, o.Log); err != nil {
+	if err != nil {
+		d.Close()
 		return nil, err
 	}
 	return d, nil
 }
 
 func openReader(ctx context.Context, path string, o Options) (*DB, error) {
-	if err := inspect(ctx, path, o); err != nil {
+	pool, version, err := openToRead(ctx, path, o)
+	if err != nil {
 		return nil, err
 	}
-	var first error
-	for _, how := range []access{readOnly, immutable} {
-		pool, err := openSQLite(path, how, o, maxReaders)
-		if err != nil {
-			return nil, err
-		}
-		err = checkVersion(ctx, pool)
-		if err == nil {
-			return &DB{path: path, read: pool}, nil
-		}
+	if version < target() {
 		pool.Close()
-		if first == nil {
-			first = err
-		}
+		return nil, fmt.Errorf("%w (schema %d, this one reads %d)", ErrOlder, version, target())
+	}
+	return &DB{path: path, read: pool}, nil
+}
+
+// openToRead opens path for reading and returns the version of its tables. It
+// refuses what is no database of this or an older lanfolk's.
+func openToRead(ctx context.Context, path string, o Options) (*sql.DB, int64, error) {
+	if err := checkMagic(path); err != nil {
+		return nil, 0, err
+	}
+	pool, version, err := look(ctx, path, readOnly, o)
+	if o.ReadOnly && cantOpen(err) {
 		// In WAL mode a reader needs the -shm file, which it can't make on a
 		// medium or in a folder that it may not write to. With no -wal file
 		// there is no writer, and the file can be read as one that never changes.
-		if _, walErr := os.Stat(path + "-wal"); !cantOpen(err) || !errors.Is(walErr, fs.ErrNotExist) {
-			break
+		if _, walErr := os.Stat(path + "-wal"); errors.Is(walErr, fs.ErrNotExist) {
+			pool, version, err = look(ctx, path, immutable, o)
 		}
 	}
-	return nil, first
+	return pool, version, err
+}
+
+// look opens path, and closes it again if it isn't ours or too new.
+func look(ctx context.Context, path string, how access, o Options) (*sql.DB, int64, error) {
+	pool, err := openSQLite(path, how, o, maxReaders)
+	if err != nil {
+		return nil, 0, err
+	}
+	version, err := identify(ctx, pool)
+	if err == nil && version > target() {
+		err = fmt.Errorf("%w (schema %d, this one knows up to %d)", ErrNewer, version, target())
+	}
+	if err != nil {
+		pool.Close()
+		return nil, 0, err
+	}
+	return pool, version, nil
 }
 
 // Path returns where the database is.
@@ -157,9 +170,9 @@ func create(path string) error {
 	return f.Close()
 }
 
-// inspect looks at a file before SQLite may change it, and returns an error
-// if it isn't an empty file or a database of lanfolk's.
-func inspect(ctx context.Context, path string, o Options) error {
+// checkMagic returns an error if path is neither empty nor begins as a SQLite
+// file, before SQLite itself sees it.
+func checkMagic(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -180,7 +193,7 @@ func inspect(ctx context.Context, path string, o Options) error {
 	case string(head[:n]) != magic:
 		return fmt.Errorf("%w: it does not begin as a SQLite file", ErrDamaged)
 	}
-	return checkOwner(ctx, path, o)
+	return nil
 }
 
 // openError says of a file what is wrong with it and what a person can do.

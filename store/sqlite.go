@@ -60,7 +60,7 @@ func dsn(path string, how access, o Options) string {
 		if o.MaxBytes > 0 {
 			q.Add("_pragma", fmt.Sprintf("max_page_count(%d)", max(1, o.MaxBytes/pageBytes)))
 		}
-	case readBeside, readOnly, immutable:
+	case readOnly, immutable:
 		q.Set("mode", "ro")
 		q.Set("_query_only", "on")
 		q.Add("_pragma", fmt.Sprintf("cache_size(-%d)", readerCacheKiB))
@@ -117,41 +117,25 @@ func cantOpen(err error) bool {
 	return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_CANTOPEN
 }
 
-// checkOwner returns ErrForeign if the database at path holds another
-// program's tables. It changes nothing: the mark is looked for by SQLite,
-// because after a crash it may stand in the -wal file alone.
-func checkOwner(ctx context.Context, path string, o Options) error {
-	var mark, tables int64
-	for _, how := range []access{readOnly, immutable} {
-		db, err := openSQLite(path, how, o, 1)
-		if err != nil {
-			return err
-		}
-		err = errors.Join(
-			db.QueryRowContext(ctx, "PRAGMA application_id").Scan(&mark),
-			db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables),
-			db.Close(),
-		)
-		if err == nil {
-			break
-		}
-		if how == immutable || !cantOpen(err) {
-			return err
-		}
-	}
-	if mark != applicationID && tables > 0 {
-		return ErrForeign
-	}
-	return nil
-}
-
-// versionOf returns the version of a database's tables, 0 if it has none.
-func versionOf(ctx context.Context, db *sql.DB) (int64, error) {
-	var tables, version int64
-	err := db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema WHERE name = 'goose_db_version'").Scan(&tables)
-	if err != nil || tables == 0 {
+// identify returns the version of a database's tables, 0 if it has none, or
+// ErrForeign if it holds another program's tables. It asks SQLite for the mark
+// and doesn't read the file's head: after a crash it may stand in the -wal
+// file alone.
+func identify(ctx context.Context, db *sql.DB) (version int64, err error) {
+	var foreign, versioned bool
+	// One statement, and so one moment: another process may be making the tables.
+	err = db.QueryRowContext(ctx, `
+SELECT (SELECT application_id FROM pragma_application_id) <> $1
+    AND EXISTS (SELECT 1 FROM sqlite_schema WHERE name <> 'goose_db_version' AND name NOT LIKE 'sqlite~_%' ESCAPE '~'),
+    EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'goose_db_version')`, applicationID).Scan(&foreign, &versioned)
+	switch {
+	case err != nil:
 		return 0, err
+	case foreign:
+		return 0, ErrForeign
+	case !versioned:
+		return 0, nil
 	}
-	err = db.QueryRowContext(ctx, "SELECT max(version_id) FROM goose_db_version WHERE is_applied").Scan(&version)
+	err = db.QueryRowContext(ctx, "SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied").Scan(&version)
 	return version, err
 }
