@@ -1,0 +1,128 @@
+package passive
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/lanfolk/lanfolk/packet"
+)
+
+// Options say how a Decoder works. The zero value is useful.
+type Options struct {
+	// OnLink says whether an address lies in a subnet of the named interface.
+	// Only then, or where the protocol itself proves it, is a frame's source
+	// MAC taken for its IP source's. Nil: no subnet is known, as for a file.
+	OnLink func(iface string, a netip.Addr) bool
+}
+
+// Decoder turns frames into facts. It keeps what is needed to put fragments and
+// TCP segments together, so the frames of one capture go to one Decoder in
+// their order. It is for one goroutine; Stats may be called from others.
+type Decoder struct {
+	options Options
+	count   counters
+	text    interner
+	frags   fragments
+	streams streams
+
+	fact   Fact
+	record Record
+	fields []Field
+	claims []Claim
+	buf    []byte // scratch for text
+	buf2   []byte
+	dns    dnsScratch
+	dhcp   dhcpScratch
+}
+
+// NewDecoder returns a Decoder that has seen nothing.
+func NewDecoder(o Options) *Decoder {
+	return &Decoder{options: o, buf: make([]byte, 0, 1024), buf2: make([]byte, 0, 1024)}
+}
+
+// context is what the outer layers say about the packet in hand.
+type context struct {
+	time   time.Time
+	iface  string
+	vlan   uint16
+	srcMAC MAC
+	dstMAC MAC
+	src    netip.AddrPort
+	dst    netip.AddrPort
+	ttl    uint8 // TTL or hop limit
+	whole  bool  // the frame was captured to its end
+	emit   func(*Fact)
+}
+
+// Decode reads one frame and calls emit for each fact in it, or in a packet
+// that it completes. Nothing in the frame is kept. The Fact is valid until emit
+// returns.
+func (d *Decoder) Decode(f packet.Frame, emit func(*Fact)) {
+	add(&d.count.frames, 1)
+	add(&d.count.bytes, uint64(len(f.Data)))
+	c := context{time: f.Time, iface: f.Interface, vlan: f.VLAN, whole: f.Length <= len(f.Data), emit: emit}
+	if why := d.link(&c, f.LinkType, f.Data); why != dropNone {
+		add(&d.count.drops[why], 1)
+	}
+}
+
+// start fills the fact in hand with what the outer layers say.
+func (d *Decoder) start(c *context, protocol string) *Fact {
+	d.fields, d.claims = d.fields[:0], d.claims[:0]
+	d.fact = Fact{
+		Time: c.time, Interface: c.iface, VLAN: c.vlan, Protocol: protocol,
+		SrcMAC: c.srcMAC, DstMAC: c.dstMAC,
+		SrcIP: c.src.Addr(), DstIP: c.dst.Addr(), SrcPort: c.src.Port(), DstPort: c.dst.Port(),
+	}
+	return &d.fact
+}
+
+// finish hands the fact in hand out.
+func (d *Decoder) finish(c *context) {
+	d.fact.Fields, d.fact.Claims = d.fields, d.claims
+	add(&d.count.facts, 1)
+	if c.emit != nil {
+		c.emit(&d.fact)
+	}
+}
+
+// field adds a field to the fact in hand, with text that is kept.
+func (d *Decoder) field(key, value string) {
+	d.fields = append(d.fields, Field{key, value})
+}
+
+// fieldText adds a field whose value is the scratch buffer's.
+func (d *Decoder) fieldText(key string, value []byte) {
+	d.fields = append(d.fields, Field{key, d.text.get(value)})
+}
+
+// fieldAddr adds a field with an address, unless it is the unspecified one.
+func (d *Decoder) fieldAddr(key string, a netip.Addr) {
+	if a.IsValid() && !a.IsUnspecified() {
+		d.buf = a.AppendTo(d.buf[:0])
+		d.fieldText(key, d.buf)
+	}
+}
+
+// fieldMAC adds a field with a hardware address.
+func (d *Decoder) fieldMAC(key string, m MAC) {
+	d.buf = m.appendText(d.buf[:0])
+	d.fieldText(key, d.buf)
+}
+
+// addrText returns an address as text.
+func (d *Decoder) addrText(a netip.Addr) string {
+	d.buf = a.AppendTo(d.buf[:0])
+	return d.text.get(d.buf)
+}
+
+// direct says whether the frame came straight from the host that its IP source
+// names, so that the frame's source MAC is that host's.
+func (d *Decoder) direct(c *context) bool {
+	a := c.src.Addr()
+	if c.srcMAC == (MAC{}) || c.srcMAC.Group() || !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() {
+		return false
+	}
+	// Routers don't forward link-local addresses (RFC 3927 §7, RFC 4291 §2.5.6).
+	return a.IsLinkLocalUnicast() || d.options.OnLink != nil && d.options.OnLink(c.iface, a)
+}

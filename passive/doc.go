@@ -1,0 +1,49 @@
+// Package passive reads what devices say on a network anyway, and turns it
+// into facts: who (which MAC, which IP) asked for or announced what. Frames go
+// in, facts come out; it opens no socket and sends nothing.
+//
+//	frame ─ link header ─ VLAN tags ─┬─ ARP
+//	                                 └─ IPv4, IPv6 ─┬─ ICMPv6: neighbour discovery
+//	                                    (options,   ├─ UDP: DHCP, DNS, mDNS, LLMNR
+//	                                    extensions, └─ TCP: DNS
+//	                                    fragments)
+//
+// What is read:
+//
+//   - links: Ethernet with 802.1Q and 802.1ad tags, Linux cooked captures
+//     (SLL, SLL2), raw IP, BSD null and loop;
+//   - ARP (RFC 826, RFC 5227), neighbour discovery (RFC 4861: RS, RA, NS, NA),
+//     DHCPv4 (RFC 2131, 2132, 3396), DNS over UDP and TCP (RFC 1035), mDNS
+//     (RFC 6762), LLMNR (RFC 4795);
+//   - IPv4 and IPv6 fragments of UDP, and DNS messages that span TCP segments.
+//
+// What is not read: what lies inside tunnels (GRE, VXLAN, CAPWAP, IP in IP,
+// PPPoE) or is quoted in ICMP errors, 802.3 frames with LLC headers, 802.11.
+//
+// A [Decoder] decodes frames; a [Reader] reads them from pcap and pcapng files;
+// [Filter] is a kernel filter that lets through only what a Decoder can use.
+// Package pcapfilter compiles the filters that people write.
+//
+// # Limits
+//
+// Everything that comes off a network is hostile. A Decoder follows at most two
+// VLAN tags and eight IPv6 extension headers, holds at most 64 datagrams in
+// fragments (4 of one source, 16 KiB each) and 256 TCP flows (64 of one source,
+// 4 MiB in all), and remembers at most 2 MiB of text so that what is said again
+// needs no memory. A packet that is malformed is counted with its reason and
+// yields no fact.
+//
+// # Fingerprints
+//
+// A fingerprint is readable text that begins with the version of its form. What
+// changes from one packet to the next (transaction ids, addresses, the names of
+// hosts and instances) is left out; what the sender's software chose is kept:
+//
+//	dhcp1:type=1;opts=53,61,12,60,55;prl=1,3,6,15;vendor=MSFT 5.0;has=57
+//	mdns1:q=_ipp._tcp.local/PTR/QU,*.local/A/QM
+//	mdns1:a=_ipp._tcp.local/PTR/4500,*._ipp._tcp.local/TXT/4500{txtvers+ty=Laser 5}
+//	dns1:rd=1;ad=1;edns=1232;opt=10
+//	llmnr1:q
+//
+// [Hash] gives the short key for one.
+package passive

@@ -1,0 +1,115 @@
+package passive
+
+import "sync/atomic"
+
+// drop says why a packet, or a part of one, yielded no fact.
+type drop uint8
+
+const (
+	dropNone drop = iota
+	dropLinkType
+	dropLinkShort
+	dropVLANDepth
+	dropIPHeader
+	dropIPTruncated
+	dropExtHeaders
+	dropFragment
+	dropFragmentLimit
+	dropUDPHeader
+	dropTCPHeader
+	dropTCPStream
+	dropTCPLimit
+	dropARPForm
+	dropARPSender
+	dropNDPForm
+	dropNDPHops
+	dropNDPChecksum
+	dropNDPFragment
+	dropDHCPCut
+	dropDHCPHeader
+	dropDHCPOptions
+	dropDNSForm
+	dropDNSOpcode
+	dropDNSTruncated
+	numDrops
+)
+
+// dropNames are the reasons as Stats names them.
+var dropNames = [numDrops]string{
+	dropLinkType:      "link type not supported",
+	dropLinkShort:     "link header cut off",
+	dropVLANDepth:     "too many VLAN tags",
+	dropIPHeader:      "bad IP header",
+	dropIPTruncated:   "IP packet cut off",
+	dropExtHeaders:    "bad IPv6 extension headers",
+	dropFragment:      "bad IP fragment",
+	dropFragmentLimit: "too many IP fragments",
+	dropUDPHeader:     "bad UDP header",
+	dropTCPHeader:     "bad TCP header",
+	dropTCPStream:     "bad DNS over TCP",
+	dropTCPLimit:      "too many TCP flows",
+	dropARPForm:       "arp: malformed",
+	dropARPSender:     "arp: sender is no device",
+	dropNDPForm:       "ndp: malformed",
+	dropNDPHops:       "ndp: came through a router",
+	dropNDPChecksum:   "ndp: bad checksum",
+	dropNDPFragment:   "ndp: in fragments",
+	dropDHCPCut:       "dhcp: cut off",
+	dropDHCPHeader:    "dhcp: malformed",
+	dropDHCPOptions:   "dhcp: bad options",
+	dropDNSForm:       "dns: malformed",
+	dropDNSOpcode:     "dns: not a query or answer",
+	dropDNSTruncated:  "dns: cut off",
+}
+
+// proto counts packets by the protocol that they were read as.
+type proto uint8
+
+const (
+	protoARP proto = iota
+	protoNDP
+	protoDHCP
+	protoDNS
+	protoMDNS
+	protoLLMNR
+	numProtos
+)
+
+var protoNames = [numProtos]string{ProtoARP, ProtoNDP, ProtoDHCP, ProtoDNS, ProtoMDNS, ProtoLLMNR}
+
+type counters struct {
+	frames, bytes, facts atomic.Uint64
+	packets              [numProtos]atomic.Uint64
+	drops                [numDrops]atomic.Uint64
+}
+
+// Stats says what a Decoder has seen.
+type Stats struct {
+	Frames uint64 // frames given to Decode
+	Bytes  uint64 // their captured bytes
+	Facts  uint64
+	// Packets counts the well-formed packets of each protocol that was seen.
+	Packets map[string]uint64
+	// Drops counts packets that yielded nothing, by reason. Frames that the
+	// Decoder has no interest in are not among them.
+	Drops map[string]uint64
+}
+
+// Stats returns the counters. It may be called while another goroutine decodes.
+func (d *Decoder) Stats() Stats {
+	s := Stats{
+		Frames: d.count.frames.Load(), Bytes: d.count.bytes.Load(), Facts: d.count.facts.Load(),
+		Packets: make(map[string]uint64), Drops: make(map[string]uint64),
+	}
+	for i := range d.count.packets {
+		if n := d.count.packets[i].Load(); n > 0 {
+			s.Packets[protoNames[i]] = n
+		}
+	}
+	for i := range d.count.drops {
+		if n := d.count.drops[i].Load(); n > 0 {
+			s.Drops[dropNames[i]] = n
+		}
+	}
+	return s
+}

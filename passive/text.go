@@ -1,0 +1,65 @@
+package passive
+
+import (
+	"strconv"
+	"unicode/utf8"
+)
+
+// appendSafe appends text off the wire as the DNS presentation form writes a
+// label: UTF-8 is kept, a backslash is doubled, control characters and bytes
+// that are no UTF-8 become \DDD.
+func appendSafe(dst, b []byte) []byte {
+	for len(b) > 0 {
+		c := b[0]
+		if c >= utf8.RuneSelf {
+			if r, n := utf8.DecodeRune(b); n > 1 && r >= 0xa0 {
+				dst = append(dst, b[:n]...)
+				b = b[n:]
+				continue
+			}
+		}
+		switch {
+		case c == '\\':
+			dst = append(dst, '\\', '\\')
+		case c < 0x20 || c >= 0x7f:
+			dst = append(dst, '\\', '0'+c/100, '0'+c/10%10, '0'+c%10)
+		default:
+			dst = append(dst, c)
+		}
+		b = b[1:]
+	}
+	return dst
+}
+
+// appendFingerprintText appends text for a fingerprint: what is not printable
+// ASCII and what separates its parts becomes %XX.
+func appendFingerprintText(dst, b []byte) []byte {
+	for _, c := range b {
+		switch {
+		case c <= 0x20 && c != ' ' || c >= 0x7f || c == ';' || c == ',' || c == '+' || c == '%' || c == '/' || c == '{' || c == '}':
+			dst = append(dst, '%', hexDigits[c>>4], hexDigits[c&15])
+		default:
+			dst = append(dst, c)
+		}
+	}
+	return dst
+}
+
+// appendCodes appends numbers with commas.
+func appendCodes(dst, codes []byte) []byte {
+	for i, code := range codes {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = strconv.AppendUint(dst, uint64(code), 10)
+	}
+	return dst
+}
+
+// trimZero takes off the zero bytes with which some stacks end a text.
+func trimZero(b []byte) []byte {
+	for len(b) > 0 && b[len(b)-1] == 0 {
+		b = b[:len(b)-1]
+	}
+	return b
+}
