@@ -121,6 +121,16 @@ func (z *zone) replay(now time.Time, w *want) {
 	}
 }
 
+// retry is called when a subscriber allows more tries: a series that had used
+// them up goes on.
+func (z *zone) retry(now time.Time, w *want) {
+	if n := z.names[string(w.q.Name.Fold())]; n != nil {
+		if s := n.slot(w.q.Type); s != nil {
+			z.unanswered(now, s)
+		}
+	}
+}
+
 // detach takes a subscriber's interest away. The last one ends the queries.
 func (z *zone) detach(w *want) {
 	n := z.names[string(w.q.Name.Fold())]

@@ -156,6 +156,11 @@ func (c *core) ask(now time.Time, s *Subscription, q Question) {
 	k := q.key()
 	if w := s.wants[k]; w != nil {
 		w.q.Tries = q.Tries
+		for _, p := range c.places {
+			if q.in(p.zone.id) {
+				p.zone.retry(now, w)
+			}
+		}
 		return
 	}
 	w := &want{q: q, to: s}

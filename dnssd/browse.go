@@ -1,0 +1,264 @@
+package dnssd
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"github.com/lanfolk/lanfolk/mdns"
+)
+
+// Times that decide when a first look is complete.
+const (
+	// answerTime is how long answers to a query may take: 120 ms for shared
+	// records, up to half a second when a responder collects more of them
+	// (RFC 6762 §6, §6.4).
+	answerTime = 700 * time.Millisecond
+	// quietTime is how long nothing new may come before a look is complete.
+	quietTime = 500 * time.Millisecond
+	// secondLook is how long to wait after the first query when nothing at all
+	// was found: the repetition after a second, and its answers.
+	secondLook = 1500 * time.Millisecond
+	// resolveTime is how long a service may take to resolve. Then it is told as
+	// far as it is known.
+	resolveTime = 2 * time.Second
+	// settleMax bounds the first look.
+	settleMax = 4 * time.Second
+)
+
+// Browser looks for services. The zero values of all fields but Source are
+// useful; they aren't changed while Events runs.
+type Browser struct {
+	Source Source
+	// Type is what to look for, "_http._tcp". If it is empty, types are looked
+	// for, and with All the services of every type, too.
+	Type string
+	All  bool
+	// Subtype narrows the search to a subtype of Type: one label of any bytes.
+	Subtype string
+	Domain  string // "" is "local"
+	// Resolve asks for host, port, addresses and TXT, too. A service is told when
+	// it is resolved, or after two seconds as far as it is known.
+	Resolve bool
+	// Once ends the search after the Settled event.
+	Once bool
+	// Refreshes asks for an Update, too, when nothing changed but Expires.
+	Refreshes bool
+	// Link narrows the search to the link with that index.
+	Link int
+}
+
+// Events looks for services until ctx ends or, with Once, all are found, and
+// yields what changes. Everything runs on the caller's goroutine; one that is
+// slow misses nothing. An error is yielded once, at the end: not for ctx's end.
+func (b *Browser) Events(ctx context.Context) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		if err := b.run(ctx, func(ev Event) bool { return yield(ev, nil) }); err != nil {
+			yield(Event{}, err)
+		}
+	}
+}
+
+func (b *Browser) run(ctx context.Context, yield func(Event) bool) error {
+	if b.Source == nil {
+		return errors.New("dnssd: Browser without Source")
+	}
+	domain := b.Domain
+	if domain == "" {
+		domain = DefaultDomain
+	}
+	c := newCatalog(b.Source.Via(), domain)
+	c.resolve, c.refreshes, c.follow, c.scope.Link = b.Resolve, b.Refreshes, b.All, b.Link
+	var err error
+	if b.Type == "" {
+		err = c.addMeta()
+	} else {
+		err = c.addBrowse(b.Type, b.Subtype)
+	}
+	if err != nil {
+		return err
+	}
+	feed := b.Source.Feed(b.Refreshes)
+	defer feed.Close()
+	return (&search{catalog: c, feed: feed, yield: yield, once: b.Once, start: time.Now()}).run(ctx)
+}
+
+// search runs a catalog on a feed.
+type search struct {
+	*catalog
+	feed  Feed
+	yield func(Event) bool
+	once  bool
+
+	start   time.Time
+	asked   time.Time // when a question for instances first went out in a zone, the last such time
+	first   time.Time // the first such time
+	zones   map[zoneQuestion]struct{}
+	settled bool
+	sweepAt time.Time // after a reset
+}
+
+type zoneQuestion struct {
+	zone mdns.Zone
+	q    mdns.Question
+}
+
+func (s *search) run(ctx context.Context) error {
+	s.zones = map[zoneQuestion]struct{}{}
+	for {
+		s.exchange()
+		now := time.Now()
+		wake := s.advance(now)
+		if !s.emit() {
+			return nil
+		}
+		if s.settled && s.once {
+			return nil
+		}
+		s.exchange()
+		wait, cancel := ctx, context.CancelFunc(func() {})
+		if !wake.IsZero() {
+			wait, cancel = context.WithDeadline(ctx, wake)
+		}
+		events, err := s.feed.Next(wait)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, context.DeadlineExceeded):
+			continue
+		case err != nil:
+			return err
+		}
+		for i := range events {
+			s.hear(&events[i])
+		}
+		s.settleDirty(time.Now())
+		if !s.emit() {
+			return nil
+		}
+	}
+}
+
+// hear takes in one event of the feed.
+func (s *search) hear(ev *mdns.Event) {
+	switch ev.Op {
+	case mdns.OpAsked:
+		k := zoneQuestion{ev.Zone, ev.Question}
+		if _, again := s.zones[k]; !again && !s.settled && s.browsing(ev.Question) {
+			s.zones[k] = struct{}{}
+			if s.first.IsZero() {
+				s.first = ev.Time
+			}
+			if ev.Time.After(s.asked) {
+				s.asked = ev.Time
+			}
+		}
+	case mdns.OpReset:
+		s.reset()
+		s.sweepAt = ev.Time.Add(quietTime)
+	default:
+		s.apply(ev)
+	}
+}
+
+// exchange hands the catalog's questions to the feed.
+func (s *search) exchange() {
+	if len(s.forget) > 0 {
+		s.feed.Forget(s.forget...)
+		s.forget = nil
+	}
+	if len(s.ask) > 0 {
+		s.feed.Ask(s.ask...)
+		s.ask = nil
+	}
+}
+
+// emit yields the catalog's events; false if the caller wants no more.
+func (s *search) emit() bool {
+	for i := range s.out {
+		if !s.yield(s.out[i]) {
+			return false
+		}
+	}
+	clear(s.out)
+	s.out = s.out[:0]
+	return true
+}
+
+// advance does what is due and returns when more will be, the zero time for never.
+func (s *search) advance(now time.Time) time.Time {
+	var wake time.Time
+	earlier := func(t time.Time) {
+		if !t.IsZero() && (wake.IsZero() || t.Before(wake)) {
+			wake = t
+		}
+	}
+	if !s.sweepAt.IsZero() {
+		if !s.sweepAt.After(now) {
+			s.sweepAt = time.Time{}
+			s.sweep(now)
+		}
+		earlier(s.sweepAt)
+	}
+	partial := s.tellPartial(now, resolveTime)
+	earlier(s.textDue(now))
+	earlier(partial)
+	if !s.settled {
+		at := s.settleAt(partial)
+		if !at.After(now) {
+			s.settled = true
+			s.zones = nil
+			s.tellPartial(now, 0)
+			s.out = append(s.out, Event{Op: Settled})
+		} else {
+			earlier(at)
+		}
+	}
+	return wake
+}
+
+// settleAt returns when the first look is complete, as things stand: answers to
+// the first queries have had their time, nothing new has come for a while, and
+// nothing waits to be resolved.
+func (s *search) settleAt(partial time.Time) time.Time {
+	if s.first.IsZero() {
+		return s.start.Add(settleMax)
+	}
+	at := s.asked.Add(answerTime)
+	if len(s.services) == 0 {
+		at = s.asked.Add(secondLook)
+	}
+	if t := s.news.Add(quietTime); t.After(at) {
+		at = t
+	}
+	if partial.After(at) {
+		at = partial
+	}
+	if end := s.first.Add(settleMax); end.Before(at) {
+		at = end
+	}
+	return at
+}
+
+// textDue tells the services that have waited long enough for a TXT record and
+// returns when the next will have.
+func (s *search) textDue(now time.Time) time.Time {
+	var next time.Time
+	for x := range s.pending {
+		if x.self == nil || len(x.self.facts) == 0 {
+			continue
+		}
+		at := x.found.Add(textWait)
+		if at.After(now) {
+			if next.IsZero() || at.Before(next) {
+				next = at
+			}
+			continue
+		}
+		s.mark(x)
+	}
+	s.settleDirty(now)
+	return next
+}

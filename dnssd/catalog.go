@@ -1,0 +1,624 @@
+package dnssd
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/lanfolk/lanfolk/dnswire"
+	"github.com/lanfolk/lanfolk/mdns"
+)
+
+// Bounds of what is followed on one link.
+const (
+	MaxServices = 8192
+	MaxTypes    = 1024
+	maxFacts    = 128 // records of one name and type
+)
+
+// laterTries is how often the addresses of the other family are asked for,
+// when one is known: many hosts have just one and don't say so.
+const laterTries = 3
+
+// catalog puts services together from records. It is told what happens and
+// leaves questions to ask in ask and forget, events in out.
+type catalog struct {
+	via       string
+	resolve   bool
+	refreshes bool
+	// browse holds the questions for instances: by the folded owner name of
+	// the PTR records, what these say.
+	browse map[dnswire.Name]browsed
+	meta   dnswire.Name // folded; set while types are listed
+	domain string
+	follow bool // browse each type that meta finds
+	scope  mdns.Question
+	// target is an instance, folded, that is followed on each link where
+	// somebody has its records, though no PTR record led to it.
+	target dnswire.Name
+
+	links    map[int]*links
+	services map[serviceKey]*service
+	nodes    map[serviceKey]*node
+	pending  map[*service]struct{} // not told yet
+	dirty    []*service
+	dropped  int // instances and types over the bounds
+
+	ask, forget []mdns.Question
+	out         []Event
+	news        time.Time // when something last changed
+}
+
+type browsed struct {
+	service, subtype string
+}
+
+type serviceKey struct {
+	link int
+	name dnswire.Name // folded
+}
+
+// links counts what is followed on one link.
+type links struct{ services, types int }
+
+// presence says in which families a record is there, and until when.
+type presence struct {
+	expires [2]time.Time // IPv4, IPv6; zero when it isn't there
+}
+
+func side(f mdns.Family) int {
+	if f == mdns.IPv6 {
+		return 1
+	}
+	return 0
+}
+
+func (p *presence) live() bool { return !p.expires[0].IsZero() || !p.expires[1].IsZero() }
+
+// until returns the later of the two times.
+func (p *presence) until() time.Time {
+	if p.expires[0].After(p.expires[1]) {
+		return p.expires[0]
+	}
+	return p.expires[1]
+}
+
+// fact is a record that is there on a link.
+type fact struct {
+	presence
+	rr dnswire.RR
+}
+
+// node holds the facts about a name that instances depend on.
+type node struct {
+	key     serviceKey
+	name    dnswire.Name
+	facts   map[dnswire.Type][]*fact
+	none    map[dnswire.Type]bool // the owner says that there is no such record
+	users   map[*service]struct{}
+	asked   map[mdns.Question]int // the question: its Tries
+}
+
+// service is an instance on a link, or a type.
+type service struct {
+	key      serviceKey
+	name     dnswire.Name
+	isType   bool
+	pointers []*pointer
+	found    time.Time
+	self     *node // its SRV and TXT
+	host     *node // its addresses
+	told     bool
+	last     Service
+	isDirty  bool
+}
+
+// pointer is a PTR record that leads to a service.
+type pointer struct {
+	presence
+	owner   dnswire.Name // folded
+	subtype string
+	ttl     uint32
+	source  netip.Addr
+	zone    mdns.Zone
+}
+
+func newCatalog(via, domain string) *catalog {
+	return &catalog{
+		via: via, domain: domain, browse: map[dnswire.Name]browsed{}, links: map[int]*links{},
+		services: map[serviceKey]*service{}, nodes: map[serviceKey]*node{}, pending: map[*service]struct{}{},
+	}
+}
+
+// addBrowse begins to look for instances of a type, or of a subtype of it.
+func (c *catalog) addBrowse(service, subtype string) error {
+	t, err := typeName(service, c.domain)
+	if err == nil && subtype != "" {
+		t, err = subtypeName(subtype, t)
+	}
+	if err != nil {
+		return err
+	}
+	if _, dup := c.browse[t.Fold()]; !dup {
+		c.browse[t.Fold()] = browsed{service, subtype}
+		c.askFor(t, dnswire.TypePTR)
+	}
+	return nil
+}
+
+// addMeta begins to list the types that are there (RFC 6763 §9).
+func (c *catalog) addMeta() error {
+	n, err := dnswire.ParseName("_services._dns-sd._udp." + c.domain)
+	if err != nil {
+		return err
+	}
+	c.meta = n.Fold()
+	c.askFor(n, dnswire.TypePTR)
+	return nil
+}
+
+func (c *catalog) askFor(n dnswire.Name, t dnswire.Type) {
+	q := c.scope
+	q.Name, q.Type = n, t
+	c.ask = append(c.ask, q)
+}
+
+// browsing says whether the question is one for instances or types.
+func (c *catalog) browsing(q mdns.Question) bool {
+	if q.Type != dnswire.TypePTR {
+		return false
+	}
+	n := q.Name.Fold()
+	_, ok := c.browse[n]
+	return ok || n == c.meta
+}
+
+// reset forgets all records, since events were lost; what is there will be told
+// again. Services that aren't told again in time are gone.
+func (c *catalog) reset() {
+	for _, s := range c.services {
+		for _, p := range s.pointers {
+			p.expires = [2]time.Time{}
+		}
+	}
+	for _, n := range c.nodes {
+		clear(n.facts)
+		clear(n.none)
+	}
+}
+
+// sweep is called some time after a reset: services that are still without a
+// pointer are gone.
+func (c *catalog) sweep(now time.Time) {
+	for _, s := range c.services {
+		c.mark(s)
+	}
+	c.settleDirty(now)
+}
+
+// apply takes one event in. settleDirty follows after a batch of them.
+func (c *catalog) apply(ev *mdns.Event) {
+	switch ev.Op {
+	case mdns.OpAdd, mdns.OpUpdate, mdns.OpRemove:
+	case mdns.OpNone:
+		if n := c.nodes[serviceKey{ev.Zone.Link, ev.Question.Name.Fold()}]; n != nil {
+			n.none[ev.Question.Type] = true
+			n.touch(c)
+		}
+		return
+	default:
+		return
+	}
+	if ev.RR.Type == dnswire.TypePTR {
+		c.applyPointer(ev)
+		return
+	}
+	key := serviceKey{ev.Zone.Link, ev.RR.Name.Fold()}
+	n := c.nodes[key]
+	if n == nil && key.name == c.target && ev.Op == mdns.OpAdd {
+		n = c.followTarget(ev, key)
+	}
+	if n != nil && n.apply(ev) {
+		c.news = ev.Time
+		n.touch(c)
+	}
+}
+
+// followTarget begins to follow the target on a link. A pointer that stands for the
+// question keeps it.
+func (c *catalog) followTarget(ev *mdns.Event, key serviceKey) *node {
+	s := c.newService(ev, key, ev.RR.Name, false)
+	if s == nil {
+		return nil
+	}
+	p := &pointer{ttl: ev.RR.TTL, source: ev.Source, zone: ev.Zone}
+	p.expires = [2]time.Time{ev.Expires, ev.Expires}
+	s.pointers = append(s.pointers, p)
+	c.askSelf(s, ev.Zone)
+	return s.self
+}
+
+func (n *node) touch(c *catalog) {
+	for s := range n.users {
+		c.mark(s)
+	}
+}
+
+func (c *catalog) mark(s *service) {
+	if !s.isDirty {
+		s.isDirty = true
+		c.dirty = append(c.dirty, s)
+	}
+}
+
+// apply returns whether the event told something.
+func (n *node) apply(ev *mdns.Event) bool {
+	t := ev.RR.Type
+	facts := n.facts[t]
+	i := slices.IndexFunc(facts, func(f *fact) bool { return f.rr.SameData(ev.RR) })
+	if ev.Op == mdns.OpRemove {
+		if i < 0 {
+			return false
+		}
+		facts[i].expires[side(ev.Zone.Family)] = time.Time{}
+		if !facts[i].live() {
+			n.facts[t] = slices.Delete(facts, i, i+1)
+		}
+		return true
+	}
+	delete(n.none, t)
+	if i < 0 {
+		if len(facts) >= maxFacts {
+			return false
+		}
+		n.facts[t] = append(facts, &fact{rr: ev.RR})
+		i = len(facts)
+	}
+	f := n.facts[t][i]
+	f.expires[side(ev.Zone.Family)] = ev.Expires
+	return true
+}
+
+// applyPointer takes in a PTR record: an instance of a type, or a type.
+func (c *catalog) applyPointer(ev *mdns.Event) {
+	owner := ev.RR.Name.Fold()
+	b, ok := c.browse[owner]
+	isType := owner == c.meta && c.meta != ""
+	target, isPTR := ev.RR.PTR()
+	if !isPTR || !ok && !isType {
+		return
+	}
+	key := serviceKey{ev.Zone.Link, target.Fold()}
+	s := c.services[key]
+	if s == nil {
+		if ev.Op == mdns.OpRemove {
+			return
+		}
+		if s = c.newService(ev, key, target, isType); s == nil {
+			return
+		}
+	}
+	i := slices.IndexFunc(s.pointers, func(p *pointer) bool { return p.owner == owner })
+	if i < 0 {
+		if ev.Op == mdns.OpRemove {
+			return
+		}
+		s.pointers = append(s.pointers, &pointer{owner: owner, subtype: b.subtype})
+		i = len(s.pointers) - 1
+	}
+	p := s.pointers[i]
+	if ev.Op == mdns.OpRemove {
+		p.expires[side(ev.Zone.Family)] = time.Time{}
+	} else {
+		fresh := p.expires[side(ev.Zone.Family)].IsZero()
+		p.expires[side(ev.Zone.Family)] = ev.Expires
+		p.ttl, p.source, p.zone = ev.RR.TTL, ev.Source, ev.Zone
+		if fresh && c.resolve && !s.isType {
+			c.askSelf(s, ev.Zone)
+		}
+	}
+	c.news = ev.Time
+	c.mark(s)
+}
+
+// newService begins to follow what a PTR record points to; nil if that is no
+// service or there is no room for it.
+func (c *catalog) newService(ev *mdns.Event, key serviceKey, target dnswire.Name, isType bool) *service {
+	l := c.links[key.link]
+	if l == nil {
+		l = &links{}
+		c.links[key.link] = l
+	}
+	s := &service{key: key, name: target, isType: isType, found: ev.Time}
+	s.last = Service{Link: ev.Zone.Link, Interface: ev.Zone.Interface, Via: c.via}
+	if isType {
+		t, domain, ok := splitType(target)
+		if !ok {
+			return nil
+		}
+		if l.types >= MaxTypes {
+			c.dropped++
+			return nil
+		}
+		s.last.Instance = Instance{Service: t, Domain: domain}
+		l.types++
+		if c.follow && equalFold(domain, c.domain) {
+			c.addBrowse(t, "") //nolint:errcheck // splitType vouches for it
+		}
+	} else {
+		in, ok := instanceOf(target)
+		if !ok {
+			return nil
+		}
+		if l.services >= MaxServices {
+			c.dropped++
+			return nil
+		}
+		s.last.Instance = in
+		l.services++
+	}
+	c.services[key] = s
+	c.pending[s] = struct{}{}
+	return s
+}
+
+// askSelf asks for the SRV and TXT records of a service in the zone where it
+// was found. What came along is in the cache and costs no query (RFC 6763 §12).
+func (c *catalog) askSelf(s *service, z mdns.Zone) {
+	if s.self == nil {
+		s.self = c.use(s, s.key.link, s.name)
+	}
+	c.askNode(s.self, z, dnswire.TypeSRV, 0)
+	c.askNode(s.self, z, dnswire.TypeTXT, 0)
+}
+
+// use returns the node of a name and notes that the service depends on it.
+func (c *catalog) use(s *service, link int, name dnswire.Name) *node {
+	key := serviceKey{link, name.Fold()}
+	n := c.nodes[key]
+	if n == nil {
+		n = &node{
+			key: key, name: name, facts: map[dnswire.Type][]*fact{}, none: map[dnswire.Type]bool{},
+			users: map[*service]struct{}{}, asked: map[mdns.Question]int{},
+		}
+		c.nodes[key] = n
+	}
+	n.users[s] = struct{}{}
+	return n
+}
+
+// release notes that the service depends on the node no more.
+func (c *catalog) release(s *service, n *node) {
+	if n == nil {
+		return
+	}
+	delete(n.users, s)
+	if len(n.users) > 0 {
+		return
+	}
+	for q := range n.asked {
+		c.forget = append(c.forget, q)
+	}
+	delete(c.nodes, n.key)
+}
+
+func (c *catalog) askNode(n *node, z mdns.Zone, t dnswire.Type, tries int) {
+	q := mdns.Question{Name: n.name, Type: t, Link: z.Link, Family: z.Family}
+	if was, ok := n.asked[q]; ok && was == tries {
+		return
+	}
+	n.asked[q] = tries
+	q.Tries = tries
+	c.ask = append(c.ask, q)
+}
+
+// askHost asks for the addresses of a service's host in the zones where the
+// service is. While none is known both families are asked for until one is;
+// then the other a few times more.
+func (c *catalog) askHost(s *service) {
+	known := len(s.host.facts[dnswire.TypeA])+len(s.host.facts[dnswire.TypeAAAA]) > 0
+	for _, z := range s.zones() {
+		for _, t := range [...]dnswire.Type{dnswire.TypeA, dnswire.TypeAAAA} {
+			tries := 0
+			if known && len(s.host.facts[t]) == 0 {
+				tries = laterTries
+			}
+			c.askNode(s.host, z, t, tries)
+		}
+	}
+}
+
+// zones returns where the service's pointers are.
+func (s *service) zones() []mdns.Zone {
+	var out []mdns.Zone
+	for i, f := range [...]mdns.Family{mdns.IPv4, mdns.IPv6} {
+		for _, p := range s.pointers {
+			if !p.expires[i].IsZero() {
+				out = append(out, mdns.Zone{Link: p.zone.Link, Interface: p.zone.Interface, Family: f})
+				break
+			}
+		}
+	}
+	return out
+}
+
+// settleDirty brings the picture of every touched service up to date and tells
+// what changed.
+func (c *catalog) settleDirty(now time.Time) {
+	for i := 0; i < len(c.dirty); i++ {
+		s := c.dirty[i]
+		s.isDirty = false
+		c.update(now, s)
+	}
+	clear(c.dirty)
+	c.dirty = c.dirty[:0]
+}
+
+func (c *catalog) update(now time.Time, s *service) {
+	s.pointers = slices.DeleteFunc(s.pointers, func(p *pointer) bool { return !p.live() })
+	if len(s.pointers) == 0 {
+		c.drop(s)
+		return
+	}
+	pic := s.last
+	c.pointTo(s, &pic)
+	complete := true
+	if c.resolve && !s.isType {
+		complete = c.resolved(now, s, &pic)
+	}
+	switch {
+	case !s.told && !complete:
+	case !s.told:
+		c.add(s, pic)
+	case !s.last.same(&pic), c.refreshes && pic.Expires.Sub(s.last.Expires).Abs() >= time.Second:
+		s.last = pic
+		c.out = append(c.out, Event{Update, pic})
+	}
+}
+
+func (c *catalog) add(s *service, pic Service) {
+	s.told, s.last = true, pic
+	delete(c.pending, s)
+	c.out = append(c.out, Event{Add, pic})
+}
+
+// pointTo fills in what the service's PTR records say.
+func (c *catalog) pointTo(s *service, pic *Service) {
+	pic.Subtypes, pic.Expires = nil, time.Time{}
+	for _, p := range s.pointers {
+		if p.subtype != "" && !slices.Contains(pic.Subtypes, p.subtype) {
+			pic.Subtypes = append(pic.Subtypes, p.subtype)
+		}
+		if u := p.until(); u.After(pic.Expires) {
+			pic.Expires, pic.TTL, pic.Source = u, p.ttl, p.source
+		}
+	}
+	slices.Sort(pic.Subtypes)
+}
+
+// resolved fills in what SRV, TXT and address records say. It returns whether
+// that is all there is to know.
+func (c *catalog) resolved(now time.Time, s *service, pic *Service) bool {
+	if s.self == nil {
+		return false
+	}
+	srv, srvFact := bestSRV(s.self.facts[dnswire.TypeSRV])
+	if srvFact != nil && (s.host == nil || !s.host.name.Equal(srv.Target)) {
+		c.release(s, s.host)
+		s.host = c.use(s, s.key.link, srv.Target)
+	}
+	if srvFact != nil {
+		c.askHost(s)
+	}
+	txt := s.self.facts[dnswire.TypeTXT]
+	if len(txt) > 0 {
+		// The newest: after a change the old one stays for another second.
+		pic.TXT = textOf(txt[len(txt)-1].rr)
+	}
+	var addresses []netip.Addr
+	var addressUntil time.Time
+	if srvFact != nil {
+		addresses, addressUntil = s.host.addresses()
+	}
+	pic.Resolved = srvFact != nil && len(addresses) > 0
+	if srvFact != nil {
+		pic.Host, pic.Port, pic.Priority, pic.Weight = srv.Target.String(), srv.Port, srv.Priority, srv.Weight
+	}
+	if pic.Resolved {
+		pic.Addresses = addresses
+		for _, t := range [...]time.Time{srvFact.until(), addressUntil} {
+			if t.Before(pic.Expires) {
+				pic.Expires = t
+			}
+		}
+	}
+	// A TXT record must be there (RFC 6763 §6.1), but some hosts have none.
+	return pic.Resolved && (len(txt) > 0 || s.self.none[dnswire.TypeTXT] || now.Sub(s.found) >= textWait)
+}
+
+// textWait is how long a service that is known but for its TXT record waits for it.
+const textWait = time.Second
+
+// bestSRV returns the record with the lowest priority, of these the heaviest
+// (RFC 2782), of these the newest: after a change the old one stays for a second.
+func bestSRV(facts []*fact) (best dnswire.SRV, from *fact) {
+	for _, f := range facts {
+		srv, ok := f.rr.SRV()
+		if !ok {
+			continue
+		}
+		if from == nil || cmp.Or(cmp.Compare(srv.Priority, best.Priority), cmp.Compare(best.Weight, srv.Weight)) <= 0 {
+			best, from = srv, f
+		}
+	}
+	return best, from
+}
+
+// addresses returns the host's addresses in order, and until when one of them holds.
+func (n *node) addresses() ([]netip.Addr, time.Time) {
+	var out []netip.Addr
+	var until time.Time
+	for _, t := range [...]dnswire.Type{dnswire.TypeA, dnswire.TypeAAAA} {
+		for _, f := range n.facts[t] {
+			if a, ok := f.rr.Addr(); ok {
+				out = append(out, a)
+				if u := f.until(); u.After(until) {
+					until = u
+				}
+			}
+		}
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return out, until
+}
+
+// textOf returns the strings of a TXT record. One empty string says the same
+// as none (RFC 6763 §6.1).
+func textOf(rr dnswire.RR) TXT {
+	s, _ := rr.TXT()
+	if len(s) == 1 && s[0] == "" {
+		return nil
+	}
+	return s
+}
+
+func (c *catalog) drop(s *service) {
+	c.release(s, s.self)
+	c.release(s, s.host)
+	delete(c.services, s.key)
+	delete(c.pending, s)
+	l := c.links[s.key.link]
+	if s.isType {
+		l.types--
+	} else {
+		l.services--
+	}
+	if *l == (links{}) {
+		delete(c.links, s.key.link)
+	}
+	if s.told {
+		c.out = append(c.out, Event{Remove, s.last})
+	}
+}
+
+// tellPartial tells the services that were found before the given time and
+// couldn't be resolved, as far as they are known. It returns when to call it again
+// for those that are left, the zero time if none are.
+func (c *catalog) tellPartial(now time.Time, wait time.Duration) time.Time {
+	var next time.Time
+	for s := range c.pending {
+		at := s.found.Add(wait)
+		if at.After(now) {
+			if next.IsZero() || at.Before(next) {
+				next = at
+			}
+			continue
+		}
+		pic := s.last
+		c.pointTo(s, &pic)
+		c.resolved(now, s, &pic)
+		c.add(s, pic)
+	}
+	return next
+}

@@ -1,0 +1,57 @@
+package dnssd
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Op says what happened.
+type Op string
+
+// What can happen.
+const (
+	Add    Op = "add"
+	Update Op = "update"
+	Remove Op = "remove"
+	// Settled comes once: everything that is there has most likely been heard
+	// and resolved. It carries no service.
+	Settled Op = "settled"
+)
+
+// Event is one change of what is there. A Remove carries the last picture.
+type Event struct {
+	Op Op
+	Service
+}
+
+// Service is an instance on one link, or, with an empty Name, a type on one link.
+type Service struct {
+	Instance
+	// Subtypes are those by which the instance was found (RFC 6763 §7.1).
+	Subtypes []string
+	// Host, Port, Addresses, TXT, Priority and Weight are only set if the
+	// Browser resolves. Addresses have no zone: Link says where they hold.
+	Host             string // "nas.local", as dnswire.Name prints it
+	Port             uint16
+	Priority, Weight uint16 // of the SRV record
+	Addresses        []netip.Addr
+	TXT              TXT
+	// Resolved says that a host, a port and an address are known now. If it
+	// turned false, the host no longer says so: the service is there by name
+	// but can't be reached, and the fields hold what was last known.
+	Resolved  bool
+	Link      int // index, 0 for what isn't on a link
+	Interface string
+	Via       string     // "mdns"
+	Source    netip.Addr // who said it last
+	TTL       uint32     // seconds, of the PTR record, or the SRV record where none was asked for
+	// Expires is when this stops to hold if nothing is heard again.
+	Expires time.Time
+}
+
+// same says whether two pictures are the same to a person.
+func (s *Service) same(o *Service) bool {
+	return s.Host == o.Host && s.Port == o.Port && s.Priority == o.Priority && s.Weight == o.Weight && s.Resolved == o.Resolved &&
+		slices.Equal(s.Addresses, o.Addresses) && s.TXT.equal(o.TXT) && slices.Equal(s.Subtypes, o.Subtypes)
+}
