@@ -1,0 +1,113 @@
+package lan_test
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/lanfolk/lanfolk/lan"
+	"github.com/lanfolk/lanfolk/lan/lantest/nstest"
+	"github.com/lanfolk/lanfolk/packet"
+)
+
+var (
+	group4 = netip.MustParseAddrPort("224.0.0.251:5353")
+	group6 = netip.MustParseAddrPort("[ff02::fb]:5353")
+)
+
+// pair is two hosts on one wire: a has 10.0.0.1 and fe80::1, b 10.0.0.2 and
+// fe80::2, both on eth0, besides what the kernel adds.
+type pair struct{ a, b *nstest.Host }
+
+func newPair(t testing.TB) pair {
+	t.Helper()
+	p := pair{nstest.Here(t), nstest.NewHost(t)}
+	nstest.Connect(t, p.a, "eth0", p.b, "eth0")
+	p.a.SetUp(t, "eth0", "10.0.0.1/24", "fe80::1/64", "2001:db8::1/64")
+	p.b.SetUp(t, "eth0", "10.0.0.2/24", "fe80::2/64", "2001:db8::2/64")
+	p.a.WaitUp(t, "eth0")
+	p.b.WaitUp(t, "eth0")
+	return p
+}
+
+func waitFor(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited 5 s for %s", what)
+		}
+	}
+}
+
+func findLink(t testing.TB, h *nstest.Host, name string) packet.Link {
+	t.Helper()
+	var links []packet.Link
+	var err error
+	h.Do(t, func() { links, err = lan.Links() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(links, func(l packet.Link) bool { return l.Name == name })
+	if i < 0 {
+		t.Fatalf("no link %s among %v", name, links)
+	}
+	return links[i]
+}
+
+func listen(t testing.TB, h *nstest.Host, link string, group netip.AddrPort) *lan.Conn {
+	t.Helper()
+	return open(t, h, func() (*lan.Conn, error) { return lan.ListenMulticast(findLink(t, h, link), group) })
+}
+
+func open(t testing.TB, h *nstest.Host, f func() (*lan.Conn, error)) *lan.Conn {
+	t.Helper()
+	var c *lan.Conn
+	var err error
+	h.Do(t, func() { c, err = f() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// read reads until n datagrams have come or two seconds have passed; with n 0
+// it makes sure that nothing comes for 100 ms. The Conn is closed if too few came.
+func read(t testing.TB, c *lan.Conn, n int) []packet.Datagram {
+	t.Helper()
+	wait := 2 * time.Second
+	if n == 0 {
+		wait = 100 * time.Millisecond
+	}
+	stop := time.AfterFunc(wait, func() { c.Close() })
+	defer stop.Stop()
+	var got []packet.Datagram
+	batch := make([]packet.Datagram, 8)
+	for len(got) < n || n == 0 {
+		k, err := c.ReadBatch(batch)
+		if errors.Is(err, net.ErrClosed) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range batch[:k] {
+			d.Data = slices.Clone(d.Data)
+			got = append(got, d)
+		}
+	}
+	if len(got) != n {
+		t.Fatalf("read %d datagrams, want %d: %+v", len(got), n, got)
+	}
+	return got
+}
+
+func send(t testing.TB, c *lan.Conn, d ...packet.Datagram) {
+	t.Helper()
+	if n, err := c.WriteBatch(d); err != nil || n != len(d) {
+		t.Fatalf("wrote %d of %d: %v", n, len(d), err)
+	}
+}
