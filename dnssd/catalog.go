@@ -92,12 +92,12 @@ type fact struct {
 
 // node holds the facts about a name that instances depend on.
 type node struct {
-	key     serviceKey
-	name    dnswire.Name
-	facts   map[dnswire.Type][]*fact
-	none    map[dnswire.Type]bool // the owner says that there is no such record
-	users   map[*service]struct{}
-	asked   map[mdns.Question]int // the question: its Tries
+	key   serviceKey
+	name  dnswire.Name
+	facts map[dnswire.Type][]*fact
+	none  map[dnswire.Type]bool // the owner says that there is no such record
+	users map[*service]struct{}
+	asked map[mdns.Question]int // the question: its Tries
 }
 
 // service is an instance on a link, or a type.
