@@ -33,14 +33,16 @@ func Here(t testing.TB) *Host {
 // at the test's end.
 func NewHost(t testing.TB) *Host {
 	t.Helper()
-	here := Here(t)
-	var h *Host
-	here.Do(t, func() {
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			t.Fatalf("make a network namespace: %v", err)
-		}
-		h = current(t)
-	})
+	runtime.LockOSThread()
+	here := current(t)
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatalf("make a network namespace: %v", err)
+	}
+	h := current(t)
+	if err := unix.Setns(here.fd, unix.CLONE_NEWNET); err != nil {
+		t.Fatalf("return from a network namespace: %v", err) // ends the thread, too
+	}
+	runtime.UnlockOSThread()
 	h.SetUp(t, "lo")
 	return h
 }
@@ -181,6 +183,20 @@ func (h *Host) RemoveAddress(t testing.TB, link, prefix string) {
 	t.Helper()
 	if err := h.handle.AddrDel(h.find(t, link), address(t, prefix)); err != nil {
 		t.Fatalf("remove %s from %s: %v", prefix, link, err)
+	}
+}
+
+// AddDefaultRoute makes a router the way out of the local network.
+func (h *Host) AddDefaultRoute(t testing.TB, link, via string, metric int) {
+	t.Helper()
+	gw := net.ParseIP(via)
+	all := &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}
+	if gw.To4() == nil {
+		all = &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}
+	}
+	r := &netlink.Route{LinkIndex: h.find(t, link).Attrs().Index, Dst: all, Gw: gw, Priority: metric}
+	if err := h.handle.RouteAdd(r); err != nil {
+		t.Fatalf("add a default route by %s: %v", via, err)
 	}
 }
 

@@ -109,7 +109,9 @@ func start(t *testing.T, part string, attr *syscall.SysProcAttr) {
 		args = append(args, "-test.short")
 	}
 	cmd := exec.CommandContext(t.Context(), binary, args...)
-	cmd.Env = append(os.Environ(), partEnv+"="+part)
+	// The race detector would wait a second at the exit of each process.
+	race := strings.TrimSpace(os.Getenv("GORACE") + " atexit_sleep_ms=20")
+	cmd.Env = append(os.Environ(), partEnv+"="+part, "GORACE="+race)
 	cmd.SysProcAttr = attr
 	// The signal comes when the thread ends that started the process.
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
