@@ -46,6 +46,10 @@ func rules() []rule {
 		{"internal/agent", []string{".", "reverse", "store", "packet"}},
 		{"internal/api", []string{".", "store", "packet", "internal/find", "internal/config"}},
 		{"internal/find", []string{".", "packet"}},
+		// These join lan to what needs sockets or frames, and know no domain.
+		{"internal/sockets", []string{"lan", "mdns", "packet"}},
+		{"internal/capture", []string{"lan", "passive", "dnswire", "packet"}},
+		{"internal/doctor", []string{"lan", "packet", "internal/config"}},
 		{"internal/config", []string{".", "packet"}},
 		{"internal", []string{".", "packet"}},
 		{"store", []string{"."}},

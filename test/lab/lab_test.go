@@ -16,6 +16,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }
 
 func TestHostsReachEachOtherThroughARouter(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t)
 	a := l.Subnet("a", "10.99.1.0/24", "fd99:1::/64")
 	b := l.Subnet("b", "10.99.2.0/24", "fd99:2::/64")
@@ -74,6 +75,7 @@ func reachesWithin(d time.Duration, from, to *lab.Host, dst string) bool {
 }
 
 func TestLinkGoesAndComes(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t)
 	a := l.Subnet("a", "10.99.1.0/24", "fd99:1::/64")
 	x, y := l.Host("x").Join(a), l.Host("y").Join(a)
@@ -110,6 +112,7 @@ func TestLinkGoesAndComes(t *testing.T) {
 }
 
 func TestLoseDropsTheShareOfPackets(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t)
 	a := l.Subnet("a", "10.99.1.0/24")
 	x, y := l.Host("x").Join(a), l.Host("y").Join(a)
@@ -147,6 +150,7 @@ func TestLoseDropsTheShareOfPackets(t *testing.T) {
 }
 
 func TestCaptureTellsSentFromReceived(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t)
 	a := l.Subnet("a", "10.99.1.0/24")
 	x, y := l.Host("x").Join(a), l.Host("y").Join(a, lab.WithAddress("10.99.1.77"), lab.WithMAC("02:00:5e:10:00:01"))
@@ -172,6 +176,7 @@ func TestCaptureTellsSentFromReceived(t *testing.T) {
 }
 
 func TestProgramsRunInTheirHost(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t)
 	h := l.Host("h").Join(l.Subnet("a", "10.99.1.0/24"))
 	r := h.Run("sh", "-c", "echo out; echo err >&2; exit 7")

@@ -11,6 +11,7 @@ import (
 )
 
 func TestAvahiPublishesAndBrowses(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t)
 	a := l.Subnet("a", "10.99.1.0/24", "fd99:1::/64")
 	nas := l.Host("nas").Join(a)
@@ -60,6 +61,7 @@ func goodbye(instance string) func(lab.Frame) bool {
 }
 
 func TestMosquittoAnswers(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t)
 	a := l.Subnet("a", "10.99.1.0/24")
 	broker, client := l.Host("broker").Join(a), l.Host("client").Join(a)
@@ -71,6 +73,7 @@ func TestMosquittoAnswers(t *testing.T) {
 }
 
 func TestDnsmasqAnswers(t *testing.T) {
+	t.Parallel()
 	lab.Require(t, "dig")
 	l := lab.New(t)
 	a := l.Subnet("a", "10.99.1.0/24")
@@ -83,6 +86,7 @@ func TestDnsmasqAnswers(t *testing.T) {
 }
 
 func TestBINDTakesASignedUpdate(t *testing.T) {
+	t.Parallel()
 	lab.Require(t, "dig", "nsupdate")
 	l := lab.New(t)
 	a := l.Subnet("a", "10.99.1.0/24")
@@ -115,6 +119,7 @@ func TestBINDTakesASignedUpdate(t *testing.T) {
 }
 
 func TestResponderIsHeardByAvahi(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t)
 	a := l.Subnet("a", "10.99.1.0/24", "fd99:1::/64")
 	browser := l.Host("desk").Join(a).Avahi(lab.Avahi{DBus: true})

@@ -176,8 +176,12 @@ func (r *RunningResponder) run() {
 		if err != nil {
 			return
 		}
+		// Of hundreds of responders each hears the answers of all.
+		if n < 12 || buf[2]&0x80 != 0 {
+			continue
+		}
 		var q dns.Msg
-		if q.Unpack(buf[:n]) != nil || q.Response {
+		if q.Unpack(buf[:n]) != nil {
 			continue
 		}
 		r.answer(&q, from)

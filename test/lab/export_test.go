@@ -1,0 +1,8 @@
+package lab
+
+// For tests of the lab itself.
+var (
+	Sweep     = sweep
+	NetnsDir  = netnsDir
+	StartTime = startTime
+)
