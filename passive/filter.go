@@ -1,0 +1,139 @@
+package passive
+
+import (
+	"golang.org/x/net/bpf"
+
+	"github.com/lanfolk/lanfolk/passive/internal/bpfasm"
+)
+
+// snapLength is what the filter has the kernel hand over of a frame, in bytes.
+const snapLength = maxFrame
+
+// Filter returns a program for a capture of Ethernet frames that lets through
+// what a Decoder can use, tagged with up to two VLAN tags or not, and as little
+// else as can be told from one frame: fragments of UDP and packets with IPv6
+// extension headers come along.
+func Filter() []bpf.RawInstruction {
+	ops, err := filterProgram()
+	if err != nil {
+		return nil // lets all through; a test holds that it can't happen
+	}
+	raw, err := bpf.Assemble(ops)
+	if err != nil {
+		return nil
+	}
+	return raw
+}
+
+// filterProgram: X holds the bytes of the VLAN tags, then also those of the IP
+// header; all offsets are relative to it, so that one copy will do.
+func filterProgram() ([]bpf.Instruction, error) {
+	var p bpfasm.Program
+	accept, reject := p.NewLabel(), p.NewLabel()
+	network, ip4, ip6 := p.NewLabel(), p.NewLabel(), p.NewLabel()
+
+	// anyOf goes on at yes if A is one of the values, else at no.
+	anyOf := func(yes, no bpfasm.Label, values ...uint32) {
+		for i, v := range values {
+			next := no
+			if i+1 < len(values) {
+				next = p.NewLabel()
+			}
+			p.JumpIf(bpf.JumpEqual, v, yes, next)
+			if next != no {
+				p.Bind(next)
+			}
+		}
+	}
+
+	for tags := range uint32(maxTags) {
+		tagged := p.NewLabel()
+		p.Op(bpf.LoadConstant{Dst: bpf.RegX, Val: 4 * tags}, bpf.LoadAbsolute{Off: 12 + 4*tags, Size: 2})
+		anyOf(tagged, network, etherVLAN, etherQinQ, etherQinQ2)
+		p.Bind(tagged)
+	}
+	p.Op(bpf.LoadConstant{Dst: bpf.RegX, Val: 4 * maxTags}, bpf.LoadAbsolute{Off: 12 + 4*maxTags, Size: 2})
+
+	p.Bind(network)
+	not4, not6 := p.NewLabel(), p.NewLabel()
+	p.JumpIf(bpf.JumpEqual, etherIPv4, ip4, not4)
+	p.Bind(not4)
+	p.JumpIf(bpf.JumpEqual, etherIPv6, ip6, not6)
+	p.Bind(not6)
+	p.JumpIf(bpf.JumpEqual, etherARP, accept, reject)
+
+	udp, tcp := p.NewLabel(), p.NewLabel()
+
+	// IPv4: offsets from the frame's begin are 14 more than in its header.
+	p.Bind(ip4)
+	udp4, tcp4, tcp4first, notUDP4, header4 := p.NewLabel(), p.NewLabel(), p.NewLabel(), p.NewLabel(), p.NewLabel()
+	addHeader := func() {
+		p.Op(bpf.LoadIndirect{Off: 14, Size: 1},
+			bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 15}, bpf.ALUOpConstant{Op: bpf.ALUOpShiftLeft, Val: 2},
+			bpf.ALUOpX{Op: bpf.ALUOpAdd}, bpf.TAX{})
+	}
+	p.Op(bpf.LoadIndirect{Off: 14 + 9, Size: 1})
+	p.JumpIf(bpf.JumpEqual, ipUDP, udp4, notUDP4)
+	p.Bind(notUDP4)
+	p.JumpIf(bpf.JumpEqual, ipTCP, tcp4, reject)
+	p.Bind(tcp4)
+	p.Op(bpf.LoadIndirect{Off: 14 + 6, Size: 2})
+	p.JumpIf(bpf.JumpBitsSet, 0x1fff, reject, tcp4first)
+	p.Bind(tcp4first)
+	addHeader()
+	p.Jump(tcp)
+	p.Bind(udp4)
+	p.Op(bpf.LoadIndirect{Off: 14 + 6, Size: 2})
+	p.JumpIf(bpf.JumpBitsSet, 0x1fff, accept, header4)
+	p.Bind(header4)
+	addHeader()
+	p.Jump(udp)
+
+	// IPv6.
+	p.Bind(ip6)
+	v6udp, v6tcp, icmp6, fragment := p.NewLabel(), p.NewLabel(), p.NewLabel(), p.NewLabel()
+	p.Op(bpf.LoadIndirect{Off: 14 + 6, Size: 1})
+	for _, x := range []struct {
+		next uint32
+		to   bpfasm.Label
+	}{{ipUDP, v6udp}, {ipTCP, v6tcp}, {ipICMPv6, icmp6}, {ipFragment, fragment}} {
+		other := p.NewLabel()
+		p.JumpIf(bpf.JumpEqual, x.next, x.to, other)
+		p.Bind(other)
+	}
+	anyOf(accept, reject, ipHopByHop, ipRouting, ipDestOpts, ipAuth)
+	p.Bind(fragment)
+	p.Op(bpf.LoadIndirect{Off: 14 + 40, Size: 1})
+	anyOf(accept, reject, ipUDP, ipDestOpts)
+	p.Bind(icmp6)
+	p.Op(bpf.LoadIndirect{Off: 14 + 40, Size: 1})
+	anyOf(accept, reject, ndpNS, ndpNA, ndpRS, ndpRA)
+	p.Bind(v6tcp)
+	p.Op(bpf.TXA{}, bpf.ALUOpConstant{Op: bpf.ALUOpAdd, Val: 40}, bpf.TAX{})
+	p.Jump(tcp)
+	p.Bind(v6udp)
+	p.Op(bpf.TXA{}, bpf.ALUOpConstant{Op: bpf.ALUOpAdd, Val: 40}, bpf.TAX{})
+
+	// Ports.
+	p.Bind(udp)
+	ports := []uint32{portDNS, portMDNS, portDHCPServer, portDHCPClient, portLLMNR}
+	other := p.NewLabel()
+	p.Op(bpf.LoadIndirect{Off: 14 + 2, Size: 2})
+	anyOf(accept, other, ports...)
+	p.Bind(other)
+	p.Op(bpf.LoadIndirect{Off: 14, Size: 2})
+	anyOf(accept, reject, ports...)
+	p.Bind(tcp)
+	other = p.NewLabel()
+	p.Op(bpf.LoadIndirect{Off: 14 + 2, Size: 2})
+	p.JumpIf(bpf.JumpEqual, portDNS, accept, other)
+	p.Bind(other)
+	p.Op(bpf.LoadIndirect{Off: 14, Size: 2})
+	p.JumpIf(bpf.JumpEqual, portDNS, accept, reject)
+
+	p.Bind(accept)
+	p.Op(bpf.RetConstant{Val: snapLength})
+	p.Bind(reject)
+	p.Op(bpf.RetConstant{Val: 0})
+	return p.Assemble()
+}
