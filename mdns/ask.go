@@ -266,7 +266,9 @@ func (z *zone) unanswered(now time.Time, s *slot) {
 	if t := a.tries(); t > 0 && a.sent >= t {
 		return
 	}
-	a.gap = max(a.gap, firstGap)
+	// The last refresh has just gone unanswered; so the first query of the new
+	// series counts as sent.
+	a.began, a.sent, a.gap, a.last = now, 1, firstGap, now
 	a.series = now.Add(a.gap)
 	z.plan(a)
 }

@@ -228,11 +228,13 @@ func (e *entry) refreshAt(step uint8, phase time.Time) time.Time {
 	from := e.seen.Add(ttl * time.Duration(80+5*int(step)) / 100)
 	window := ttl / 50
 	at := from.Add(window * time.Duration(e.jitter) / 256)
-	// On the grid if that stays inside the window.
-	up := at.Add(refreshGrid - 1)
-	up = up.Add(-(up.Sub(phase) % refreshGrid))
-	if !up.After(from.Add(window)) {
+	// On the grid, if a point of it lies in the window.
+	down := at.Add(-(at.Sub(phase) % refreshGrid))
+	if up := down.Add(refreshGrid); !up.After(from.Add(window)) {
 		return up
+	}
+	if !down.Before(from) {
+		return down
 	}
 	return at
 }

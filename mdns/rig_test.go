@@ -202,7 +202,7 @@ func (c recorder) all() []string {
 		if ev.Op == mdns.OpAsked {
 			continue
 		}
-		s := ev.Time.Sub(c.r.start).String() + " " + ev.Op.String()
+		s := ev.Time.Sub(c.r.start).Round(time.Millisecond).String() + " " + ev.Op.String()
 		switch ev.Op {
 		case mdns.OpNone:
 			s += " " + ev.Question.Type.String()
