@@ -1,5 +1,51 @@
 package dnswire
 
+import (
+	"encoding/binary"
+	"slices"
+)
+
+// appendFolded appends src with its ASCII letters lowered, up to eight at a time.
+func appendFolded(dst, src []byte) []byte {
+	n := len(dst)
+	if cap(dst)-n < len(src) {
+		dst = slices.Grow(dst, len(src))
+	}
+	dst = dst[:n+len(src)]
+	out := dst[n:]
+	// The last step of each loop may overlap the one before. It reads src, not what
+	// was just written to dst, for which the processor would have to wait.
+	switch last := len(src) - 8; {
+	case last >= 0:
+		for i := 0; i < last; i += 8 {
+			binary.LittleEndian.PutUint64(out[i:], fold8(binary.LittleEndian.Uint64(src[i:])))
+		}
+		binary.LittleEndian.PutUint64(out[last:], fold8(binary.LittleEndian.Uint64(src[last:])))
+	case last >= -4:
+		a, b := binary.LittleEndian.Uint32(src), binary.LittleEndian.Uint32(src[last+4:])
+		x := fold8(uint64(a)<<32 | uint64(b))
+		binary.LittleEndian.PutUint32(out, uint32(x>>32))
+		binary.LittleEndian.PutUint32(out[last+4:], uint32(x))
+	default:
+		for i, c := range src {
+			out[i] = foldTable[c]
+		}
+	}
+	return dst
+}
+
+// fold8 lowers the ASCII letters among eight bytes.
+func fold8(x uint64) uint64 {
+	const ones = 0x0101010101010101
+	low := x &^ (0x80 * ones)
+	// The top bit of each byte of these says: at least 'A', more than 'Z'. No sum carries
+	// into the next byte.
+	fromA := low + (0x80-'A')*ones
+	aboveZ := low + (0x7F-'Z')*ones
+	upper := (fromA &^ aboveZ) &^ x & (0x80 * ones)
+	return x | upper>>2 // 0x80>>2 is 0x20
+}
+
 // foldTable maps ASCII capitals to small letters and every other byte to itself.
 var foldTable = [256]byte{
 	0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x0e, 0x0f,

@@ -39,25 +39,23 @@ type Header struct {
 	QDCount, ANCount, NSCount, ARCount uint16
 }
 
-func parseHeader(b []byte) Header {
+func (h *Header) parse(b []byte) {
 	_ = b[headerLen-1]
-	return Header{
-		ID:                 binary.BigEndian.Uint16(b),
-		Response:           b[2]&0x80 != 0,
-		Opcode:             b[2] >> 3 & 0x0F,
-		Authoritative:      b[2]&0x04 != 0,
-		Truncated:          b[2]&0x02 != 0,
-		RecursionDesired:   b[2]&0x01 != 0,
-		RecursionAvailable: b[3]&0x80 != 0,
-		Zero:               b[3]&0x40 != 0,
-		AuthenticData:      b[3]&0x20 != 0,
-		CheckingDisabled:   b[3]&0x10 != 0,
-		Rcode:              b[3] & 0x0F,
-		QDCount:            binary.BigEndian.Uint16(b[4:]),
-		ANCount:            binary.BigEndian.Uint16(b[6:]),
-		NSCount:            binary.BigEndian.Uint16(b[8:]),
-		ARCount:            binary.BigEndian.Uint16(b[10:]),
-	}
+	h.ID = binary.BigEndian.Uint16(b)
+	h.Response = b[2]&0x80 != 0
+	h.Opcode = b[2] >> 3 & 0x0F
+	h.Authoritative = b[2]&0x04 != 0
+	h.Truncated = b[2]&0x02 != 0
+	h.RecursionDesired = b[2]&0x01 != 0
+	h.RecursionAvailable = b[3]&0x80 != 0
+	h.Zero = b[3]&0x40 != 0
+	h.AuthenticData = b[3]&0x20 != 0
+	h.CheckingDisabled = b[3]&0x10 != 0
+	h.Rcode = b[3] & 0x0F
+	h.QDCount = binary.BigEndian.Uint16(b[4:])
+	h.ANCount = binary.BigEndian.Uint16(b[6:])
+	h.NSCount = binary.BigEndian.Uint16(b[8:])
+	h.ARCount = binary.BigEndian.Uint16(b[10:])
 }
 
 func (h Header) append(dst []byte) []byte {
@@ -98,14 +96,15 @@ type Question struct {
 
 // Parse checks the whole of a message and returns a view of it. It keeps b. The
 // error is an *Error.
-func Parse(b []byte) (Message, error) {
+func Parse(b []byte) (m Message, err error) {
 	if len(b) < headerLen {
 		return Message{}, &Error{Where: "header", Offset: len(b), Reason: ReasonShort}
 	}
 	if len(b) > maxLen {
 		return Message{}, &Error{Where: "header", Offset: maxLen, Reason: ReasonLong, Value: len(b)}
 	}
-	m := Message{Header: parseHeader(b), msg: b}
+	m.parse(b)
+	m.msg = b
 	counts := [...]int{int(m.QDCount), int(m.ANCount), int(m.NSCount), int(m.ARCount)}
 	if least := headerLen + counts[0]*minQuestion + (counts[1]+counts[2]+counts[3])*minRecord; least > len(b) {
 		return Message{}, &Error{Where: "header", Offset: len(b), Reason: ReasonCounts, Value: least}
@@ -183,30 +182,33 @@ func (m *Message) eachRecord(yield func(Record) bool) {
 	off := m.records
 	for s, count := range [...]uint16{m.ANCount, m.NSCount, m.ARCount} {
 		for range count {
-			r := Record{Section: Section(s + 1), Name: NameView{m.msg, off}}
-			off = skipName(m.msg, off)
-			if off+10 > len(m.msg) {
+			fixed := skipName(m.msg, off)
+			if fixed+10 > len(m.msg) {
 				return
 			}
-			f := m.msg[off : off+10]
-			r.Type = Type(f[0])<<8 | Type(f[1])
-			r.Class = Class(f[2])<<8 | Class(f[3])
-			r.TTL = uint32(f[4])<<24 | uint32(f[5])<<16 | uint32(f[6])<<8 | uint32(f[7])
-			r.off = off + 10
-			r.end = r.off + (int(f[8])<<8 | int(f[9]))
+			f := m.msg[fixed : fixed+10]
+			size := int(f[8])<<8 | int(f[9])
+			if fixed+10+size > len(m.msg) {
+				return
+			}
+			class := Class(f[2])<<8 | Class(f[3])
+			r := Record{
+				Section: Section(s + 1),
+				Type:    Type(f[0])<<8 | Type(f[1]),
+				Class:   class &^ TopBit,
+				Flush:   class&TopBit != 0,
+				TTL:     uint32(f[4])<<24 | uint32(f[5])<<16 | uint32(f[6])<<8 | uint32(f[7]),
+				Name:    NameView{m.msg, off},
+				off:     fixed + 10,
+				end:     fixed + 10 + size,
+			}
 			off = r.end
-			if off > len(m.msg) {
-				return
-			}
-			switch {
-			case r.Type == TypeOPT:
+			switch r.Type {
+			case TypeOPT: // RFC 6891 §6.1.2: the class is a size
+				r.Class, r.Flush = class, false
 				r.Malformed = !validOptions(r.RData())
-			default:
-				r.Flush = r.Class&TopBit != 0
-				r.Class &^= TopBit
-				if r.Type == TypeNSEC {
-					r.Malformed = !r.validNSEC()
-				}
+			case TypeNSEC:
+				r.Malformed = !r.validNSEC()
 			}
 			if !yield(r) {
 				return

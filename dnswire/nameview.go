@@ -42,19 +42,19 @@ func (v NameView) next(off, start int) (l []byte, nextOff, nextStart int, ok boo
 
 // AppendWire appends the uncompressed wire form.
 func (v NameView) AppendWire(dst []byte) []byte {
-	if v.msg == nil {
-		return dst
-	}
-	total := 1
-	l, off, start, ok := v.next(v.off, v.off)
-	for ; ok; l, off, start, ok = v.next(off, start) {
-		if total += 1 + len(l); total > maxName {
+	n := len(dst)
+	for off := v.off; uint(off) < uint(len(v.msg)); {
+		end, to := v.run(off)
+		if len(dst)-n+end-off > maxName {
+			break // not after Parse
+		}
+		dst = append(dst, v.msg[off:end]...)
+		if to < 0 {
 			break
 		}
-		dst = append(dst, byte(len(l)))
-		dst = append(dst, l...)
+		off = to
 	}
-	return append(dst, 0)
+	return dst
 }
 
 // AppendFolded appends the uncompressed wire form in ASCII lower case: what
@@ -62,15 +62,37 @@ func (v NameView) AppendWire(dst []byte) []byte {
 // without allocating.
 func (v NameView) AppendFolded(dst []byte) []byte {
 	n := len(dst)
-	dst = v.AppendWire(dst)
-	fold(dst[n:])
+	for off := v.off; uint(off) < uint(len(v.msg)); {
+		end, to := v.run(off)
+		if len(dst)-n+end-off > maxName {
+			break // not after Parse
+		}
+		dst = appendFolded(dst, v.msg[off:end])
+		if to < 0 {
+			break
+		}
+		off = to
+	}
 	return dst
 }
 
-func fold(b []byte) {
-	for i, c := range b {
-		b[i] = foldTable[c]
+// run returns the end of the labels that stand in a row at off, behind the final 0
+// if there is one. Otherwise to is where the pointer behind them leads; it is -1 at the
+// end of the name.
+func (v NameView) run(off int) (end, to int) {
+	msg, start := v.msg, off
+	for uint(off) < uint(len(msg)) && msg[off]-1 < maxLabel {
+		off += 1 + int(msg[off])
 	}
+	if uint(off) >= uint(len(msg)) {
+		return len(msg), -1
+	}
+	if msg[off] >= 0xC0 && off+1 < len(msg) {
+		if to := int(msg[off]&0x3F)<<8 | int(msg[off+1]); to < start {
+			return off, to
+		}
+	}
+	return off + 1, -1
 }
 
 // AppendText appends the name as Name.String would print it.

@@ -145,11 +145,11 @@ func compareRecord(t testing.TB, r dnswire.Record, o dns.RR) {
 		t.Errorf("record %s, miekg/dns %s", rr, o)
 		return
 	}
+	if h.Rdlength == 0 {
+		return // miekg/dns takes any type without data
+	}
 	if r.Malformed {
 		t.Errorf("%s is marked as malformed, miekg/dns reads %s", rr, o)
-		return
-	}
-	if h.Rdlength == 0 {
 		return
 	}
 	// Uncompressed, miekg/dns must write the bytes that we hold. For types that are

@@ -120,14 +120,15 @@ func (r Record) Addr() (netip.Addr, bool) {
 // types yield none. The strings of a TXT without content are none, or one empty
 // one: DNS-SD takes both to be the same (RFC 6763 §6.1).
 func (r Record) TXT() iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) { r.eachString(yield) }
+	var b []byte
+	if r.Type == TypeTXT || r.Type == TypeSPF {
+		b = r.RData()
+	}
+	return func(yield func([]byte) bool) { eachString(b, yield) }
 }
 
-func (r Record) eachString(yield func([]byte) bool) {
-	if layoutOf(r.Type).strings != anyStrings {
-		return
-	}
-	for b := r.RData(); len(b) > 0; {
+func eachString(b []byte, yield func([]byte) bool) {
+	for len(b) > 0 {
 		end := 1 + int(b[0])
 		if end > len(b) || !yield(b[1:end:end]) {
 			return
