@@ -1,0 +1,109 @@
+package lanfolk
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// explain says for each fact of a device why it is taken to be about it: a
+// path of shared identifiers from the first evidence, along strong ones where
+// there are any.
+func (c *core) explain(d *device) []Evidence {
+	var open []*fact
+	for _, f := range d.facts {
+		if f.live() {
+			open = append(open, f)
+		}
+	}
+	slices.SortFunc(open, elder)
+	out := make([]Evidence, 0, len(d.facts))
+	if len(open) == 0 && len(d.memory) > 0 {
+		out = append(out, Evidence{
+			Time: timeOf(d.last), What: "remembered from when it was last heard", Identifiers: identifiersOf(d.memory),
+			WhyJoined: "no sighting holds any more",
+		})
+	}
+	reached := make(map[*ident]*fact, len(open)) // by whom an identifier was brought in
+	for len(open) > 0 {
+		n, why := c.nextEvidence(open, reached, len(out) == 0)
+		f := open[n]
+		open = slices.Delete(open, n, n+1)
+		out = append(out, f.evidence(why))
+		for _, i := range f.ids {
+			if i.joins() && reached[i] == nil {
+				reached[i] = f
+			}
+		}
+	}
+	for _, f := range d.facts {
+		if f.ended {
+			out = append(out, f.evidence("ran out at "+timeOf(f.ends).Format("2006-01-02T15:04:05Z")))
+		}
+	}
+	return out
+}
+
+// nextEvidence picks the fact to explain next: one that shares a strong
+// identifier with those before, else a weak one, else the eldest.
+func (c *core) nextEvidence(open []*fact, reached map[*ident]*fact, first bool) (int, string) {
+	if first {
+		for n, f := range open {
+			if !f.loose {
+				return n, "first evidence"
+			}
+		}
+		return 0, "first evidence"
+	}
+	for _, strong := range [...]bool{true, false} {
+		for n, f := range open {
+			for _, i := range f.ids {
+				g := reached[i]
+				if g == nil || i.strong != strong {
+					continue
+				}
+				switch {
+				case strong, i.dev != f.dev:
+					return n, fmt.Sprintf("shares %s with %s", i.identifier(), g.title())
+				default:
+					return n, fmt.Sprintf("%s is claimed by this device alone", i.identifier())
+				}
+			}
+		}
+	}
+	return 0, "evidence of its own"
+}
+
+// title names a fact in a few words.
+func (f *fact) title() string {
+	c := f.content()
+	if c.what != "" {
+		return f.scope.Protocol + " " + c.what
+	}
+	return strings.TrimSpace(f.scope.Protocol + " " + c.key)
+}
+
+func (f *fact) evidence(why string) Evidence {
+	c := f.content()
+	e := Evidence{
+		Time: timeOf(f.heard), Protocol: f.scope.Protocol, Interface: f.scope.Link, What: c.what,
+		Identifiers: f.identifiers(), WhyJoined: why,
+	}
+	if e.What == "" {
+		e.What = c.key
+	}
+	for _, i := range f.ids {
+		if i.muted > 0 {
+			e.WhyJoined += "; a person separated " + i.identifier().String()
+		}
+	}
+	return e
+}
+
+func identifiersOf(ids []*ident) []Identifier {
+	out := make([]Identifier, len(ids))
+	for n, i := range ids {
+		out[n] = i.identifier()
+	}
+	return out
+}

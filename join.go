@@ -1,0 +1,626 @@
+package lanfolk
+
+import "math"
+
+// Joining. Which sightings make one device is a function of the set of live
+// sightings alone; neither their order nor what was known before counts.
+//
+//  1. Sightings that share a strong identifier are one component, and so are
+//     those that a chain of shared strong identifiers connects. A component
+//     that holds a MAC is anchored; the others are loose.
+//  2. An anchored component is a device. Two of them are never joined.
+//  3. A weak identifier leads to a device when just one anchored component
+//     holds it. If several hold it, it is ambiguous and leads nowhere. A loose
+//     component whose identifiers lead to just one device belongs to it; one
+//     whose identifiers lead to different devices is in conflict.
+//  4. Then the same again a step farther out: an identifier that no anchored
+//     component holds leads to a device when the components that step 3 gave
+//     to it hold it, and those that it gave to others don't; and so on until a
+//     step finds nothing. So a service of which only the host name is known
+//     finds its device through the sighting that says the name's address. The
+//     closest evidence decides: an address that a host mentions in passing
+//     (that of a virtual bridge, say) changes nothing where its name or
+//     another address leads to it directly.
+//  5. Loose components that belong nowhere, those in conflict among them, are
+//     joined with each other by the weak identifiers that they share. An IP
+//     address under which more than maxNames host names go joins none of them.
+//
+// Identifiers that name nobody (loopback addresses, "localhost"), that a
+// person separated, and weak ones that more than crowd sightings hold are as
+// good as absent.
+//
+// settle does this only for the part of the inventory that a change can
+// reach. Most changes reach nothing: place and leave see that from an
+// identifier or two.
+
+// maxNames is how many host names one IP address may have before it no longer
+// joins sightings for which no MAC is known.
+const maxNames = 4
+
+// What an identifier leads to, beside components (0 and up) and devices
+// outside of the region (below ambiguous, see joiner.boundary).
+const (
+	undecided = math.MinInt32
+	ambiguous = math.MaxInt32
+)
+
+// component is a set of facts that strong identifiers join: facts from to to
+// of joiner.region.
+type component struct {
+	from, to int
+	anchored bool
+	label    int32 // what it belongs to; undecided; ambiguous: in conflict
+	part     int32
+	parent   int32 // in the union of those that belong nowhere
+}
+
+// part is a set of facts that is one device.
+type part struct {
+	facts    []*fact
+	dev      *device
+	boundary *device // the facts join this device, the rest of which isn't in the region
+	anchored bool
+}
+
+// joiner is the scratch space of one recomputation.
+type joiner struct {
+	region   []*fact
+	comps    []component
+	boundary []*device
+	level    int32
+	front    []int32
+	touched  []*ident
+	parts    []part
+}
+
+// attach makes the fact a holder of its identifiers.
+func (c *core) attach(f *fact) {
+	for _, i := range f.ids {
+		joined := i.joins()
+		i.add(f)
+		if joined && !i.joins() {
+			c.seedLoose(i)
+		}
+	}
+}
+
+// seedLoose has the loose holders of an identifier joined anew.
+func (c *core) seedLoose(i *ident) {
+	if i.loose == 0 {
+		return
+	}
+	i.each(func(h *fact) bool {
+		if h.loose {
+			c.seeds = append(c.seeds, h)
+		}
+		return true
+	})
+}
+
+// leave makes the fact, which still is live, no holder of its identifiers any
+// more, and has those joined anew that were joined through it. It does
+// nothing for a fact that isn't placed.
+func (c *core) leave(f *fact) {
+	if f.pending {
+		return
+	}
+	var few [maxIdentifiers]*ident
+	rest := few[:0] // what others hold and did hold together with f
+	var crossed []*ident
+	for _, i := range f.ids {
+		joined := i.joins()
+		i.remove(f)
+		if f.loose {
+			i.loose--
+		}
+		switch {
+		case i.n() == 0:
+			i.dev = nil
+			if i.owner != nil {
+				c.keepIdent(i.owner, i)
+			}
+		case joined:
+			rest = append(rest, i)
+		case i.joins():
+			crossed = append(crossed, i)
+		}
+	}
+	for _, i := range crossed {
+		c.seedLoose(i)
+	}
+	if !c.leavesQuietly(f, rest) {
+		for _, i := range rest {
+			if !i.strong {
+				c.seedLoose(i)
+				continue
+			}
+			i.each(func(h *fact) bool { c.seeds = append(c.seeds, h); return true })
+		}
+	}
+	f.loose = false
+}
+
+// leavesQuietly says whether no other fact was joined through f, of whose
+// identifiers others still hold rest.
+func (c *core) leavesQuietly(f *fact, rest []*ident) bool {
+	if len(rest) == 0 {
+		return true
+	}
+	named := false
+	for _, i := range f.ids {
+		named = named || i.scope.kind == IDHost
+	}
+	if len(rest) == 1 {
+		// A leaf connects nothing. But an anchored one may have been the
+		// anchor, and a loose one may have been one name too many of an address.
+		i := rest[0]
+		switch {
+		case f.loose && (i.scope.kind != IDIP || !named):
+			return true
+		case !f.loose && (i.anchors() || (!i.strong && i.loose == 0)):
+			return true
+		}
+	}
+	// Another fact of the same component and with the same identifiers holds
+	// together whatever this one did.
+	best := rest[0]
+	for _, i := range rest {
+		if i.many == nil && (best.many != nil || len(i.holders) < len(best.holders)) {
+			best = i
+		}
+	}
+	for n, h := range best.holders {
+		if n == 4 {
+			break
+		}
+		if h.dev == f.dev && h.dev != nil && h.loose == f.loose && !h.pending && holdsAll(h, f.ids) {
+			return true
+		}
+	}
+	return false
+}
+
+func holdsAll(f *fact, ids []*ident) bool {
+	for _, i := range ids {
+		if !has(f.ids, i) {
+			return false
+		}
+	}
+	return true
+}
+
+// settle places new facts and joins anew what was shaken.
+func (c *core) settle() {
+	for n := 0; n < len(c.pending); n++ {
+		f := c.pending[n]
+		if !f.pending {
+			continue
+		}
+		f.pending = false
+		if !f.live() {
+			continue
+		}
+		if len(f.ids) == 0 {
+			c.link(f, &c.nobody)
+			continue
+		}
+		c.attach(f)
+		if !c.place(f) {
+			c.seeds = append(c.seeds, f)
+		}
+	}
+	clear(c.pending)
+	c.pending = c.pending[:0]
+	if len(c.seeds) > 0 {
+		c.rejoin()
+	}
+	c.settleEmpty()
+}
+
+// place finds the device of a fact that was just attached, where that is plain
+// to see and changes nothing for other facts. If not, it returns false.
+func (c *core) place(f *fact) bool {
+	var dev *device
+	mac, strong, weak, several, looseHeld := false, false, false, false, false
+	strongAnchored, strongLoose := false, false
+	var ip *ident
+	for _, i := range f.ids {
+		if !i.joins() {
+			continue
+		}
+		mac = mac || i.anchors()
+		if i.n() == 1 {
+			continue
+		}
+		if i.scope.kind == IDIP {
+			ip = i
+		}
+		if i.strong {
+			strong = true
+			if i.loose > 0 {
+				strongLoose = true
+			} else {
+				strongAnchored = true
+			}
+		} else {
+			weak = true
+			looseHeld = looseHeld || i.loose > 0
+		}
+		if i.dev == nil || (dev != nil && i.dev != dev) {
+			several = true
+		}
+		dev = i.dev
+	}
+	switch {
+	case !strong && !weak, mac && !strong && !looseHeld && !several:
+		// Nobody else is concerned: a device of its own.
+	case mac && !strong && !looseHeld:
+		// A MAC that shares weak identifiers with other MACs only.
+	case several:
+		return false
+	case strongAnchored && !strongLoose, !mac && !strongAnchored && (dev.anchored || ip == nil || twin(f, ip)):
+		c.adopt(f, dev, !strongAnchored)
+		return true
+	default:
+		return false
+	}
+	p := part{facts: []*fact{f}, anchored: mac}
+	c.identifyAlone(&p)
+	c.adopt(f, p.dev, !mac)
+	p.dev.anchored = mac
+	return true
+}
+
+// twin says whether one of the first few other holders of the identifier has
+// just the identifiers of f: then it is where f belongs, whatever the rule.
+func twin(f *fact, i *ident) bool {
+	n, found := 0, false
+	i.each(func(h *fact) bool {
+		n++
+		found = h != f && h.dev != nil && sameIdents(h.ids, f.ids)
+		return n < 8 && !found
+	})
+	return found
+}
+
+// adopt gives the fact to the device.
+func (c *core) adopt(f *fact, d *device, loose bool) {
+	c.link(f, d)
+	c.setLoose(f, loose)
+	for _, i := range f.ids {
+		if i.n() == 1 {
+			i.dev = d
+		} else if i.dev != d {
+			i.dev = nil
+		}
+		c.own(d, i)
+	}
+}
+
+func (c *core) setLoose(f *fact, loose bool) {
+	if f.loose == loose {
+		return
+	}
+	f.loose = loose
+	for _, i := range f.ids {
+		if loose {
+			i.loose++
+		} else {
+			i.loose--
+		}
+	}
+}
+
+// rejoin computes anew the devices of all facts that the seeds can reach.
+func (c *core) rejoin() {
+	c.stats.Rejoins++
+	j := &c.join
+	c.epoch++
+	j.region, j.comps, j.boundary, j.parts = j.region[:0], j.comps[:0], j.boundary[:0], nil
+	for _, f := range c.seeds {
+		if f.live() && !f.pending {
+			c.enter(f)
+		}
+	}
+	clear(c.seeds)
+	c.seeds = c.seeds[:0]
+	for n := 0; n < len(j.region); n++ {
+		for _, i := range j.region[n].ids {
+			if i.strong || i.epoch == c.epoch {
+				continue
+			}
+			i.epoch, i.lead, i.level = c.epoch, undecided, 0
+			if i.loose == 0 || !i.joins() {
+				continue
+			}
+			i.each(func(h *fact) bool {
+				if h.loose {
+					c.enter(h)
+				}
+				return true
+			})
+		}
+	}
+	c.lead()
+	c.unite()
+	c.collect()
+	c.identify()
+	c.move()
+	clear(j.region)
+	clear(j.boundary)
+}
+
+// enter takes the whole component of a fact into the region.
+func (c *core) enter(f *fact) {
+	if f.epoch == c.epoch {
+		return
+	}
+	j := &c.join
+	k := component{from: len(j.region), label: undecided, part: -1, parent: int32(len(j.comps))}
+	reach := func(h *fact) bool {
+		if h.epoch != c.epoch {
+			h.epoch, h.comp = c.epoch, int32(len(j.comps))
+			j.region = append(j.region, h)
+		}
+		return true
+	}
+	reach(f)
+	for n := k.from; n < len(j.region); n++ {
+		for _, i := range j.region[n].ids {
+			if !i.strong || i.epoch == c.epoch || !i.joins() {
+				continue
+			}
+			i.epoch = c.epoch
+			k.anchored = k.anchored || i.anchors()
+			i.each(reach)
+		}
+	}
+	k.to = len(j.region)
+	j.comps = append(j.comps, k)
+}
+
+// weak calls do for each weak identifier that may join the component.
+func (c *core) weak(k *component, do func(*ident)) {
+	for _, f := range c.join.region[k.from:k.to] {
+		for _, i := range f.ids {
+			if !i.strong && i.joins() {
+				do(i)
+			}
+		}
+	}
+}
+
+// suggest tells a loose component one thing that it may belong to.
+func (k *component) suggest(label int32) {
+	switch {
+	case label == undecided || label == ambiguous || k.label == label:
+	case k.label == undecided:
+		k.label = label
+	default:
+		k.label = ambiguous
+	}
+}
+
+// lead gives each loose component its label: steps 3 and 4 of the rule.
+func (c *core) lead() {
+	j := &c.join
+	j.front = j.front[:0]
+	for n := range j.comps {
+		k := &j.comps[n]
+		if k.anchored {
+			k.label = int32(n)
+			continue
+		}
+		c.weak(k, func(i *ident) {
+			if i.level == 0 {
+				i.level, i.lead = 1, c.direct(i)
+			}
+			k.suggest(i.lead)
+		})
+		if k.label != undecided && k.label != ambiguous {
+			j.front = append(j.front, int32(n))
+		}
+	}
+	for j.level = 2; len(j.front) > 0; j.level++ {
+		j.touched = j.touched[:0]
+		for _, n := range j.front {
+			k := &j.comps[n]
+			c.weak(k, func(i *ident) {
+				switch {
+				case i.lead != undecided:
+				case i.level != j.level:
+					i.level, i.next = j.level, k.label
+					j.touched = append(j.touched, i)
+				case i.next != k.label:
+					i.next = ambiguous
+				}
+			})
+		}
+		j.front = j.front[:0]
+		var open []int32 // components that were undecided before this level
+		for _, i := range j.touched {
+			i.lead = i.next
+			i.each(func(h *fact) bool {
+				if k := &j.comps[h.comp]; h.epoch == c.epoch && !k.anchored && k.label == undecided {
+					k.label = -1 // marked; told below
+					open = append(open, h.comp)
+				}
+				return true
+			})
+		}
+		for _, n := range open {
+			k := &j.comps[n]
+			k.label = undecided
+			c.weak(k, func(i *ident) {
+				if i.level == j.level {
+					k.suggest(i.lead)
+				}
+			})
+			if k.label != undecided && k.label != ambiguous {
+				j.front = append(j.front, n)
+			}
+		}
+	}
+}
+
+// direct returns what the anchored holders of a weak identifier say it leads to.
+func (c *core) direct(i *ident) int32 {
+	j := &c.join
+	lead := int32(undecided)
+	i.each(func(h *fact) bool {
+		var label int32
+		switch {
+		case h.epoch == c.epoch && j.comps[h.comp].anchored:
+			label = h.comp
+		case h.epoch == c.epoch || h.dev == nil:
+			return true
+		default:
+			if h.dev.epoch != c.epoch {
+				h.dev.epoch, h.dev.inRegion = c.epoch, 0
+				h.dev.label = undecided
+			}
+			if h.dev.label == undecided {
+				j.boundary = append(j.boundary, h.dev)
+				h.dev.label = -1 - int32(len(j.boundary))
+			}
+			label = h.dev.label
+		}
+		if lead == undecided {
+			lead = label
+		} else if lead != label {
+			lead = ambiguous
+		}
+		return lead != ambiguous
+	})
+	return lead
+}
+
+// unite joins the loose components that belong nowhere: step 5 of the rule.
+func (c *core) unite() {
+	j := &c.join
+	j.level++
+	for n := range j.comps {
+		k := &j.comps[n]
+		if k.label != undecided && k.label != ambiguous {
+			continue
+		}
+		c.weak(k, func(i *ident) {
+			if i.level != j.level {
+				i.level, i.next = j.level, int32(n)
+				if i.scope.kind == IDIP && c.names(i) > maxNames {
+					i.next = -1
+				}
+				return
+			}
+			if i.next >= 0 {
+				j.union(int32(n), i.next)
+			}
+		})
+	}
+}
+
+// names counts the host names of an address among the components that belong
+// nowhere, up to one more than maxNames.
+func (c *core) names(ip *ident) int {
+	var hosts [maxNames + 1]*ident
+	n := 0
+	ip.each(func(h *fact) bool {
+		if h.epoch != c.epoch {
+			return true
+		}
+		if l := c.join.comps[h.comp].label; l != undecided && l != ambiguous {
+			return true
+		}
+		for _, i := range h.ids {
+			if i.scope.kind == IDHost && n < len(hosts) && !has(hosts[:n], i) {
+				hosts[n] = i
+				n++
+			}
+		}
+		return n < len(hosts)
+	})
+	return n
+}
+
+func (j *joiner) root(n int32) int32 {
+	for j.comps[n].parent != n {
+		j.comps[n].parent = j.comps[j.comps[n].parent].parent
+		n = j.comps[n].parent
+	}
+	return n
+}
+
+func (j *joiner) union(a, b int32) {
+	if a, b = j.root(a), j.root(b); a != b {
+		j.comps[max(a, b)].parent = min(a, b)
+	}
+}
+
+// collect makes parts of the labelled components.
+func (c *core) collect() {
+	j := &c.join
+	outside := make([]int32, len(j.boundary))
+	partOf := func(n int32) int32 {
+		k := &j.comps[n]
+		if k.part < 0 {
+			k.part = int32(len(j.parts))
+			j.parts = append(j.parts, part{anchored: k.anchored})
+		}
+		return k.part
+	}
+	for n := range j.comps {
+		k := &j.comps[n]
+		var p int32
+		switch {
+		case k.label == undecided || k.label == ambiguous:
+			p = partOf(j.root(int32(n)))
+		case k.label >= 0:
+			p = partOf(k.label)
+		default:
+			b := -2 - k.label
+			if outside[b] == 0 {
+				j.parts = append(j.parts, part{boundary: j.boundary[b], anchored: true})
+				outside[b] = int32(len(j.parts))
+			}
+			p = outside[b] - 1
+		}
+		j.parts[p].facts = append(j.parts[p].facts, j.region[k.from:k.to]...)
+	}
+}
+
+// move gives the facts of each part to its device.
+func (c *core) move() {
+	j := &c.join
+	for n := range j.parts {
+		p := &j.parts[n]
+		p.dev.anchored = p.anchored
+		for _, f := range p.facts {
+			c.link(f, p.dev)
+			c.setLoose(f, !j.comps[f.comp].anchored)
+		}
+	}
+	c.epoch++
+	for n := range j.parts {
+		p := &j.parts[n]
+		for _, f := range p.facts {
+			for _, i := range f.ids {
+				if i.epoch == c.epoch {
+					continue
+				}
+				i.epoch = c.epoch
+				i.dev = p.dev
+				if i.n() > crowd && !i.strong {
+					i.dev = nil
+				} else if !i.strong || i.muted > 0 || i.void {
+					i.each(func(h *fact) bool {
+						if h.dev != i.dev {
+							i.dev = nil
+						}
+						return i.dev != nil
+					})
+				}
+				c.own(p.dev, i)
+			}
+		}
+	}
+}

@@ -1,0 +1,266 @@
+package lanfolk
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func perm(n int) []int { return rand.Perm(n) }
+
+// check holds the core against the rule of join.go, computed from nothing but
+// the live sightings in the plainest way, and against its own counters.
+func (c *core) check(t interface {
+	Helper()
+	Fatalf(string, ...any)
+}) {
+	t.Helper()
+	var live []*fact
+	for n, f := range c.facts.items {
+		if f == nil {
+			continue
+		}
+		if f.slot != uint32(n) || f.dead {
+			t.Fatalf("fact %s: slot %d at %d, dead %v", f.key(), f.slot, n, f.dead)
+		}
+		if f.live() {
+			if f.dev == nil || f.dev.into != nil || f.dev.forgotten {
+				t.Fatalf("fact %s: live, but its device is %+v", f.key(), f.dev)
+			}
+			if len(f.ids) > 0 {
+				live = append(live, f)
+			}
+		}
+	}
+	want := model(live)
+	if got := partition(live, func(f *fact) any { return f.dev }); !slices.Equal(got, want) {
+		t.Fatalf("devices:\n got %s\nwant %s", strings.Join(got, "\n     "), strings.Join(want, "\n     "))
+	}
+	for _, i := range c.idents.items {
+		if i == nil {
+			continue
+		}
+		var loose, n, refs int32
+		devs := map[*device]bool{}
+		i.each(func(f *fact) bool {
+			if !f.live() || !has(f.ids, i) {
+				t.Fatalf("%s: holder %s is not live or has it not", i.identifier(), f.key())
+			}
+			n++
+			if f.loose {
+				loose++
+			}
+			devs[f.dev] = true
+			return true
+		})
+		for _, f := range c.facts.items {
+			if f != nil && has(f.ids, i) {
+				refs++
+				if f.live() {
+					n--
+				}
+			}
+		}
+		for _, d := range c.devices {
+			if has(d.memory, i) {
+				refs++
+				if d == i.owner != i.kept {
+					t.Fatalf("%s: owner %v kept %v, remembered by %s", i.identifier(), i.owner, i.kept, d.id)
+				}
+			}
+		}
+		if refs+i.muted != i.refs || n != 0 || loose != i.loose {
+			t.Fatalf("%s: %d refs, want %d; %d loose, want %d; %d holders too many", i.identifier(), i.refs, refs+i.muted, i.loose, loose, n)
+		}
+		if i.dev != nil && (len(devs) != 1 || !devs[i.dev]) {
+			t.Fatalf("%s: said to be of %s alone, held by %d devices", i.identifier(), i.dev.id, len(devs))
+		}
+		if i.owner != nil && (i.owner.forgotten || i.owner.into != nil) {
+			t.Fatalf("%s: owner %s is no device any more", i.identifier(), i.owner.id)
+		}
+	}
+	for id, d := range c.devices {
+		n := 0
+		for p, f := range d.facts {
+			if f.dev != d || f.dpos != uint32(p) {
+				t.Fatalf("device %s: fact %s is misplaced", id, f.key())
+			}
+			if f.live() {
+				n++
+			}
+		}
+		if n != d.nlive || d.id != id || (d.into != nil && len(d.facts) > 0) {
+			t.Fatalf("device %s: %d live facts counted, %d there", id, d.nlive, n)
+		}
+		if d.into == nil && c.order[d.order] != d {
+			t.Fatalf("device %s is not in its place", id)
+		}
+		for _, a := range d.aliases {
+			if a.into != d || c.devices[a.id] != a {
+				t.Fatalf("device %s: alias %s belongs elsewhere", id, a.id)
+			}
+		}
+	}
+}
+
+// partition returns the facts' keys by group, sorted.
+func partition(facts []*fact, group func(*fact) any) []string {
+	by := map[any][]string{}
+	for _, f := range facts {
+		by[group(f)] = append(by[group(f)], f.key())
+	}
+	var out []string
+	for _, keys := range by {
+		slices.Sort(keys)
+		out = append(out, strings.Join(keys, " "))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// model computes the rule of join.go from scratch: repeated passes over all
+// pairs, no index, nothing kept.
+func model(facts []*fact) []string {
+	joins := func(i *ident) bool {
+		if i.muted > 0 || i.void {
+			return false
+		}
+		n := 0
+		for _, f := range facts {
+			if has(f.ids, i) {
+				n++
+			}
+		}
+		return i.strong || n <= crowd
+	}
+	ok := map[*ident]bool{}
+	for _, f := range facts {
+		for _, i := range f.ids {
+			if _, seen := ok[i]; !seen {
+				ok[i] = joins(i)
+			}
+		}
+	}
+	// 1. Components by strong identifiers.
+	comp := map[*fact]int{}
+	for n, f := range facts {
+		comp[f] = n
+	}
+	relabel := func(m map[*fact]int, from, to int) {
+		for f, n := range m {
+			if n == from {
+				m[f] = to
+			}
+		}
+	}
+	for _, f := range facts {
+		for _, g := range facts {
+			for _, i := range f.ids {
+				if i.strong && ok[i] && has(g.ids, i) && comp[f] != comp[g] {
+					relabel(comp, comp[g], comp[f])
+				}
+			}
+		}
+	}
+	anchored := map[int]bool{}
+	for _, f := range facts {
+		for _, i := range f.ids {
+			if i.scope.kind == IDMAC && ok[i] {
+				anchored[comp[f]] = true
+			}
+		}
+	}
+	// 2 to 4. Levels: label each loose component by what the level before knows.
+	const none, conflict = -1, -2
+	label := map[int]int{}
+	for _, n := range comp {
+		label[n] = none
+		if anchored[n] {
+			label[n] = n
+		}
+	}
+	lead := map[*ident]int{}
+	for done := false; !done; {
+		done = true
+		fresh := map[*ident]int{}
+		for _, f := range facts {
+			l := label[comp[f]]
+			if l < 0 {
+				continue
+			}
+			for _, i := range f.ids {
+				if _, known := lead[i]; i.strong || !ok[i] || known {
+					continue
+				}
+				if was, seen := fresh[i]; seen && was != l {
+					fresh[i] = conflict
+				} else if !seen {
+					fresh[i] = l
+				}
+			}
+		}
+		told := map[int]int{}
+		for _, f := range facts {
+			n := comp[f]
+			if label[n] != none {
+				continue
+			}
+			for _, i := range f.ids {
+				l, leads := fresh[i]
+				if !leads || l == conflict {
+					continue
+				}
+				if was, seen := told[n]; seen && was != l {
+					told[n] = conflict
+				} else if !seen {
+					told[n] = l
+				}
+			}
+		}
+		for i, l := range fresh {
+			lead[i] = l
+			done = false
+		}
+		for n, l := range told {
+			label[n] = l
+		}
+	}
+	// 5. The rest among themselves.
+	group := map[*fact]int{}
+	rest := func(f *fact) bool { return label[comp[f]] < 0 }
+	for _, f := range facts {
+		group[f] = comp[f]
+		if !rest(f) {
+			group[f] = label[comp[f]]
+		}
+	}
+	for _, f := range facts {
+		for _, i := range f.ids {
+			if i.strong || !ok[i] || !rest(f) {
+				continue
+			}
+			hosts := map[*ident]bool{}
+			for _, g := range facts {
+				if rest(g) && has(g.ids, i) {
+					for _, h := range g.ids {
+						if h.scope.kind == IDHost {
+							hosts[h] = true
+						}
+					}
+				}
+			}
+			if i.scope.kind == IDIP && len(hosts) > maxNames {
+				continue
+			}
+			for _, g := range facts {
+				if rest(g) && has(g.ids, i) && group[f] != group[g] {
+					relabel(group, group[g], group[f])
+				}
+			}
+		}
+	}
+	return partition(facts, func(f *fact) any { return group[f] })
+}
+
+var _ testing.TB
