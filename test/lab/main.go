@@ -36,7 +36,7 @@ var buildOnce = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "lanfolk")
-	cmd := exec.Command("go", "build", "-trimpath", "-o", path, "./cmd/lanfolk")
+	cmd := exec.Command("go", "build", "-o", path, "./cmd/lanfolk")
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
