@@ -24,6 +24,10 @@ const (
 	// refreshGrid is the time on which refresh queries fall if their window
 	// lets them, so that one packet asks for many records.
 	refreshGrid = 500 * time.Millisecond
+	// toldShare is the share of its TTL by which a record must live longer
+	// than was last told to be told again. If it is less, the next refresh, at
+	// 97 % of the TTL at the latest, comes before the expiry that was told.
+	toldShare = 34
 )
 
 // node is a name in the cache or in a question.

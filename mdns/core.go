@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"log/slog"
 	"math/rand/v2"
@@ -78,7 +79,7 @@ func (c *core) run(ctx context.Context) error {
 	}
 	links, err := c.engine.Links(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("mdns: watch the links: %w", err)
 	}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()

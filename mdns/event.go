@@ -40,8 +40,9 @@ type Op uint8
 const (
 	// OpAdd: a record is there.
 	OpAdd Op = iota + 1
-	// OpUpdate: a record was heard again and lives at least half of its TTL
-	// longer than the last event said. Only for subscriptions with Refreshes
+	// OpUpdate: a record was heard again and lives notably longer than the
+	// last event said. One that is refreshed as RFC 6762 §5.2 says never
+	// outlives the expiry that was told. Only for subscriptions with Refreshes
 	// and for observers.
 	OpUpdate
 	// OpRemove: a record's time ran out, or its owner took it back.

@@ -142,7 +142,7 @@ func (z *zone) put(now time.Time, p *Packet, r *dnswire.Record, jitter uint8) {
 		if r.Type == dnswire.TypeNSEC {
 			z.deny(now, e)
 		}
-	case e.expires.Sub(e.told) > life/2:
+	case e.expires.Sub(e.told) > life/toldShare:
 		e.told = e.expires
 		z.tell(OpUpdate, now, e)
 	}
