@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -48,6 +49,7 @@ type Capture struct {
 	linkType packet.LinkType
 	file     *os.File
 	raw      syscall.RawConn
+	closed   atomic.Bool
 
 	mu      sync.Mutex // held by Read; guards the ring
 	ring    *ring      // nil after Close
@@ -270,7 +272,7 @@ func (c *Capture) wait() error {
 	c.sockErr = 0
 	err := c.raw.Read(c.ready)
 	switch {
-	case errors.Is(err, os.ErrClosed):
+	case c.closed.Load():
 		return captureClosed{}
 	case errors.Is(err, os.ErrDeadlineExceeded):
 	case err != nil:
@@ -335,13 +337,14 @@ func (c *Capture) Stats() (CaptureStats, error) {
 
 // Close ends the capture and a Read that waits.
 func (c *Capture) Close() error {
+	if c.closed.Swap(true) {
+		return captureClosed{}
+	}
 	err := c.file.Close() // wakes Read, which holds the mutex
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ring != nil {
-		err = errors.Join(err, c.ring.unmap())
-		c.ring = nil
-	}
+	err = errors.Join(err, c.ring.unmap())
+	c.ring = nil
 	if err != nil {
 		return fmt.Errorf("lan: close the capture: %w", err)
 	}

@@ -158,7 +158,6 @@ func TestProgramsOfOneHostAnswerEachOtherByUnicast(t *testing.T) {
 			to := listen(t, p.a, "eth0", c.group)
 			from := listen(t, p.a, "eth0", netip.AddrPortFrom(c.group.Addr(), 5454))
 			send(t, from, packet.Datagram{Data: []byte("x"), Dst: netip.AddrPortFrom(netip.MustParseAddr(c.own), 5353)})
-			t.Log(c.own)
 			if d := read(t, to, 1)[0]; d.Src.Addr().String() != c.own || d.Src.Port() != 5454 || d.Dst.Addr().String() != c.own {
 				t.Errorf("got %+v", d)
 			}

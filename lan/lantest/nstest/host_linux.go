@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -139,19 +140,29 @@ func (h *Host) SetUp(t testing.TB, link string, prefixes ...string) {
 	}
 }
 
-// WaitUp waits until links carry packets: a veth link does so a moment after both
-// its ends are up.
+// WaitUp waits until links carry packets, which a veth link does a moment after both
+// its ends are up, and until their addresses can be used.
 func (h *Host) WaitUp(t testing.TB, links ...string) {
 	t.Helper()
 	end := time.Now().Add(5 * time.Second)
 	for _, link := range links {
-		for h.find(t, link).Attrs().Flags&net.FlagRunning == 0 {
+		for !h.isUp(t, link) {
 			if time.Now().After(end) {
-				t.Fatalf("%s has no carrier after 5 s", link)
+				t.Fatalf("%s is not ready after 5 s", link)
 			}
 			time.Sleep(2 * time.Millisecond)
 		}
 	}
+}
+
+func (h *Host) isUp(t testing.TB, link string) bool {
+	t.Helper()
+	l := h.find(t, link)
+	if l.Attrs().Flags&net.FlagRunning == 0 {
+		return false
+	}
+	addrs, err := h.handle.AddrList(l, netlink.FAMILY_ALL)
+	return err == nil && !slices.ContainsFunc(addrs, func(a netlink.Addr) bool { return a.Flags&unix.IFA_F_TENTATIVE != 0 })
 }
 
 // SetDown switches a link off.
@@ -221,21 +232,26 @@ func (h *Host) find(t testing.TB, link string) netlink.Link {
 	return l
 }
 
-// SendFrame puts a frame on a link as it is, from the Ethernet header on.
-func (h *Host) SendFrame(t testing.TB, link packet.Link, frame []byte) {
+// SendFrames puts frames on a link as they are, from the Ethernet header on.
+func (h *Host) SendFrames(t testing.TB, link packet.Link, frames ...[]byte) {
 	t.Helper()
 	h.Do(t, func() {
-		if err := sendFrame(link.Index, frame); err != nil {
-			t.Errorf("send a frame on %s: %v", link.Name, err)
+		if err := sendFrames(link.Index, frames); err != nil {
+			t.Errorf("send frames on %s: %v", link.Name, err)
 		}
 	})
 }
 
-func sendFrame(index int, frame []byte) error {
+func sendFrames(index int, frames [][]byte) error {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("socket: %w", err)
 	}
 	defer unix.Close(fd)
-	return unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: index})
+	for _, f := range frames {
+		if err := unix.Sendto(fd, f, 0, &unix.SockaddrLinklayer{Ifindex: index}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
