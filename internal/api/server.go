@@ -1,0 +1,284 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/lanfolk/lanfolk"
+	"github.com/lanfolk/lanfolk/internal/api/web"
+	"github.com/lanfolk/lanfolk/internal/find"
+	"github.com/lanfolk/lanfolk/store"
+)
+
+// prefix is where the API lies.
+const prefix = "/api/v1"
+
+const (
+	maxBody    = 64 << 10 // bytes of a request's body
+	maxHeaders = 32 << 10 // bytes
+	// maxConns bounds the connections of one listener.
+	maxConns = 1024
+	// maxStreams bounds the event streams and searches that run at once.
+	maxStreams = 128
+	// writeTimeout bounds one answer, and one write of a stream: a client that
+	// takes nothing for so long is cut off.
+	writeTimeout = 30 * time.Second
+	// heartbeat is how often a quiet stream says that it lives.
+	heartbeat = 15 * time.Second
+	// shutdownTimeout is how long running requests may go on after the end.
+	shutdownTimeout = 5 * time.Second
+)
+
+// Inventory is what is known of the network: a *lanfolk.Registry. What it
+// hands out is never changed again.
+type Inventory interface {
+	Devices(f lanfolk.Filter) []*lanfolk.Device
+	Services(f lanfolk.Filter) []*lanfolk.Service
+	Device(ref string) (*lanfolk.Device, error)
+	Explain(ref string) (*lanfolk.Device, []lanfolk.Evidence, error)
+	// Watch's channel is closed after ctx has ended.
+	Watch(ctx context.Context, f lanfolk.Filter) <-chan lanfolk.Event
+	Editor
+}
+
+// Editor keeps what a person says. A method returns when the word is durable.
+type Editor interface {
+	SetNames(ctx context.Context, ref string, names ...string) (*lanfolk.Device, error)
+	SetTags(ctx context.Context, ref string, tags ...string) (*lanfolk.Device, error)
+	Separate(ctx context.Context, ref string, id lanfolk.Identifier) (*lanfolk.Device, error)
+	Rejoin(ctx context.Context, ref string, id lanfolk.Identifier) (*lanfolk.Device, error)
+}
+
+// Finder asks the network now: a find.Finder.
+type Finder interface {
+	Find(ctx context.Context, r find.Request, emit func(find.Answer)) error
+}
+
+// Options say what a Server serves. Only Inventory is needed; what is left out
+// answers 501 (Not Implemented).
+type Options struct {
+	Inventory    Inventory
+	Fingerprints func(ctx context.Context, f store.ObservationFilter) ([]lanfolk.Observation, error)
+	Finder       Finder
+	// Status returns what `lanfolk status` shows, encoded as it is.
+	Status func() any
+	// StatusType is a zero value of what Status returns: the OpenAPI document
+	// describes it.
+	StatusType any
+	// Metrics answers /metrics, to those who are signed in.
+	Metrics http.Handler
+	// Healthy returns what is wrong, nil if nothing is: /healthz.
+	Healthy func() error
+	Version string
+
+	// AllowedHosts are names by which browsers may call this host beside
+	// localhost and its addresses: "nas.example.com".
+	AllowedHosts []string
+	// Tokens may call over TCP.
+	Tokens Tokens
+	// SessionKey signs the cookies of the page, 32 random bytes. The same key
+	// after a restart keeps browsers signed in; nil takes a new one.
+	SessionKey []byte
+	Log        *slog.Logger
+}
+
+// Server serves the API and the page. Make it with New.
+type Server struct {
+	o        Options
+	log      *slog.Logger
+	tokens   Tokens
+	hosts    map[string]bool
+	signIns  signIns
+	sessions sessions
+	streams  chan struct{} // a place each
+	handler  http.Handler
+	api      huma.API
+}
+
+// New makes a server. It serves nothing until Serve is called.
+func New(o Options) (*Server, error) {
+	if o.Inventory == nil {
+		return nil, errors.New("api: no inventory")
+	}
+	switch len(o.SessionKey) {
+	case 0:
+		o.SessionKey = make([]byte, 32)
+		rand.Read(o.SessionKey) // never fails
+	case 32:
+	default:
+		return nil, fmt.Errorf("api: the session key has %d bytes; want 32", len(o.SessionKey))
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{
+		o: o, log: o.Log, tokens: o.Tokens,
+		hosts:    make(map[string]bool),
+		sessions: sessions{key: o.SessionKey},
+		streams:  make(chan struct{}, maxStreams),
+	}
+	for _, h := range o.AllowedHosts {
+		s.hosts[strings.ToLower(strings.TrimSuffix(h, "."))] = true
+	}
+	page, err := web.Handler()
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	s.api = humago.NewWithPrefix(mux, prefix, s.config())
+	s.routes()
+	strictLists(s.api.OpenAPI())
+	mux.HandleFunc("GET /healthz", s.healthz)
+	if o.Metrics != nil {
+		mux.Handle("GET /metrics", o.Metrics)
+	}
+	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
+		problem(w, http.StatusNotFound, "there is nothing at this address; "+prefix+"/openapi.json says what there is")
+	})
+	mux.Handle("/", page)
+	s.handler = s.guard(mux)
+	return s, nil
+}
+
+// routes lists what the API answers.
+func (s *Server) routes() {
+	s.deviceRoutes()
+	s.serviceRoutes()
+	s.eventRoutes()
+	s.fingerprintRoutes()
+	s.findRoutes()
+	s.statusRoutes()
+	s.sessionRoutes()
+}
+
+// Serve answers on ln until ctx ends, then ends streams at once, lets other
+// requests finish for a few seconds, and returns nil. It closes ln. Several
+// may run at once.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	streams, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	socket := ln.Addr().Network() == "unix"
+	hs := &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    maxHeaders,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			conn := connection{socket: socket, streams: streams}
+			if socket {
+				conn.uid, conn.pid, conn.known = peerOf(c)
+			}
+			return context.WithValue(ctx, connectionKey, conn)
+		},
+		ConnState: limitConns(maxConns),
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		select {
+		case <-ctx.Done():
+		case <-streams.Done(): // the listener failed
+		}
+		stop()
+		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		if err := hs.Shutdown(limit); err != nil {
+			hs.Close()
+		}
+	}()
+	err := hs.Serve(ln)
+	stop()
+	<-ended
+	if ctx.Err() != nil && errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("api: serve %s: %w", ln.Addr(), err)
+}
+
+// limitConns closes a new connection when there are n already. (A listener that
+// counts would hide from net/http that a connection is TLS.)
+func limitConns(n int64) func(net.Conn, http.ConnState) {
+	var open atomic.Int64
+	return func(c net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			if open.Add(1) > n {
+				c.Close()
+			}
+		case http.StateClosed, http.StateHijacked:
+			open.Add(-1)
+		}
+	}
+}
+
+// Handler answers as Serve does, for callers over TCP.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// SignInPath makes a sign-in token and returns the path that a browser opens
+// to use it, "/signin#TOKEN". It works once and for 15 minutes.
+func (s *Server) SignInPath() string {
+	token, _ := s.signIns.create(time.Now())
+	return signInPath(token)
+}
+
+func signInPath(token string) string { return "/signin#" + token }
+
+// stream takes a place among the streams and returns a context that also ends
+// when the server does. The caller calls done.
+func (s *Server) stream(ctx context.Context) (_ context.Context, done func(), err error) {
+	select {
+	case s.streams <- struct{}{}:
+	default:
+		return nil, nil, errBusy
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	unwatch := func() bool { return true }
+	if streams := connectionOf(ctx).streams; streams != nil {
+		unwatch = context.AfterFunc(streams, cancel)
+	}
+	return ctx, func() {
+		unwatch()
+		cancel()
+		<-s.streams
+	}, nil
+}
+
+// audit logs that somebody changed something.
+func (s *Server) audit(ctx context.Context, what string, args ...any) {
+	who := callerOf(ctx)
+	args = append(args, "via", who.via)
+	if who.name != "" {
+		args = append(args, "token", who.name)
+	}
+	if who.known {
+		args = append(args, "uid", who.uid, "pid", who.pid)
+	}
+	s.log.InfoContext(ctx, what, args...)
+}
+
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
+	if s.o.Healthy != nil {
+		if err := s.o.Healthy(); err != nil {
+			problem(w, http.StatusServiceUnavailable, "a part of the node fails: see lanfolk status")
+			return
+		}
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	// An error means that the client has gone.
+	_, _ = w.Write([]byte("ok\n"))
+}

@@ -1,0 +1,82 @@
+package api
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// minToken is the shortest API token in bytes: 32 hexadecimal digits are 128 bits.
+const minToken = 32
+
+// maxTokenFile bounds what is read of a token file, in bytes.
+const maxTokenFile = 1 << 20
+
+// Tokens are the API tokens that a Server accepts, by their SHA-256: a lookup
+// tells nothing about a token by the time it takes. The zero value accepts none.
+type Tokens struct {
+	names map[[sha256.Size]byte]string
+}
+
+// ReadTokens reads a token file: a line "NAME TOKEN" each, empty lines and
+// lines that begin with # are skipped. The name goes into the audit. The file
+// must be closed to others.
+func ReadTokens(path string) (Tokens, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return Tokens{}, fmt.Errorf("api: token file: %w", err)
+	}
+	if mode := info.Mode().Perm(); mode&0o007 != 0 {
+		return Tokens{}, fmt.Errorf("api: token file %s: mode %04o lets everyone reach the tokens; chmod 640 it", path, mode)
+	}
+	if info.Size() > maxTokenFile {
+		return Tokens{}, fmt.Errorf("api: token file %s: %d bytes; at most %d", path, info.Size(), maxTokenFile)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return Tokens{}, fmt.Errorf("api: token file: %w", err)
+	}
+	t, err := ParseTokens(b)
+	if err != nil {
+		return Tokens{}, fmt.Errorf("api: token file %s: %w", path, err)
+	}
+	return t, nil
+}
+
+// ParseTokens reads what a token file holds. An error names the line, and
+// never a token.
+func ParseTokens(b []byte) (Tokens, error) {
+	t := Tokens{names: make(map[[sha256.Size]byte]string)}
+	lines := bufio.NewScanner(bytes.NewReader(b))
+	for n := 1; lines.Scan(); n++ {
+		fields := strings.Fields(lines.Text())
+		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
+			continue
+		}
+		if len(fields) != 2 {
+			return Tokens{}, fmt.Errorf("line %d: %d words; want a name and a token", n, len(fields))
+		}
+		name, token := fields[0], fields[1]
+		if len(token) < minToken {
+			return Tokens{}, fmt.Errorf("line %d: the token of %q has %d characters; at least %d", n, name, len(token), minToken)
+		}
+		sum := sha256.Sum256([]byte(token))
+		if other, ok := t.names[sum]; ok {
+			return Tokens{}, fmt.Errorf("line %d: %q has the token of %q", n, name, other)
+		}
+		t.names[sum] = name
+	}
+	if err := lines.Err(); err != nil {
+		return Tokens{}, err
+	}
+	return t, nil
+}
+
+// name returns whose token it is.
+func (t Tokens) name(token string) (string, bool) {
+	name, ok := t.names[sha256.Sum256([]byte(token))]
+	return name, ok
+}

@@ -1,0 +1,64 @@
+// How the node is: what it runs, on which links, and what it would gain with
+// more rights.
+
+import { ask } from "./inventory.js";
+import { h, show, plain, when } from "./text.js";
+
+const every = 5000; // milliseconds
+
+export class NodeView {
+  constructor(root) { this.root = root; }
+
+  async load() {
+    clearTimeout(this.timer);
+    if (this.root.hidden) return;
+    try {
+      this.status = await ask("/status");
+      this.bad = "";
+    } catch (e) {
+      this.bad = e.message;
+    }
+    this.stale = true;
+    this.draw();
+    this.timer = setTimeout(() => this.load(), every);
+  }
+
+  draw() {
+    if (!this.stale || this.root.hidden) return;
+    this.stale = false;
+    const s = this.status;
+    if (this.bad || !s) {
+      this.root.replaceChildren(h("p", { class: "hint" }, this.bad ? plain(this.bad) : "One moment."));
+      return;
+    }
+    const fact = (label, ...value) => h("div", {}, h("dt", {}, label), h("dd", {}, ...value));
+    const parts = s.parts ?? [], links = s.links ?? [];
+    this.root.replaceChildren(
+      h("section", { class: "card" },
+        h("h2", {}, h("i", { class: "dot", "data-state": s.healthy ? "reachable" : "bad" }), s.healthy ? "All is well" : "Something needs you"),
+        h("dl", { class: "facts" },
+          s.name ? fact("Name", show(s.name)) : "", fact("Version", show(s.version)), fact("Running", when(s.started)),
+          s.inventory ? fact("Knows", `${(s.inventory.devices ?? 0).toLocaleString()} devices, ${(s.inventory.services ?? 0).toLocaleString()} services`) : "",
+          s.store ? fact("Database", show(s.store.path, "mono"), s.store.error ? h("p", { class: "bad" }, show(s.store.error)) : "") : "")),
+      h("section", { class: "card" }, h("h2", {}, "What runs"), h("ul", { class: "plain-list", role: "list" }, ...parts.map(part))),
+      h("section", { class: "card" }, h("h2", {}, "Links"), h("ul", { class: "plain-list", role: "list" }, ...links.map(linkRow))));
+  }
+}
+
+const partStates = { running: ["reachable", "runs"], failed: ["bad", "failed, and is started again"], off: ["unknown", "off"], stopped: ["unknown", "stopped"] };
+
+function part(p) {
+  const [dot, word] = Object.hasOwn(partStates, p.state) ? partStates[p.state] : ["unknown", p.state];
+  return h("li", {}, h("i", { class: "dot", "data-state": dot, "aria-hidden": "true" }),
+    h("div", {}, h("strong", {}, show(p.name)), " ", h("span", { class: "faint" }, word),
+      p.detail ? h("p", { class: "sub" }, show(p.detail)) : "",
+      p.error ? h("p", { class: p.state === "failed" ? "bad" : "sub" }, show(p.error)) : "",
+      p.gain ? h("p", { class: "gain" }, show(p.gain)) : ""));
+}
+
+function linkRow(l) {
+  return h("li", {}, h("i", { class: "dot", "data-state": l.used ? "reachable" : "unknown", "aria-hidden": "true" }),
+    h("div", {}, h("strong", {}, show(l.name)), " ", h("span", { class: "faint" }, l.used ? "used" : l.up ? "not used" : "down"),
+      h("p", { class: "sub mono" }, ...(l.addresses ?? []).map((a) => show(a, "line"))),
+      l.why ? h("p", { class: "sub" }, show(l.why)) : ""));
+}
