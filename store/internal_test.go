@@ -1,0 +1,144 @@
+package store
+
+import (
+	"context"
+	"math"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/lanfolk/lanfolk"
+)
+
+// The queries are asked for how they would be run. A scan of the whole table
+// is no answer where there are a million rows.
+func TestQueriesUseTheirIndex(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	db, err := Open(ctx, filepath.Join(t.TempDir(), "lanfolk.db"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	mac := lanfolk.MAC{2, 0, 0, 0, 0, 1}
+	for _, c := range []struct {
+		f    ObservationFilter
+		want string
+	}{
+		{ObservationFilter{Query: "nas.local"}, "SEARCH observation USING INDEX observation_name (<expr>=? AND last_seen"},
+		{ObservationFilter{Query: "nas.local", Protocol: "mdns"}, "SEARCH observation USING INDEX observation_name (<expr>=? AND last_seen"},
+		{ObservationFilter{Query: "nas.local", MAC: mac, Since: time.Now()}, "SEARCH observation USING INDEX observation_name (<expr>=? AND last_seen"},
+		{ObservationFilter{}, "SEARCH observation USING INDEX observation_last (last_seen"},
+		{ObservationFilter{Protocol: "mdns", Since: time.Now()}, "SEARCH observation USING INDEX observation_last (last_seen"},
+		{ObservationFilter{Query: "n*"}, "SEARCH observation USING INDEX observation_last (last_seen"},
+		{ObservationFilter{MAC: mac}, "SEARCH observation USING INDEX observation_src (src_mac=?)"},
+		{ObservationFilter{MAC: mac, Protocol: "mdns"}, "SEARCH observation USING INDEX observation_dst (dst_mac=?)"},
+	} {
+		query, args := c.f.statement(place{math.MaxInt64, math.MaxInt64}, 10)
+		plan := explain(t, db, query, args...)
+		if !strings.Contains(plan, c.want) || strings.Contains(plan, "SCAN") {
+			t.Errorf("%+v: %s", c.f, plan)
+		}
+		if sorts := strings.Contains(plan, "B-TREE FOR ORDER BY"); sorts != (c.f.MAC != lanfolk.MAC{} && c.f.Query == "") {
+			t.Errorf("%+v sorts: %v: %s", c.f, sorts, plan)
+		}
+	}
+	for query, args := range map[string][]any{sqlForgetBefore: {1, 2}, sqlForgetOldest: {1}} {
+		if plan := explain(t, db, query, args...); !strings.Contains(plan, "USING COVERING INDEX observation_last") {
+			t.Errorf("%s: %s", query, plan)
+		}
+	}
+}
+
+func explain(t *testing.T, db *DB, query string, args ...any) string {
+	t.Helper()
+	rows, err := db.read.Query("EXPLAIN QUERY PLAN "+query, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var plan []string
+	for rows.Next() {
+		var id, parent, unused int
+		var detail string
+		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+			t.Fatal(err)
+		}
+		plan = append(plan, detail)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(plan, "; ")
+}
+
+// Each connection must have what it needs; SQLite takes an unknown pragma in
+// silence.
+func TestConnectionsAreSetUp(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	db, err := Open(ctx, filepath.Join(t.TempDir(), "lanfolk.db"), Options{BusyTimeout: 1234 * time.Millisecond, MaxBytes: 10 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for pragma, want := range map[string]string{
+		"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "1234", "trusted_schema": "0",
+		"application_id": "1818324582", "cache_size": "-8192", "journal_size_limit": "16777216", "page_size": "4096", "max_page_count": "2560",
+	} {
+		var got string
+		if err := db.write.QueryRow("PRAGMA " + pragma).Scan(&got); err != nil || got != want {
+			t.Errorf("writer: %s is %s, want %s (%v)", pragma, got, want, err)
+		}
+	}
+	for pragma, want := range map[string]string{"query_only": "1", "busy_timeout": "1234", "trusted_schema": "0", "cache_size": "-2048"} {
+		var got string
+		if err := db.read.QueryRow("PRAGMA " + pragma).Scan(&got); err != nil || got != want {
+			t.Errorf("reader: %s is %s, want %s (%v)", pragma, got, want, err)
+		}
+	}
+}
+
+func TestMigrationsAreNumberedWithoutAGap(t *testing.T) {
+	t.Parallel()
+	files, err := migrations.ReadDir(sqliteMigrations)
+	if err != nil || len(files) == 0 {
+		t.Fatal(err)
+	}
+	for i, f := range files {
+		if want := string([]byte{'0', '0', '0', '0' + byte((i+1)/10), '0' + byte((i+1)%10), '_'}); !strings.HasPrefix(f.Name(), want) {
+			t.Errorf("%s: want %s…", f.Name(), want)
+		}
+	}
+}
+
+func FuzzText(f *testing.F) {
+	for _, s := range []string{"", "nas.local", "a\x00b", "\xff\xfe", "\uf700", "\uf7ff\xef\x9f", "Ä", "\xed\xa0\x80", "\ufffd"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		text := toText(s)
+		if !utf8.ValidString(text) || strings.Contains(text, "\x00") {
+			t.Errorf("%q becomes %q", s, text)
+		}
+		if back := fromText(text); back != s {
+			t.Errorf("%q becomes %q and then %q", s, text, back)
+		}
+	})
+}
+
+func TestNanos(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ in, want time.Time }{
+		{time.Time{}, time.Time{}},
+		{time.Unix(1_700_000_000, 123456789), time.Unix(1_700_000_000, 123456789).UTC()},
+		{time.Unix(-1, 0), time.Time{}},
+		{time.Unix(1<<60, 0), time.Date(2262, 1, 1, 0, 0, 0, 0, time.UTC)},
+	} {
+		if got := fromNanos(toNanos(c.in)); !got.Equal(c.want) {
+			t.Errorf("%v becomes %v, want %v", c.in, got, c.want)
+		}
+	}
+}
