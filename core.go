@@ -274,7 +274,7 @@ func (c *core) goodbye(f *fact, heard, ends int64) {
 	was := f.live()
 	c.stats.Goodbyes++
 	d := f.dev
-	if was && d != nil {
+	if was && d != nil && d.nlive == 1 {
 		c.remember(d)
 	}
 	if was {

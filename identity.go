@@ -66,7 +66,7 @@ func (p *part) eldest() *fact {
 // identifyAlone finds the device of a part of one fact.
 func (c *core) identifyAlone(p *part) {
 	f := p.facts[0]
-	if f.dev == nil && !slices.ContainsFunc(f.ids, func(i *ident) bool { return i.owner != nil }) {
+	if f.dev == nil && !slices.ContainsFunc(f.ids, func(i *ident) bool { return i.last() != nil }) {
 		p.dev = c.newDevice(f.first)
 		return
 	}
@@ -162,7 +162,7 @@ func (c *core) claims() []claim {
 				at(f.dev).facts++
 			}
 			for _, i := range f.ids {
-				if i.owner != nil && i.joins() {
+				if i.last() != nil && i.joins() {
 					idents = append(idents, i)
 				}
 			}
@@ -170,10 +170,10 @@ func (c *core) claims() []claim {
 		slices.SortFunc(idents, func(a, b *ident) int { return cmp.Compare(a.slot, b.slot) })
 		idents = slices.Compact(idents)
 		for _, i := range idents {
-			if !i.strong || i.owner.nlive > 0 && !claimed(claims[from:], i.owner) {
+			if !i.strong || i.last().nlive > 0 && !claimed(claims[from:], i.last()) {
 				continue // the owner lives by something else
 			}
-			if k := at(i.owner); i.anchors() {
+			if k := at(i.last()); i.anchors() {
 				k.macs++
 			} else {
 				k.ids++
@@ -185,8 +185,8 @@ func (c *core) claims() []claim {
 			}
 		}
 		for _, i := range idents {
-			if !i.strong && claimed(claims[from:], i.owner) {
-				at(i.owner).weak++
+			if !i.strong && claimed(claims[from:], i.last()) {
+				at(i.last()).weak++
 			}
 		}
 	}
@@ -206,7 +206,7 @@ func (c *core) recall(p *part, idents []*ident) *device {
 	for _, kind := range [...]IdentifierKind{IDHost, IDIP} {
 		var found *device
 		for _, i := range idents {
-			d := i.owner
+			d := i.last()
 			if i.scope.kind != kind || d.nlive > 0 || d == found {
 				continue
 			}

@@ -85,6 +85,15 @@ func (i *ident) each(do func(*fact) bool) {
 	}
 }
 
+// last returns the device that held the identifier last, nil if it is
+// forgotten.
+func (i *ident) last() *device {
+	if i.owner == nil || i.owner.forgotten {
+		return nil
+	}
+	return i.owner.root()
+}
+
 func (i *ident) add(f *fact) {
 	if i.many == nil && len(i.holders) < crowd {
 		i.holders = append(i.holders, f)

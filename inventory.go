@@ -31,6 +31,7 @@ type device struct {
 	// last facts ended.
 	memory    []*ident
 	heard     []string
+	heardAt   int64 // when heard was taken
 	protocols []string
 	gateway   string
 
@@ -200,7 +201,7 @@ func (c *core) remember(d *device) {
 	if d.nameless || d.step == c.step {
 		return
 	}
-	d.step = c.step
+	d.step, d.heardAt = c.step, c.now
 	p := d.portrait()
 	if names := p.heardNames(); len(names) > 0 {
 		d.heard = mergeNames(names, d.heard)
@@ -257,14 +258,18 @@ func (c *core) unremember(d *device, i *ident) {
 	}
 	i.refs--
 	c.release(i)
+	if d.into == nil && d.nlive == 0 {
+		c.touch(d)
+	}
+	c.unsavedDevice(d)
 }
 
 // own notes that the device is the last that held the identifier.
 func (c *core) own(d *device, i *ident) {
-	if i.owner == d && !i.kept {
+	if i.void || (i.owner == d && !i.kept) {
 		return
 	}
-	if i.owner != nil && i.kept {
+	if i.kept {
 		i.refs++ // not to be freed in between
 		c.unremember(i.owner, i)
 		i.refs--
@@ -285,7 +290,9 @@ func (c *core) link(f *fact, d *device) {
 	f.dpos = uint32(len(d.facts))
 	d.facts = append(d.facts, f)
 	if f.live() {
-		d.nlive++
+		if d.nlive++; d.nlive == 1 && d.heardAt == c.now {
+			d.heard = nil // said and taken back in one moment
+		}
 	}
 	d.first, d.last = min(d.first, f.first), max(d.last, f.heard)
 	f.view = nil
@@ -396,8 +403,14 @@ func (c *core) revive(a *device) {
 	c.unsavedDevice(a.into)
 	a.into = nil
 	for _, i := range slices.Clone(a.memory) {
-		if i.n() > 0 { // its facts say so themselves
+		switch {
+		case i.n() > 0: // its facts say whose it is
 			c.unremember(a, i)
+		case i.owner != a:
+			if i.kept {
+				c.unremember(i.owner, i)
+			}
+			i.owner, i.kept = a, true
 		}
 	}
 	c.enlist(a)
@@ -415,7 +428,7 @@ func (d *device) record() DeviceRecord {
 	}
 	seen := map[*ident]bool{}
 	add := func(i *ident) {
-		if len(seen) < maxMemory && !seen[i] {
+		if len(seen) < maxMemory && !seen[i] && !i.void {
 			seen[i] = true
 			r.Identifiers = append(r.Identifiers, i.identifier())
 		}
@@ -428,9 +441,7 @@ func (d *device) record() DeviceRecord {
 			continue
 		}
 		for _, i := range f.ids {
-			if i.owner == d {
-				add(i)
-			}
+			add(i)
 		}
 	}
 	if r.Heard == nil {

@@ -116,8 +116,9 @@ func (c *core) leave(f *fact) {
 		switch {
 		case i.n() == 0:
 			i.dev = nil
-			if i.owner != nil {
-				c.keepIdent(i.owner, i)
+			if f.dev != nil {
+				c.own(f.dev, i)
+				c.keepIdent(f.dev, i)
 			}
 		case joined:
 			rest = append(rest, i)

@@ -65,9 +65,6 @@ func (c *core) check(t interface {
 		for _, d := range c.devices {
 			if has(d.memory, i) {
 				refs++
-				if d == i.owner != i.kept {
-					t.Fatalf("%s: owner %v kept %v, remembered by %s", i.identifier(), i.owner, i.kept, d.id)
-				}
 			}
 		}
 		if refs+i.muted != i.refs || n != 0 || loose != i.loose {
@@ -76,7 +73,10 @@ func (c *core) check(t interface {
 		if i.dev != nil && (len(devs) != 1 || !devs[i.dev]) {
 			t.Fatalf("%s: said to be of %s alone, held by %d devices", i.identifier(), i.dev.id, len(devs))
 		}
-		if i.owner != nil && (i.owner.forgotten || i.owner.into != nil) {
+		if i.kept != (i.owner != nil && has(i.owner.memory, i)) {
+			t.Fatalf("%s: kept %v by %v", i.identifier(), i.kept, i.owner)
+		}
+		if i.kept && (i.owner.forgotten || i.owner.into != nil) {
 			t.Fatalf("%s: owner %s is no device any more", i.identifier(), i.owner.id)
 		}
 	}

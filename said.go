@@ -71,7 +71,7 @@ func (c *core) holding(kind IdentifierKind, value string) []*device {
 			return len(found) < crowd
 		})
 		if i.n() == 0 {
-			add(i.owner)
+			add(i.last())
 		}
 	}
 	return found

@@ -187,14 +187,23 @@ func (c *core) restoreDevices(records []DeviceRecord) error {
 	return nil
 }
 
-// recollect puts an identifier into a restored device's memory. Of several
-// that remember it, the one that was heard last owns it.
+// recollect puts an identifier into a restored device's memory. A device that
+// was merged may remember what others do too; of the rest the one that was
+// heard last owns it.
 func (c *core) recollect(d *device, i *ident) {
-	d.memory = append(d.memory, i)
-	i.refs++
-	if d.into == nil && (i.owner == nil || i.owner.last < d.last) {
+	if d.into == nil {
+		if i.owner != nil {
+			if i.owner.last > d.last {
+				return
+			}
+			i.refs++
+			c.unremember(i.owner, i)
+			i.refs--
+		}
 		i.owner, i.kept = d, true
 	}
+	d.memory = append(d.memory, i)
+	i.refs++
 }
 
 // restoreSighting takes back one stored sighting, if it still holds or is kept
@@ -231,6 +240,9 @@ func (c *core) restoreSighting(st *StoredSighting) {
 		d.first, d.last = min(d.first, f.first), max(d.last, f.heard)
 	}
 	f.ids = c.identsOf(s)
+	if len(f.ids) == 0 {
+		d = &c.nobody
+	}
 	if f.ended && d != nil {
 		for _, i := range f.ids {
 			if i.owner == nil {
