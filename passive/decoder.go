@@ -51,6 +51,7 @@ type context struct {
 	dst    netip.AddrPort
 	ttl    uint8 // TTL or hop limit
 	whole  bool  // the frame was captured to its end
+	tcp    bool  // the message came over TCP
 	emit   func(*Fact)
 }
 

@@ -116,6 +116,9 @@ func (d *Decoder) header(x *dnsContext) {
 	if x.m.Truncated {
 		d.field("truncated", "true")
 	}
+	if x.tcp {
+		d.field("transport", "tcp")
+	}
 }
 
 func (d *Decoder) resource(x *dnsContext, r dnswire.Record) {
@@ -140,7 +143,9 @@ func (d *Decoder) resource(x *dnsContext, r dnswire.Record) {
 		d.field("flush", "true")
 	}
 	d.header(x)
-	if rec.Class != uint16(dnswire.ClassIN) {
+	if r.Type == dnswire.TypeOPT {
+		d.fieldText("udp_size", strconv.AppendUint(d.buf[:0], uint64(rec.Class), 10))
+	} else if rec.Class != uint16(dnswire.ClassIN) {
 		d.fieldText("class", strconv.AppendUint(d.buf[:0], uint64(rec.Class), 10))
 	}
 	if a, ok := r.Addr(); ok && x.announces {

@@ -192,7 +192,7 @@ func (d *Decoder) messages(c *context, f *flow, data []byte) drop {
 // streamMessage reads one message. A flow whose messages are no DNS is given up.
 func (d *Decoder) streamMessage(c *context, f *flow, b []byte) drop {
 	whole := c.whole
-	c.whole = true
+	c.whole, c.tcp = true, true
 	why := d.dnsMessage(c, protoDNS, b)
 	c.whole = whole
 	if why != dropNone {
