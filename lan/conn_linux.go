@@ -61,7 +61,7 @@ func ListenMulticast(link packet.Link, group netip.AddrPort) (*Conn, error) {
 		return nil, fmt.Errorf("lan: listen: %v is not a multicast group and port", group)
 	}
 	c := &Conn{link: link, port: group.Port(), dst: group, v6: group.Addr().Is6()}
-	if err := c.open(true, c.setMulticast); err != nil {
+	if err := c.open(true, unix.BindToDevice, c.setMulticast); err != nil {
 		return nil, fmt.Errorf("lan: listen to %v on %s: %w", group, link.Name, err)
 	}
 	return c, nil
@@ -80,7 +80,7 @@ func ListenBroadcast(link packet.Link, port uint16) (*Conn, error) {
 	if port != 0 {
 		c.dst = netip.AddrPortFrom(limitedBroadcast, port)
 	}
-	if err := c.open(port != 0, c.setBroadcast); err != nil {
+	if err := c.open(port != 0, unix.BindToDevice, c.setBroadcast); err != nil {
 		return nil, fmt.Errorf("lan: listen to broadcasts to port %d on %s: %w", port, link.Name, err)
 	}
 	return c, nil
@@ -120,15 +120,16 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// open makes the socket, with set called before it is bound.
-func (c *Conn) open(share bool, set func(fd int) error) error {
+// open makes the socket. It is bound to the device by bind, and then given its
+// options by set, before it is bound to its port.
+func (c *Conn) open(share bool, bind func(fd int, device string) error, set func(fd int) error) error {
 	network, wildcard := "udp4", "0.0.0.0"
 	if c.v6 {
 		network, wildcard = "udp6", "::" // the net package sets IPV6_V6ONLY for udp6
 	}
 	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
 		var err error
-		if cerr := raw.Control(func(fd uintptr) { err = c.prepare(int(fd), share, set) }); cerr != nil {
+		if cerr := raw.Control(func(fd uintptr) { err = c.prepare(int(fd), share, bind, set) }); cerr != nil {
 			return cerr
 		}
 		return err
@@ -158,7 +159,7 @@ func (c *Conn) open(share bool, set func(fd int) error) error {
 
 // prepare sets what both kinds of Conn need, before the socket is bound: the
 // kernel delivers from the moment of the bind.
-func (c *Conn) prepare(fd int, share bool, set func(fd int) error) error {
+func (c *Conn) prepare(fd int, share bool, bind func(fd int, device string) error, set func(fd int) error) error {
 	// A link's index may be used anew; a Conn for an index that now has another
 	// name would speak on the wrong network.
 	if name, err := linkName(fd, c.link.Index); err != nil || name != c.link.Name {
@@ -179,7 +180,7 @@ func (c *Conn) prepare(fd int, share bool, set func(fd int) error) error {
 	// The kernel grants less where it must.
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, rcvbuf)
 
-	switch err := unix.BindToDevice(fd, c.link.Name); {
+	switch err := bind(fd, c.link.Name); {
 	case err == nil:
 		c.bound = true
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.ENOPROTOOPT):

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,17 +12,26 @@ import (
 
 // fakeKernel is a list that changes, and what a watch needs of it.
 type fakeKernel struct {
+	mu           sync.Mutex // guards the next three
 	list         []int
-	lists        int
 	listErr      error
+	lists        int
 	subscribeErr error
 	hint, lost   func()
 	stopped      bool
 }
 
+func (k *fakeKernel) set(err error, list ...int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.list, k.listErr = list, err
+}
+
 func (k *fakeKernel) watch() *watch[int] {
 	return &watch[int]{
 		list: func() ([]int, error) {
+			k.mu.Lock()
+			defer k.mu.Unlock()
 			k.lists++
 			return k.list, k.listErr
 		},
@@ -70,7 +80,7 @@ func TestWatchTellsEachStateOnce(t *testing.T) {
 			t.Errorf("listed %d times while nothing happened", k.lists)
 		}
 		for i := range 10 { // a burst
-			k.list = []int{1, i}
+			k.set(nil, 1, i)
 			k.hint()
 			time.Sleep(4 * time.Millisecond)
 		}
@@ -84,15 +94,15 @@ func TestWatchTellsEachStateOnce(t *testing.T) {
 		time.Sleep(time.Second)
 		expect(t, out)
 		for _, list := range [][]int{{2}, {3}, {1, 9}} { // and back, while nobody reads
-			k.list = list
+			k.set(nil, list...)
 			k.hint()
 			time.Sleep(time.Second)
 		}
 		expect(t, out)
-		k.listErr = errors.New("the kernel is busy")
+		k.set(errors.New("the kernel is busy"))
 		k.hint()
 		time.Sleep(time.Second)
-		k.list, k.listErr = []int{4}, nil
+		k.set(nil, 4)
 		time.Sleep(pollEvery)
 		expect(t, out, 4)
 		cancel()
@@ -118,12 +128,12 @@ func TestWatchPollsWithoutASubscription(t *testing.T) {
 				}
 				expect(t, out, 1)
 				if k.subscribeErr == nil {
-					k.list = []int{1, 2}
+					k.set(nil, 1, 2)
 					k.lost()
 					expect(t, out, 1, 2)
 				}
 				for i := range 3 {
-					k.list = []int{i}
+					k.set(nil, i)
 					time.Sleep(pollEvery + time.Millisecond)
 					expect(t, out, i)
 				}
