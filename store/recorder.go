@@ -73,7 +73,7 @@ const (
 	forgetEvery     = 10 * time.Minute
 	forgetFirst     = time.Minute     // not at once: a start has better things to do
 	lastWriteLimit  = 5 * time.Second // for what waits when Run ends
-	rowsTransaction = 2000            // so that what a person says never waits for long
+	rowsTransaction = 5000            // so that what a person says never waits for long
 )
 
 // NewRecorder returns a Recorder that writes to s once Run runs.

@@ -258,16 +258,16 @@ func TestRecorderBoundsBytes(t *testing.T) {
 
 func TestRecorderWritesEarlyInABurstAndInSmallSteps(t *testing.T) {
 	m := &memory{}
-	recording(t, m, store.RecorderOptions{MaxRows: 10_000}, func(t *testing.T, r *store.Recorder) {
+	recording(t, m, store.RecorderOptions{MaxRows: 20_000}, func(t *testing.T, r *store.Recorder) {
 		begin := time.Now()
-		for i := range 6000 {
+		for i := range 12_000 {
 			r.Record(row(i))
 		}
 		synctest.Wait()
-		if len(m.rows) < 5000 || time.Since(begin) != 0 {
+		if len(m.rows) < 10_000 || time.Since(begin) != 0 {
 			t.Errorf("%d rows written", len(m.rows))
 		}
-		if m.largest > 2000 {
+		if m.largest > 5000 {
 			t.Errorf("%d rows in one transaction", m.largest)
 		}
 	})

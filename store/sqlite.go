@@ -23,7 +23,7 @@ const (
 	readerCacheKiB = 2 << 10  // the same for each reading one
 	maxReaders     = 4        // connections
 	pageBytes      = 4 << 10  // SQLite's default, which no database of ours departs from
-	walKeptBytes   = 16 << 20 // what the write-ahead log keeps of its size after a burst
+	walKeptBytes   = 16 << 20 // at which size the write-ahead log is emptied
 )
 
 // access says how a connection may use the file.
@@ -57,6 +57,7 @@ func dsn(path string, how access, o Options) string {
 		q.Set("_synchronous", "FULL")
 		q.Add("_pragma", fmt.Sprintf("cache_size(-%d)", writerCacheKiB))
 		q.Add("_pragma", fmt.Sprintf("journal_size_limit(%d)", walKeptBytes))
+		q.Add("_pragma", fmt.Sprintf("wal_autocheckpoint(%d)", walKeptBytes/pageBytes))
 		if o.MaxBytes > 0 {
 			q.Add("_pragma", fmt.Sprintf("max_page_count(%d)", max(1, o.MaxBytes/pageBytes)))
 		}
