@@ -2,6 +2,8 @@ package node
 
 import (
 	"time"
+
+	"github.com/lanfolk/lanfolk"
 )
 
 // PartState says how a part of the node is.
@@ -59,15 +61,16 @@ type Store struct {
 	Path    string     `json:"path"`
 	Healthy bool       `json:"healthy"`
 	Error   string     `json:"error"`
-	Since   *time.Time `json:"since"` // since when it fails
-	Pending uint64     `json:"pending"`
-	Dropped uint64     `json:"dropped"`
+	Since   *time.Time `json:"since"`   // since when it fails
+	Pending uint64     `json:"pending"` // fingerprint rows that wait in memory
+	Written uint64     `json:"written"`
+	Dropped uint64     `json:"dropped"` // for want of room
 }
 
 // Inventory counts what is known.
 type Inventory struct {
-	Devices   int               `json:"devices"`
-	Services  int               `json:"services"`
-	Sightings int               `json:"sightings"`
-	Counters  map[string]uint64 `json:"counters"`
+	Devices   int           `json:"devices"`
+	Services  int           `json:"services"`
+	Sightings int           `json:"sightings"`
+	Stats     lanfolk.Stats `json:"stats"`
 }

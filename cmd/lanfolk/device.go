@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lanfolk/lanfolk"
+	"github.com/lanfolk/lanfolk/internal/api/client"
+)
+
+// deviceCommand holds what a person may say about a device.
+func deviceCommand(a app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "device",
+		Short: "Name a device, tag it, or correct how it was put together",
+	}
+	onlyCommands(cmd)
+	type change = func(ctx context.Context, c *client.Client, argv []string) (*lanfolk.Device, error)
+	add := func(use, short, long string, n cobra.PositionalArgs, do change) {
+		var (
+			f    format
+			node nodeFlags
+		)
+		sub := &cobra.Command{Use: use, Short: short, Long: long, Args: args(n), RunE: func(cmd *cobra.Command, argv []string) error {
+			if err := f.check(); err != nil {
+				return err
+			}
+			c, err := node.client()
+			if err != nil {
+				return err
+			}
+			d, err := do(cmd.Context(), c, argv)
+			if err != nil {
+				return err
+			}
+			return devicePrinter(time.Now()).list(a.out, f, []*lanfolk.Device{d})
+		}}
+		f.flags(sub)
+		node.flags(sub)
+		cmd.AddCommand(sub)
+	}
+	add("name DEVICE [NAME…]", "Say what a device is called; no NAME takes it back",
+		"name sets what you call a device. It is on the disk when the command ends, and\nstays with the device for good.", cobra.MinimumNArgs(1),
+		func(ctx context.Context, c *client.Client, argv []string) (*lanfolk.Device, error) {
+			return c.SetNames(ctx, argv[0], argv[1:])
+		})
+	add("tag DEVICE [TAG…]", "Set a device's tags; no TAG takes them away", "", cobra.MinimumNArgs(1),
+		func(ctx context.Context, c *client.Client, argv []string) (*lanfolk.Device, error) {
+			return c.SetTags(ctx, argv[0], argv[1:])
+		})
+	separate := func(undo bool) change {
+		return func(ctx context.Context, c *client.Client, argv []string) (*lanfolk.Device, error) {
+			id, err := identifierOf(ctx, c, argv[0], argv[1])
+			if err != nil {
+				return nil, err
+			}
+			if undo {
+				return c.Rejoin(ctx, argv[0], id)
+			}
+			return c.Separate(ctx, argv[0], id)
+		}
+	}
+	add("separate DEVICE IDENTIFIER", "Let an identifier join no facts any more",
+		"separate undoes a join: IDENTIFIER, as \"lanfolk explain\" prints it (such as\n\"ip 192.0.2.7 on eth0\", or just its value), joins facts no longer.", cobra.ExactArgs(2), separate(false))
+	add("rejoin DEVICE IDENTIFIER", "Take a separation back", "", cobra.ExactArgs(2), separate(true))
+	return cmd
+}
+
+// identifierOf finds the identifier that text names among a device's own.
+func identifierOf(ctx context.Context, c *client.Client, ref, text string) (lanfolk.Identifier, error) {
+	e, err := c.Explain(ctx, ref)
+	if err != nil {
+		return lanfolk.Identifier{}, err
+	}
+	var found []lanfolk.Identifier
+	for _, ev := range e.Evidence {
+		for _, id := range ev.Identifiers {
+			if (id.String() == text || id.Value == strings.ToLower(text)) && !slices.Contains(found, id) {
+				found = append(found, id)
+			}
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return lanfolk.Identifier{}, outcome{text + ": no evidence for the device has this identifier; see lanfolk explain", errNotFound}
+	}
+	return lanfolk.Identifier{}, usagef("%s: %d identifiers have this value; name one as lanfolk explain prints it", text, len(found))
+}

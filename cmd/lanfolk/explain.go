@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lanfolk/lanfolk/internal/api/client"
+)
+
+func explainCommand(a app) *cobra.Command {
+	var (
+		f    format
+		node nodeFlags
+	)
+	cmd := &cobra.Command{
+		Use:   "explain DEVICE",
+		Short: "Show every piece of evidence for a device",
+		Long: `explain shows a device, named by its id, name, MAC or IP address, with every
+fact behind it: what was heard, when, by which protocol on which interface, and
+why it was taken to be about this device.
+
+"lanfolk device separate" undoes a join that is wrong.`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, argv []string) error {
+			if err := f.check(); err != nil {
+				return err
+			}
+			c, err := node.client()
+			if err != nil {
+				return err
+			}
+			e, err := c.Explain(cmd.Context(), argv[0])
+			if err != nil {
+				return err
+			}
+			switch f.name {
+			case "json":
+				enc := encoder(a.out)
+				enc.SetIndent("", "  ")
+				return enc.Encode(e)
+			case "jsonl":
+				return encoder(a.out).Encode(e)
+			case "yaml":
+				return encodeYAML(a.out, e)
+			case "name":
+				_, err := fmt.Fprintln(a.out, e.Device.ID)
+				return err
+			}
+			return explain(a.out, e, time.Now())
+		},
+	}
+	f.flags(cmd)
+	node.flags(cmd)
+	return cmd
+}
+
+// explain writes a device and the evidence for people.
+func explain(w io.Writer, e client.Explanation, now time.Time) error {
+	out := bufio.NewWriter(w)
+	d := e.Device
+	row := func(key, value string) {
+		if value != "" {
+			fmt.Fprintf(out, "%-10s %s\n", key, visible(value))
+		}
+	}
+	row("device", d.ID)
+	row("names", strings.Join(d.Names, ", "))
+	row("state", string(d.State))
+	row("vendor", d.Vendor)
+	row("macs", joined(d.MACs))
+	row("addresses", joined(d.Addresses))
+	row("tags", strings.Join(d.Tags, " "))
+	row("aliases", strings.Join(d.Aliases, " "))
+	row("seen", ago(now, d.LastSeen)+", first "+ago(now, d.FirstSeen))
+	for _, s := range d.Services {
+		row("service", fmt.Sprintf("%s %s %s:%d %s", s.Name, s.Type, s.Host, s.Port, s.State))
+	}
+	fmt.Fprintln(out)
+	for _, ev := range e.Evidence {
+		ids := make([]string, len(ev.Identifiers))
+		for i, id := range ev.Identifiers {
+			ids[i] = id.String()
+		}
+		fmt.Fprintf(out, "%s  %s  %s\n    because: %s\n    says: %s\n", ago(now, ev.Time), visible(ev.Interface),
+			visible(ev.What), visible(ev.WhyJoined), visible(strings.Join(ids, "; ")))
+	}
+	return out.Flush()
+}

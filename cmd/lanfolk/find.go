@@ -1,0 +1,217 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lanfolk/lanfolk"
+	"github.com/lanfolk/lanfolk/dnssd"
+	"github.com/lanfolk/lanfolk/internal/api/client"
+	"github.com/lanfolk/lanfolk/internal/find"
+	"github.com/lanfolk/lanfolk/internal/source"
+	"github.com/lanfolk/lanfolk/lan"
+)
+
+// finding is one run of the command.
+type finding struct {
+	app
+	format     format
+	node       nodeFlags
+	interfaces *[]string
+	via        []string
+	timeout    time.Duration
+	first      bool
+	direct     bool
+}
+
+func findCommand(a app) *cobra.Command {
+	x := finding{app: a}
+	cmd := &cobra.Command{
+		Use:   "find QUERY",
+		Short: "Ask every protocol at once who offers, or who is, QUERY",
+		Long: `find asks now. QUERY is a service type (_ipp._tcp), a host name, a MAC or an IP
+address. A running node is asked to do it, so that what answers enters the
+inventory and is shown with its ids; without one, or with --direct, the command
+asks with sockets of its own.
+
+It exits with 6 when nobody answered, and with 5 when somebody who must know
+said that there is none.`,
+		Example: `  lanfolk find _ipp._tcp
+  lanfolk find nas.local --first
+  lanfolk find 192.0.2.7 -o jsonl`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, argv []string) error { return x.run(cmd.Context(), argv[0]) },
+	}
+	x.format.flags(cmd)
+	x.node.flags(cmd)
+	x.interfaces = interfaceFlag(cmd)
+	fl := cmd.Flags()
+	fl.StringSliceVar(&x.via, "via", nil, "ask only by these `PROTOCOLS`: mdns, neighbours, fingerprints")
+	fl.DurationVar(&x.timeout, "timeout", find.DefaultTimeout, "how long to wait for answers")
+	fl.BoolVar(&x.first, "first", false, "end at the first answer")
+	fl.BoolVar(&x.direct, "direct", false, "ask with own sockets, even beside a running node")
+	return cmd
+}
+
+func (x *finding) run(ctx context.Context, text string) error {
+	if err := x.format.check(); err != nil {
+		return err
+	}
+	if x.timeout <= 0 {
+		return usagef("--timeout %v: want more than 0", x.timeout)
+	}
+	query, err := find.ParseQuery(text)
+	if err != nil {
+		return usage{err}
+	}
+	out := foundPrinter{w: bufio.NewWriter(x.out), format: x.format}
+	err = x.ask(ctx, query, out.add)
+	if end := out.end(); err == nil {
+		err = end
+	}
+	switch {
+	case errors.Is(err, find.ErrNone), errors.Is(err, client.ErrNotFound):
+		return outcome{text + ": somebody who must know says that there is none", errNotFound}
+	case errors.Is(err, find.ErrNoAnswer), errors.Is(err, client.ErrNoAnswer):
+		return outcome{text + ": nobody answered", errNoAnswer}
+	case errors.Is(err, find.ErrProtocol):
+		return usage{err}
+	}
+	return err
+}
+
+// ask asks through the node, or alone where there is none.
+func (x *finding) ask(ctx context.Context, q find.Query, emit func(find.Answer) error) error {
+	// Interfaces are the command's own: the node uses those that it was given.
+	if !x.direct && len(*x.interfaces) == 0 {
+		c, err := x.node.client()
+		if err != nil {
+			return err
+		}
+		err = each(c.Find(ctx, q.Text, client.FindOptions{Via: x.via, Timeout: x.timeout, First: x.first}), emit)
+		if !errors.Is(err, client.ErrNotRunning) || x.node.api != "" || x.node.state != "" {
+			return err
+		}
+	}
+	return x.alone(ctx, q, emit)
+}
+
+func each(answers iter.Seq2[find.Answer, error], emit func(find.Answer) error) error {
+	for a, err := range answers {
+		if err != nil {
+			return err
+		}
+		if err := emit(a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (x *finding) alone(ctx context.Context, q find.Query, emit func(find.Answer) error) error {
+	links, err := lan.Links()
+	if err != nil {
+		return err
+	}
+	names := make(map[int]string, len(links))
+	for _, l := range links {
+		names[l.Index] = l.Name
+	}
+	return x.withMulticast(ctx, *x.interfaces, func(ctx context.Context, src dnssd.Source) error {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		f := find.Finder{Askers: []find.Asker{
+			source.AskMDNS{Source: func() dnssd.Source { return src }},
+			source.AskNeighbours{Neighbours: source.Neighbours{Interface: func(i int) string { return names[i] }}},
+		}}
+		err := f.Find(ctx, find.Request{Query: q, Via: x.via, Timeout: x.timeout, First: x.first}, func(a find.Answer) {
+			if err := emit(a); err != nil {
+				cancel(err)
+			}
+		})
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+			return cause
+		}
+		return err
+	})
+}
+
+// foundPrinter prints answers: at once where lines are asked for, else as a
+// list at the end.
+type foundPrinter struct {
+	w       *bufio.Writer
+	format  format
+	answers []any
+}
+
+func (p *foundPrinter) add(a find.Answer) error {
+	var item any = a.Device
+	if a.Service != nil {
+		item = a.Service
+	}
+	now := time.Now()
+	switch p.format.name {
+	case "json", "yaml":
+		p.answers = append(p.answers, item)
+		return nil
+	case "jsonl":
+		if err := encoder(p.w).Encode(item); err != nil {
+			return err
+		}
+	default:
+		var err error
+		if a.Service != nil {
+			err = foundService(now).one(p.w, p.format, a.Service)
+		} else {
+			err = foundDevice(now).one(p.w, p.format, a.Device)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return p.w.Flush()
+}
+
+func (p *foundPrinter) end() error {
+	switch p.format.name {
+	case "json", "yaml":
+		list := printer[any]{}
+		if err := list.list(p.w, p.format, p.answers); err != nil {
+			return err
+		}
+	}
+	return p.w.Flush()
+}
+
+// foundService names a service by its instance where it has no id.
+func foundService(now time.Time) printer[*lanfolk.Service] {
+	p := servicePrinter(now)
+	p.id = func(s *lanfolk.Service) string {
+		if s.ID != "" {
+			return s.ID
+		}
+		return fmt.Sprintf("%s.%s", s.Name, s.Type)
+	}
+	return p
+}
+
+// foundDevice names a device by its first name or address where it has no id.
+func foundDevice(now time.Time) printer[*lanfolk.Device] {
+	p := devicePrinter(now)
+	p.id = func(d *lanfolk.Device) string {
+		switch {
+		case d.ID != "":
+			return d.ID
+		case len(d.Names) > 0:
+			return d.Names[0]
+		}
+		return joined(d.Addresses)
+	}
+	return p
+}

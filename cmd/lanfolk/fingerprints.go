@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lanfolk/lanfolk"
+	"github.com/lanfolk/lanfolk/internal/config"
+	"github.com/lanfolk/lanfolk/store"
+)
+
+func fingerprintsCommand(a app) *cobra.Command {
+	var (
+		f                format
+		protocol, query  string
+		mac, state, from string
+		since            time.Duration
+		latest           bool
+		limit            int
+		errNone          = fmt.Errorf("no such row: %w", errNotFound)
+		errBoth          = usagef("--state and --from name two databases; give one")
+	)
+	cmd := &cobra.Command{
+		Use:   "fingerprints",
+		Short: "Who asked for or announced what, from which MAC to which MAC",
+		Long: `fingerprints lists the rows that passive monitoring keeps, the one heard last
+first: which MAC asked for or announced what, towards which MAC, when first,
+when last and how often. --latest prints the newest row alone: that is how the
+source and destination MAC for a name are found.
+
+It reads the node's database, whether the node runs or not, or a file.`,
+		Example: `  lanfolk fingerprints --protocol mdns --query '_ipp._tcp.local' --latest
+  lanfolk fingerprints --mac 02:00:5e:10:00:01 --since 24h -o jsonl`,
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.check(); err != nil {
+				return err
+			}
+			if state != "" && from != "" {
+				return errBoth
+			}
+			filter := store.ObservationFilter{Protocol: protocol, Query: query, Limit: limit}
+			if mac != "" {
+				m, err := lanfolk.ParseMAC(mac)
+				if err != nil {
+					return usage{err}
+				}
+				filter.MAC = m
+			}
+			if since != 0 {
+				filter.Since = time.Now().Add(-since)
+			}
+			path, err := databasePath(state, from)
+			if err != nil {
+				return err
+			}
+			rows, err := readFingerprints(cmd.Context(), path, filter, latest)
+			if err != nil {
+				return err
+			}
+			if latest && len(rows) == 0 {
+				return errNone
+			}
+			return observationPrinter(time.Now()).list(a.out, f, rows)
+		},
+	}
+	f.flags(cmd)
+	fl := cmd.Flags()
+	fl.StringVar(&protocol, "protocol", "", "only this protocol: mdns, dns, dhcp, arp, ndp, …")
+	fl.StringVar(&query, "query", "", "only this name, asked for or announced; * stands for any characters")
+	fl.StringVar(&mac, "mac", "", "only rows from or to this MAC")
+	fl.DurationVar(&since, "since", 0, "only rows heard in this time, as 24h")
+	fl.BoolVar(&latest, "latest", false, "only the row heard last")
+	fl.IntVar(&limit, "limit", 0, "at most so many rows; 0 for all")
+	fl.StringVar(&state, "state", "", "the node's state folder")
+	fl.StringVar(&from, "from", "", "a database file")
+	return cmd
+}
+
+// databasePath is the database that the flags name.
+func databasePath(state, from string) (string, error) {
+	if from != "" {
+		return from, nil
+	}
+	dir, err := stateFolder(state)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, config.DatabaseName), nil
+}
+
+func readFingerprints(ctx context.Context, path string, f store.ObservationFilter, latest bool) ([]lanfolk.Observation, error) {
+	db, err := store.Open(ctx, path, store.Options{ReadOnly: true})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no database at %s: %w", path, errNotFound)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	if !latest {
+		return db.Observations(ctx, f)
+	}
+	row, ok, err := db.Latest(ctx, f)
+	if err != nil || !ok {
+		return nil, err
+	}
+	return []lanfolk.Observation{row}, nil
+}
+
+func observationPrinter(now time.Time) printer[lanfolk.Observation] {
+	type row = lanfolk.Observation
+	return printer[row]{
+		columns: []column[row]{
+			{"PROTOCOL", false, func(o row) string { return o.Protocol }},
+			{"QUERY", false, func(o row) string { return o.Query }},
+			{"FROM", false, func(o row) string { return o.SrcMAC.String() }},
+			{"TO", false, func(o row) string { return o.DstMAC.String() }},
+			{"FROM IP", true, func(o row) string { return addr(o.SrcIP) }},
+			{"TO IP", true, func(o row) string { return addr(o.DstIP) }},
+			{"INTERFACE", true, func(o row) string { return o.Link }},
+			{"FIRST", true, func(o row) string { return ago(now, o.First) }},
+			{"LAST", false, func(o row) string { return ago(now, o.Last) }},
+			{"COUNT", false, func(o row) string { return strconv.FormatUint(o.Count, 10) }},
+			{"FINGERPRINT", true, func(o row) string { return o.Fingerprint }},
+		},
+		id: func(o row) string { return o.Query },
+	}
+}

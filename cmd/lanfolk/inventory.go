@@ -1,0 +1,242 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lanfolk/lanfolk"
+)
+
+// newFor is how long a device or service counts as new.
+const newFor = 24 * time.Hour
+
+// listing is what the commands that list the inventory share.
+type listing struct {
+	format format
+	node   nodeFlags
+	filter lanfolk.Filter
+	states []string
+	fresh  bool
+	watch  bool
+}
+
+func (l *listing) flags(cmd *cobra.Command) {
+	l.format.flags(cmd)
+	fl := cmd.Flags()
+	fl.StringVar(&l.filter.Protocol, "protocol", "", "heard by this protocol: mdns, arp, ndp, dhcp, …")
+	fl.StringVar(&l.filter.Type, "type", "", "of this service type: _ipp._tcp")
+	fl.StringVar(&l.filter.Gateway, "gateway", "", "heard by this gateway")
+	fl.StringArrayVar(&l.states, "state", nil, "in this `STATE`: reachable, unreachable or unknown; or the node's state folder")
+	fl.BoolVar(&l.fresh, "new", false, "first seen within the last 24 hours")
+	fl.StringVar(&l.filter.Text, "search", "", "holds this text in a name, address, vendor, type, …")
+	fl.BoolVarP(&l.watch, "watch", "w", false, "go on with what changes")
+	l.node.remote(cmd)
+}
+
+// check completes the flags. --state has two meanings that the value tells
+// apart: one of three words, or the folder of the node.
+func (l *listing) check() error {
+	l.format.stream = l.watch
+	if err := l.format.check(); err != nil {
+		return err
+	}
+	if l.fresh {
+		l.filter.Since = time.Now().Add(-newFor)
+	}
+	for _, s := range l.states {
+		switch state := lanfolk.State(s); state {
+		case lanfolk.Reachable, lanfolk.Unreachable, lanfolk.Unknown:
+			l.filter.State = state
+		default:
+			if _, err := os.Stat(s); err != nil && !strings.Contains(s, "/") {
+				return usagef("--state %s: neither reachable, unreachable or unknown, nor a folder", s)
+			}
+			l.node.state = s
+		}
+	}
+	return nil
+}
+
+func devicesCommand(a app) *cobra.Command {
+	var l listing
+	cmd := &cobra.Command{
+		Use:   "devices",
+		Short: "List the devices that the node knows",
+		Example: `  lanfolk devices --new
+  lanfolk devices --state unreachable -o wide
+  lanfolk devices --watch --json`,
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := l.check(); err != nil {
+				return err
+			}
+			c, err := l.node.client()
+			if err != nil {
+				return err
+			}
+			p := devicePrinter(time.Now())
+			if l.watch {
+				l.filter.Kind = lanfolk.KindDevice
+				return watch(cmd.Context(), a, l, p, func(e lanfolk.Event) *lanfolk.Device { return e.Device })
+			}
+			devices, err := c.Devices(cmd.Context(), l.filter)
+			if err != nil {
+				return err
+			}
+			return p.list(a.out, l.format, devices)
+		},
+	}
+	l.flags(cmd)
+	return cmd
+}
+
+func servicesCommand(a app) *cobra.Command {
+	var l listing
+	cmd := &cobra.Command{
+		Use:   "services",
+		Short: "List the services that the node knows",
+		Example: `  lanfolk services --type _ipp._tcp
+  lanfolk services --watch --json`,
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := l.check(); err != nil {
+				return err
+			}
+			c, err := l.node.client()
+			if err != nil {
+				return err
+			}
+			p := servicePrinter(time.Now())
+			if l.watch {
+				l.filter.Kind = lanfolk.KindService
+				return watch(cmd.Context(), a, l, p, func(e lanfolk.Event) *lanfolk.Service { return e.Service })
+			}
+			services, err := c.Services(cmd.Context(), l.filter)
+			if err != nil {
+				return err
+			}
+			return p.list(a.out, l.format, services)
+		},
+	}
+	l.flags(cmd)
+	return cmd
+}
+
+// watch prints changes as they come: {"event":…, and the object's own fields}.
+func watch[T any](ctx context.Context, a app, l listing, p printer[*T], object func(lanfolk.Event) *T) error {
+	c, err := l.node.client()
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(a.out)
+	for e, err := range c.Watch(ctx, l.filter) {
+		if err != nil {
+			if ctx.Err() != nil {
+				return errInterrupted
+			}
+			return err
+		}
+		if err := printChange(out, l.format, p, e.Op, object(e)); err != nil {
+			return err
+		}
+		if err := out.Flush(); err != nil {
+			return err
+		}
+	}
+	return errInterrupted
+}
+
+// change is a line of a watched list.
+type change[T any] struct {
+	event lanfolk.Op
+	item  *T // nil for OpSynced
+}
+
+// MarshalJSON implements json.Marshaler: the object's fields follow the event.
+func (c change[T]) MarshalJSON() ([]byte, error) {
+	if c.item == nil {
+		return json.Marshal(map[string]string{"event": string(c.event), "id": ""})
+	}
+	b, err := json.Marshal(c.item)
+	if err != nil {
+		return nil, err
+	}
+	return append([]byte(`{"event":"`+string(c.event)+`",`), b[1:]...), nil
+}
+
+func printChange[T any](out *bufio.Writer, f format, p printer[*T], op lanfolk.Op, item *T) error {
+	switch f.name {
+	case "jsonl":
+		return encoder(out).Encode(change[T]{op, item})
+	case "yaml":
+		if _, err := out.WriteString("---\n"); err != nil {
+			return err
+		}
+		return encodeYAML(out, change[T]{op, item})
+	}
+	if item == nil {
+		return nil // people see that the list is complete
+	}
+	sign := map[lanfolk.Op]string{lanfolk.OpAdd: "+ ", lanfolk.OpUpdate: "~ ", lanfolk.OpRemove: "- "}[op]
+	if _, err := out.WriteString(sign); err != nil {
+		return err
+	}
+	return p.one(out, f, item)
+}
+
+func devicePrinter(now time.Time) printer[*lanfolk.Device] {
+	type device = *lanfolk.Device
+	return printer[device]{
+		columns: []column[device]{
+			{"ID", true, func(d device) string { return d.ID }},
+			{"NAME", false, func(d device) string { return first(d.Names) }},
+			{"ADDRESS", false, func(d device) string { return shortest(d.Addresses) }},
+			{"MAC", false, func(d device) string { return joinedUpTo(d.MACs, 1) }},
+			{"VENDOR", false, func(d device) string {
+				if d.Vendor == "" && d.RandomMAC {
+					return "(random MAC)"
+				}
+				return d.Vendor
+			}},
+			{"SERVICES", false, func(d device) string { return serviceTypes(d.Services) }},
+			{"STATE", false, func(d device) string { return string(d.State) }},
+			{"BY", true, func(d device) string { return strings.Join(d.Protocols, " ") }},
+			{"TAGS", true, func(d device) string { return strings.Join(d.Tags, " ") }},
+			{"FIRST", true, func(d device) string { return ago(now, d.FirstSeen) }},
+			{"LAST", false, func(d device) string { return ago(now, d.LastSeen) }},
+		},
+		id: func(d device) string { return d.ID },
+	}
+}
+
+func servicePrinter(now time.Time) printer[*lanfolk.Service] {
+	type service = *lanfolk.Service
+	return printer[service]{
+		columns: []column[service]{
+			{"ID", true, func(s service) string { return s.ID }},
+			{"NAME", false, func(s service) string { return s.Name }},
+			{"TYPE", false, func(s service) string { return s.Type }},
+			{"HOST", false, func(s service) string { return s.Host }},
+			{"PORT", false, func(s service) string {
+				if s.Port == 0 {
+					return ""
+				}
+				return strconv.Itoa(int(s.Port))
+			}},
+			{"ADDRESS", false, func(s service) string { return shortest(s.Addresses) }},
+			{"INTERFACE", true, func(s service) string { return s.Interface }},
+			{"BY", true, func(s service) string { return s.Protocol }},
+			{"STATE", false, func(s service) string { return string(s.State) }},
+			{"LAST", false, func(s service) string { return ago(now, s.LastSeen) }},
+			{"ATTRIBUTES", true, func(s service) string { return pairs(s.Attributes) }},
+		},
+		id: func(s service) string { return s.ID },
+	}
+}

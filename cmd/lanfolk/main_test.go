@@ -1,0 +1,103 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"lanfolk": main})
+}
+
+// TestScripts runs the real program as the scripts in testdata say. None of
+// them sends a packet: what asks the network is tested in test/, on networks
+// of its own.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("XDG_STATE_HOME", env.WorkDir+"/xdg")
+			env.Setenv("XDG_CONFIG_HOME", env.WorkDir+"/xdg")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits,
+			"pcap":  writePcap,
+			"cut":   cut,
+		},
+	})
+}
+
+// exits CODE PROGRAM ARG… runs a program and wants that exit code. What it
+// prints lands in the files out and err.
+func exits(ts *testscript.TestScript, neg bool, argv []string) {
+	if neg || len(argv) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM ARG…")
+	}
+	want, err := strconv.Atoi(argv[0])
+	ts.Check(err)
+	path, err := exec.LookPath(argv[1])
+	ts.Check(err)
+	cmd := exec.Command(path, argv[2:]...)
+	cmd.Dir = ts.Getenv("WORK")
+	for _, k := range []string{"HOME", "PATH", "WORK", "XDG_STATE_HOME", "XDG_CONFIG_HOME"} {
+		cmd.Env = append(cmd.Env, k+"="+ts.Getenv(k))
+	}
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	_ = cmd.Run()
+	ts.Check(os.WriteFile(ts.MkAbs("out"), out.Bytes(), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs("err"), errs.Bytes(), 0o600))
+	if got := cmd.ProcessState.ExitCode(); got != want {
+		ts.Fatalf("%s: exit code %d, want %d\n%s%s", strings.Join(argv[1:], " "), got, want, out.String(), errs.String())
+	}
+}
+
+// pcap FILE HEXFILE writes a capture file of Ethernet frames, a line of
+// hexadecimal each; # begins a comment. The frames are a second apart.
+func writePcap(ts *testscript.TestScript, neg bool, argv []string) {
+	if neg || len(argv) != 2 {
+		ts.Fatalf("usage: pcap FILE HEXFILE")
+	}
+	b := binary.LittleEndian.AppendUint32(nil, 0xa1b2c3d4)
+	b = binary.LittleEndian.AppendUint16(b, 2)
+	b = binary.LittleEndian.AppendUint16(b, 4)
+	b = append(b, make([]byte, 8)...)
+	b = binary.LittleEndian.AppendUint32(b, 65535)
+	b = binary.LittleEndian.AppendUint32(b, 1)
+	at := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	for line := range strings.Lines(ts.ReadFile(argv[1])) {
+		line, _, _ = strings.Cut(line, "#")
+		frame, err := hex.DecodeString(strings.Join(strings.Fields(line), ""))
+		ts.Check(err)
+		if len(frame) == 0 {
+			continue
+		}
+		b = binary.LittleEndian.AppendUint32(b, uint32(at.Unix()))
+		b = binary.LittleEndian.AppendUint32(b, 0)
+		b = binary.LittleEndian.AppendUint32(b, uint32(len(frame)))
+		b = binary.LittleEndian.AppendUint32(b, uint32(len(frame)))
+		b = append(b, frame...)
+		at = at.Add(time.Second)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(argv[0]), b, 0o600))
+}
+
+// cut FROM TO BYTES copies the beginning of a file.
+func cut(ts *testscript.TestScript, neg bool, argv []string) {
+	if neg || len(argv) != 3 {
+		ts.Fatalf("usage: cut FROM TO BYTES")
+	}
+	n, err := strconv.Atoi(argv[2])
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(argv[1]), []byte(ts.ReadFile(argv[0])[:n]), 0o600))
+}

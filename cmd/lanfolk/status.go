@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lanfolk/lanfolk/internal/node"
+)
+
+func statusCommand(a app) *cobra.Command {
+	var (
+		f    format
+		from nodeFlags
+	)
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show how the node is, and what it would gain with more rights",
+		Args:  args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.check(); err != nil {
+				return err
+			}
+			c, err := from.client()
+			if err != nil {
+				return err
+			}
+			var s node.Status
+			if err := c.Status(cmd.Context(), &s); err != nil {
+				return err
+			}
+			switch f.name {
+			case "json":
+				enc := encoder(a.out)
+				enc.SetIndent("", "  ")
+				return enc.Encode(s)
+			case "jsonl":
+				return encoder(a.out).Encode(s)
+			case "yaml":
+				return encodeYAML(a.out, s)
+			case "name":
+				_, err := fmt.Fprintln(a.out, s.Name)
+				return err
+			}
+			return printStatus(a.out, f, s, time.Now())
+		},
+	}
+	f.flags(cmd)
+	from.flags(cmd)
+	return cmd
+}
+
+// printStatus writes a node's status for people.
+func printStatus(w io.Writer, f format, s node.Status, now time.Time) error {
+	out := bufio.NewWriter(w)
+	row := func(key, value string) {
+		if value != "" {
+			fmt.Fprintf(out, "%-11s %s\n", key, visible(value))
+		}
+	}
+	health := "healthy"
+	if !s.Healthy {
+		health = "NOT HEALTHY"
+	}
+	row("lanfolk", fmt.Sprintf("%s, %s, up since %s (pid %d)", s.Version, health, ago(now, s.Started), s.PID))
+	row("name", s.Name)
+	row("page", s.Page)
+	row("state", s.State)
+	row("config", s.Config)
+	row("inventory", fmt.Sprintf("%d devices, %d services, %d facts", s.Inventory.Devices, s.Inventory.Services, s.Inventory.Sightings))
+	if s.Store.Healthy {
+		row("store", s.Store.Path)
+	} else {
+		row("store", fmt.Sprintf("%s: %s; %d rows wait in memory, %d were dropped", s.Store.Path, s.Store.Error, s.Store.Pending, s.Store.Dropped))
+	}
+	fmt.Fprintln(out)
+	for _, l := range s.Links {
+		if l.Used {
+			row("on", l.Name+"  "+strings.Join(l.Addresses, " "))
+		} else if f.name == "wide" {
+			row("not on", l.Name+"  "+l.Why)
+		}
+	}
+	fmt.Fprintln(out)
+	for _, p := range s.Parts {
+		line := string(p.State)
+		if p.Detail != "" {
+			line += "  " + p.Detail
+		}
+		if p.Error != "" {
+			line += "  " + p.Error
+		}
+		if p.Failures > 0 {
+			line += fmt.Sprintf("  (%d failures)", p.Failures)
+		}
+		row(p.Name, line)
+		if p.Gain != "" {
+			row("", "  with that right it "+p.Gain)
+		}
+		if f.name == "wide" {
+			for _, k := range sortedKeys(p.Counters) {
+				row("", fmt.Sprintf("  %-28s %d", k, p.Counters[k]))
+			}
+		}
+	}
+	return out.Flush()
+}

@@ -1,0 +1,93 @@
+package doctor
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/lanfolk/lanfolk/internal/config"
+	"github.com/lanfolk/lanfolk/lan"
+	"github.com/lanfolk/lanfolk/packet"
+)
+
+func up(name string, prefixes ...string) packet.Link {
+	l := packet.Link{Index: 2, Name: name, MTU: 1500, Flags: net.FlagUp | net.FlagRunning | net.FlagMulticast | net.FlagBroadcast}
+	for _, p := range prefixes {
+		l.Prefixes = append(l.Prefixes, netip.MustParsePrefix(p))
+	}
+	return l
+}
+
+func TestLinks(t *testing.T) {
+	named := func(names ...string) *config.Config {
+		c := config.Default()
+		c.Interfaces = names
+		return c
+	}
+	for _, c := range []struct {
+		name   string
+		config *config.Config
+		links  []packet.Link
+		err    error
+		want   []Finding
+	}{
+		{"two families", nil, []packet.Link{up("eth0", "192.0.2.1/24", "2001:db8::1/64")}, nil,
+			[]Finding{{"interface eth0", Good, "192.0.2.1/24 2001:db8::1/64", ""}}},
+		{"no IPv6", nil, []packet.Link{up("eth0", "192.0.2.1/24")}, nil,
+			[]Finding{{"interface eth0", Notice, "192.0.2.1/24; no IPv6 address, so what speaks IPv6 alone isn't heard", ""}}},
+		{"none usable", nil, []packet.Link{up("eth0")}, nil,
+			[]Finding{{"interfaces", Problem, "none is up with an address and multicast", "bring one up, or name it by interfaces in the config"}}},
+		{"named and without an address", named("eth0"), []packet.Link{up("eth0")}, nil,
+			[]Finding{{"interface eth0", Warning, "it has no address", ""}}},
+		{"can't be listed", nil, nil, errors.New("lan: no netlink"),
+			[]Finding{{"interfaces", Problem, "lan: no netlink", ""}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := Doctor{Config: c.config}.checkLinks(c.links, c.err)
+			if len(got) != len(c.want) || got[0] != c.want[0] {
+				t.Errorf("found %+v; want %+v", got, c.want)
+			}
+		})
+	}
+}
+
+func TestPortNamesOtherHoldersOnly(t *testing.T) {
+	local := netip.MustParseAddrPort("0.0.0.0:5353")
+	got := checkPort([]lan.Holder{{Local: local, PID: 1, Program: "lanfolk", Self: true}}, nil)
+	if got[0].Grade != Good {
+		t.Errorf("held by ourselves: %+v; want good", got)
+	}
+	got = checkPort([]lan.Holder{{Local: local, PID: 412, Program: "avahi-daemon", UID: 108}}, nil)
+	if got[0].Grade != Notice || !strings.Contains(got[0].Found, "avahi-daemon (pid 412, uid 108) holds 0.0.0.0:5353") {
+		t.Errorf("held by avahi: %+v; want a notice with its name", got)
+	}
+}
+
+func TestStateFolder(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]Grade{
+		dir:                                Good,
+		filepath.Join(dir, "not", "there"): Good, // it will be made
+		file:                               Problem,
+		filepath.Join(file, "below"):       Problem,
+	} {
+		if got := checkState(path); got[0].Grade != want {
+			t.Errorf("state folder %s: %+v; want %s", path, got, want)
+		}
+	}
+}
+
+func TestCaptureSaysWhatToDo(t *testing.T) {
+	got := checkCapture(errors.New("lan: capture: it needs the capability CAP_NET_RAW"))
+	if got[0].Grade != Warning || got[0].Advice == "" {
+		t.Errorf("found %+v; want a warning with advice", got)
+	}
+}

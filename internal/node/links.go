@@ -1,0 +1,89 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/lanfolk/lanfolk/lan"
+	"github.com/lanfolk/lanfolk/packet"
+)
+
+// links is the node's view of the machine's links.
+type links struct {
+	mu  sync.Mutex
+	all []packet.Link
+	use map[int]string // names by index of those that are used
+}
+
+// openLinks takes a first look. A name in the config that no link has is an
+// error: later it may come and go.
+func (n *Node) openLinks() error {
+	all, err := lan.Links()
+	if err != nil {
+		return err
+	}
+	if _, err := n.selection.Choose(all); err != nil {
+		return fmt.Errorf("node: interfaces: %w", err)
+	}
+	n.links.set(all, n.selection.Filter(all))
+	return nil
+}
+
+// runLinks keeps the view current.
+func (n *Node) runLinks(ctx context.Context) error {
+	changes, err := lan.WatchLinks(ctx)
+	if err != nil {
+		return err
+	}
+	for all := range changes {
+		n.links.set(all, n.selection.Filter(all))
+	}
+	return nil
+}
+
+func (l *links) set(all, used []packet.Link) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all, l.use = all, make(map[int]string, len(used))
+	for _, u := range used {
+		l.use[u.Index] = u.Name
+	}
+}
+
+// name returns the name of a link that is used, "" for any other.
+func (l *links) name(index int) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.use[index]
+}
+
+// status returns the links for the status.
+func (l *links) status() []Link {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := make([]Link, 0, len(l.all))
+	for _, x := range l.all {
+		s := Link{Name: x.Name, MAC: x.MAC.String(), Up: x.Up(), Addresses: []string{}, Used: l.use[x.Index] != ""}
+		for _, p := range x.Prefixes {
+			s.Addresses = append(s.Addresses, p.String())
+		}
+		if !s.Used {
+			s.Why = whyNot(x)
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func whyNot(l packet.Link) string {
+	switch {
+	case !l.Up():
+		return "it is down"
+	case len(l.Prefixes) == 0:
+		return "it has no address"
+	case !lan.Usable(l):
+		return "discovery by multicast makes no sense on it"
+	}
+	return "the config leaves it out"
+}

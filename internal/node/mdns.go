@@ -1,0 +1,119 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lanfolk/lanfolk/dnssd"
+	"github.com/lanfolk/lanfolk/internal/sockets"
+	"github.com/lanfolk/lanfolk/internal/source"
+	"github.com/lanfolk/lanfolk/mdns"
+)
+
+// multicast is the engine that runs at present. After a failure there is a new one.
+type multicast struct {
+	mu     sync.Mutex
+	engine *mdns.Engine
+}
+
+func (m *multicast) set(e *mdns.Engine) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.engine = e
+}
+
+func (m *multicast) get() *mdns.Engine {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.engine
+}
+
+// source returns what to ask, nil while no engine runs.
+func (m *multicast) source() dnssd.Source {
+	if e := m.get(); e != nil {
+		return dnssd.Multicast(e)
+	}
+	return nil
+}
+
+// runMDNS asks for all services and hosts by mDNS and tells the registry.
+func (n *Node) runMDNS(ctx context.Context) error {
+	c := n.Config.MDNS
+	if !c.Enabled {
+		return unavailable{errors.New("the config says mdns.enabled = false"), ""}
+	}
+	var hosts dnssd.Hosts
+	engine := sockets.Engine(n.selection, sockets.Families{NoIPv4: !c.IPv4, NoIPv6: !c.IPv6}, n.Log, &hosts)
+	n.mdns.set(engine)
+	defer n.mdns.set(nil)
+	from := source.MDNS{Gateway: n.Config.Name}
+
+	tasks, ctx := errgroup.WithContext(ctx)
+	tasks.Go(func() error { return engine.Run(ctx) })
+	tasks.Go(func() error {
+		browser := dnssd.Browser{Source: dnssd.Multicast(engine), All: true, Resolve: true, Refreshes: true}
+		for ev, err := range browser.Events(ctx) {
+			if err != nil {
+				return err
+			}
+			if s, ok := from.Service(time.Now(), ev); ok {
+				n.registry.Observe(s)
+			}
+		}
+		return nil
+	})
+	tasks.Go(func() error {
+		for {
+			events, err := hosts.Next(ctx)
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			for _, ev := range events {
+				n.registry.Observe(from.Host(ev))
+			}
+		}
+	})
+	return tasks.Wait()
+}
+
+func (m *multicast) detail() string {
+	e := m.get()
+	if e == nil {
+		return ""
+	}
+	open, records := 0, 0
+	var broken string
+	for _, z := range e.Stats().Zones {
+		if z.Open {
+			open++
+			records += z.Records
+		} else if z.Error != "" {
+			broken += "; " + z.Zone.String() + ": " + z.Error
+		}
+	}
+	return fmt.Sprintf("%d sockets, %d records%s", open, records, broken)
+}
+
+func (m *multicast) counters() map[string]uint64 {
+	e := m.get()
+	if e == nil {
+		return map[string]uint64{}
+	}
+	s := e.Stats()
+	c := map[string]uint64{
+		"received": s.Received, "responses": s.Responses, "queries": s.Queries, "sent": s.Sent,
+		"send_errors": s.SendErrors, "suppressed": s.Suppressed, "evicted": s.Evicted,
+	}
+	for reason, count := range s.Dropped {
+		c["dropped: "+reason] = count
+	}
+	return c
+}

@@ -1,0 +1,129 @@
+package node
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/lanfolk/lanfolk"
+)
+
+// metrics returns what answers /metrics. All of lanfolk's own are read from
+// the status when somebody asks: nothing is counted twice.
+func (n *Node) metrics() (http.Handler, error) {
+	r := prometheus.NewRegistry()
+	for _, c := range []prometheus.Collector{
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		newStatusCollector(n),
+	} {
+		if err := r.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return promhttp.HandlerFor(r, promhttp.HandlerOpts{}), nil
+}
+
+// statusCollector turns the status into metrics.
+type statusCollector struct {
+	node *Node
+
+	build, devices, services, sightings   *prometheus.Desc
+	partUp, partFailures, partEvents      *prometheus.Desc
+	storeHealthy, storePending, storeRows *prometheus.Desc
+	inventoryEvents                       *prometheus.Desc
+}
+
+func newStatusCollector(n *Node) *statusCollector {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("lanfolk_"+name, help, labels, nil)
+	}
+	return &statusCollector{
+		node:            n,
+		build:           desc("build_info", "The version, as a label.", "version"),
+		devices:         desc("devices", "Devices in the inventory.", "state"),
+		services:        desc("services", "Services in the inventory.", "state"),
+		sightings:       desc("sightings", "Facts behind the inventory."),
+		partUp:          desc("part_up", "1 if a part of the node runs, 0 if it failed; parts that are off are left out.", "part"),
+		partFailures:    desc("part_failures_total", "How often a part failed.", "part"),
+		partEvents:      desc("part_events_total", "What a part counts: packets, drops by reason.", "part", "event"),
+		storeHealthy:    desc("store_healthy", "1 if the database takes what is written."),
+		storePending:    desc("store_pending_rows", "Fingerprint rows that wait in memory."),
+		storeRows:       desc("store_rows_total", "Fingerprint rows by what became of them.", "result"),
+		inventoryEvents: desc("inventory_events_total", "What the inventory counts.", "event"),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *statusCollector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		c.build, c.devices, c.services, c.sightings, c.partUp, c.partFailures, c.partEvents,
+		c.storeHealthy, c.storePending, c.storeRows, c.inventoryEvents,
+	} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	count := func(d *prometheus.Desc, v uint64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	s := c.node.Status()
+	gauge(c.build, 1, s.Version)
+	devices, services := c.node.states()
+	for state, n := range devices {
+		gauge(c.devices, float64(n), string(state))
+	}
+	for state, n := range services {
+		gauge(c.services, float64(n), string(state))
+	}
+	gauge(c.sightings, float64(s.Inventory.Sightings))
+	for _, p := range s.Parts {
+		if p.State != Off {
+			gauge(c.partUp, truth(p.State == Running), p.Name)
+		}
+		count(c.partFailures, uint64(p.Failures), p.Name)
+		for event, n := range p.Counters {
+			count(c.partEvents, n, p.Name, event)
+		}
+	}
+	gauge(c.storeHealthy, truth(s.Store.Healthy))
+	gauge(c.storePending, float64(s.Store.Pending))
+	count(c.storeRows, s.Store.Written, "written")
+	count(c.storeRows, s.Store.Dropped, "dropped")
+	i := s.Inventory.Stats
+	for event, n := range map[string]uint64{
+		"observed": i.Observed, "refreshed": i.Refreshed, "goodbyes": i.Goodbyes, "expired": i.Expired,
+		"merges": i.Merges, "self": i.Self, "late": i.Late, "stale": i.Stale, "refused": i.Refused,
+		"dropped_queue": i.DroppedQueue, "dropped_source": i.DroppedSource, "dropped_full": i.DroppedFull,
+		"clipped": i.Clipped, "evicted": i.Evicted, "save_errors": i.SaveErrors, "watcher_resyncs": i.Resyncs,
+	} {
+		count(c.inventoryEvents, n, event)
+	}
+}
+
+// states counts devices and services by state.
+func (n *Node) states() (devices, services map[lanfolk.State]int) {
+	devices = map[lanfolk.State]int{lanfolk.Reachable: 0, lanfolk.Unreachable: 0, lanfolk.Unknown: 0}
+	services = map[lanfolk.State]int{lanfolk.Reachable: 0, lanfolk.Unreachable: 0, lanfolk.Unknown: 0}
+	for _, d := range n.registry.Devices(lanfolk.Filter{}) {
+		devices[d.State]++
+	}
+	for _, s := range n.registry.Services(lanfolk.Filter{}) {
+		services[s.State]++
+	}
+	return devices, services
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

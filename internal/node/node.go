@@ -1,0 +1,274 @@
+// Package node composes what `lanfolk up` runs: the list of its parts and how
+// they are connected. It decides nothing.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/thejerf/suture/v4"
+
+	"github.com/lanfolk/lanfolk"
+	"github.com/lanfolk/lanfolk/internal/api"
+	"github.com/lanfolk/lanfolk/internal/config"
+	"github.com/lanfolk/lanfolk/internal/find"
+	"github.com/lanfolk/lanfolk/internal/sockets"
+	"github.com/lanfolk/lanfolk/internal/source"
+	"github.com/lanfolk/lanfolk/store"
+)
+
+// Node is the daemon. Set the fields, then call Run once.
+type Node struct {
+	Config     *config.Config
+	ConfigPath string // where Config was read from, "" for the defaults
+	State      string // the state folder
+	Version    string
+	Log        *slog.Logger
+	// Ready is called once, when the node serves. page is the page's address
+	// with a sign-in token that works once, "" if HTTP is off.
+	Ready func(page string)
+
+	started   time.Time
+	page      string
+	db        *database
+	registry  *lanfolk.Registry
+	recorder  *store.Recorder
+	selection sockets.Selection
+	mdns      multicast
+	links     links
+
+	mu    sync.Mutex
+	parts []*part
+}
+
+// Run starts everything and works until ctx ends; then it stops what hears
+// and answers, saves what is known, and returns nil. An error is one that
+// keeps the node from starting: the state folder, the database, an address
+// that another program listens on.
+func (n *Node) Run(ctx context.Context) error {
+	n.started = time.Now()
+	taken, err := lock(n.State)
+	if err != nil {
+		return err
+	}
+	defer taken.Close()
+	if n.db, err = openDatabase(ctx, n.Config.Store.PathIn(n.State), n.Log); err != nil {
+		return err
+	}
+	defer n.db.Close()
+	if err := n.openInventory(ctx); err != nil {
+		return err
+	}
+	if err := n.openLinks(); err != nil {
+		return err
+	}
+	server, err := n.openAPI(ctx)
+	if err != nil {
+		return err
+	}
+	listeners, err := n.listen(ctx)
+	if err != nil {
+		return err
+	}
+
+	// What keeps ends after what hears, so that nothing heard is lost.
+	keeping, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopKeeping()
+	keepers := n.supervise(keeping, "keepers",
+		&part{name: "inventory", run: n.registry.Run},
+		&part{name: "recorder", run: n.recorder.Run},
+	)
+	hearers := n.supervise(ctx, "hearers",
+		&part{name: "mdns", run: n.runMDNS, detail: n.mdns.detail, counters: n.mdns.counters},
+		&part{name: "neighbours", run: n.runNeighbours},
+		&part{name: "links", run: n.runLinks},
+		&part{name: "database", run: n.db.run},
+		&part{name: "watchdog", run: runWatchdog},
+	)
+	for _, ln := range listeners {
+		n.add(hearers.supervisor, &part{name: "api " + ln.Addr().Network(), run: func(ctx context.Context) error { return server.Serve(ctx, ln) }})
+	}
+	n.addCaptures(hearers.supervisor)
+
+	notify("READY=1")
+	n.Log.Info("ready", "page", n.page, "state", n.State)
+	if n.Ready != nil {
+		n.Ready(n.signIn(server))
+	}
+	<-ctx.Done()
+	notify("STOPPING=1")
+	hearers.wait()
+	stopKeeping()
+	keepers.wait()
+	return nil
+}
+
+// supervised is a running supervisor.
+type supervised struct {
+	supervisor *suture.Supervisor
+	done       <-chan error
+}
+
+func (s supervised) wait() { <-s.done }
+
+// supervise runs parts until ctx ends, each on its own: one that fails is
+// started again after a pause that grows.
+func (n *Node) supervise(ctx context.Context, name string, parts ...*part) supervised {
+	s := suture.New(name, suture.Spec{
+		EventHook:        n.supervisorEvent,
+		FailureThreshold: 4,
+		FailureDecay:     30,
+		FailureBackoff:   5 * time.Second,
+		Timeout:          8 * time.Second,
+	})
+	for _, p := range parts {
+		n.add(s, p)
+	}
+	return supervised{s, s.ServeBackground(ctx)}
+}
+
+func (n *Node) add(s *suture.Supervisor, p *part) suture.ServiceToken {
+	n.mu.Lock()
+	n.parts = append(n.parts, p)
+	n.mu.Unlock()
+	return s.Add(p)
+}
+
+// supervisorEvent logs what a supervisor sees.
+func (n *Node) supervisorEvent(e suture.Event) {
+	switch e := e.(type) {
+	case suture.EventServicePanic:
+		n.Log.Error("a part panicked", "part", e.ServiceName, "err", e.PanicMsg, "stack", e.Stacktrace)
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		for _, p := range n.parts {
+			if p.name == e.ServiceName {
+				p.panicked(e.PanicMsg)
+			}
+		}
+	case suture.EventServiceTerminate:
+		n.Log.Warn("a part failed and starts again", "part", e.ServiceName, "err", e.Err)
+	case suture.EventStopTimeout:
+		n.Log.Error("a part doesn't stop", "part", e.ServiceName)
+	case suture.EventBackoff, suture.EventResume:
+		n.Log.Debug("supervisor", "event", e.String())
+	}
+}
+
+// openInventory makes the registry and the recorder, with what the last run saved.
+func (n *Node) openInventory(ctx context.Context) error {
+	c := n.Config.Inventory
+	n.registry = lanfolk.NewRegistry(lanfolk.RegistryOptions{
+		Journal:          n.db,
+		Sink:             n.db,
+		Retention:        c.Retention.Duration(),
+		ServiceRetention: c.ForgetServices.Duration(),
+		MaxSightings:     c.MaxSightings,
+		Log:              n.Log,
+	})
+	snapshot, err := n.db.Snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	if err := n.registry.Restore(snapshot); err != nil {
+		return fmt.Errorf("node: take over the inventory of the last run: %w", err)
+	}
+	n.recorder = store.NewRecorder(n.db, store.RecorderOptions{Log: n.Log})
+	n.selection = sockets.Selection{Names: n.Config.Interfaces, Exclude: n.Config.ExcludeInterfaces}
+	return nil
+}
+
+// openAPI makes the server for the API and the page.
+func (n *Node) openAPI(ctx context.Context) (*api.Server, error) {
+	key, err := n.db.Secret(ctx, "session")
+	if err != nil {
+		n.Log.Warn("browsers must sign in again after a restart", "err", err)
+		key = nil
+	}
+	metrics, err := n.metrics()
+	if err != nil {
+		return nil, err
+	}
+	var tokens api.Tokens
+	if file := n.Config.HTTP.TokenFile; file != "" {
+		if tokens, err = api.ReadTokens(file); err != nil {
+			return nil, err
+		}
+	}
+	return api.New(api.Options{
+		Inventory:    n.registry,
+		Fingerprints: n.db.Observations,
+		Finder:       n.finder(),
+		Status:       func() any { return n.Status() },
+		StatusType:   Status{},
+		Metrics:      metrics,
+		Healthy:      n.unhealthy,
+		Version:      n.Version,
+		AllowedHosts: n.Config.HTTP.AllowedHosts,
+		Tokens:       tokens,
+		SessionKey:   key,
+		Log:          n.Log,
+	})
+}
+
+// finder asks by every protocol that the node speaks.
+func (n *Node) finder() find.Finder {
+	gateway := n.Config.Name
+	return find.Finder{
+		Askers: []find.Asker{
+			source.AskMDNS{MDNS: source.MDNS{Gateway: gateway}, Source: n.mdns.source},
+			source.AskNeighbours{Neighbours: source.Neighbours{Gateway: gateway, Interface: n.links.name}},
+			source.AskFingerprints{Observations: n.db.Observations},
+		},
+		Known: n.known,
+	}
+}
+
+// listen opens the unix socket and, unless the config says no, the page's address.
+func (n *Node) listen(ctx context.Context) ([]net.Listener, error) {
+	socket, err := listenSocket(config.SocketPath(n.State))
+	if err != nil {
+		return nil, err
+	}
+	if !n.Config.HTTP.Enabled {
+		return []net.Listener{socket}, nil
+	}
+	var lc net.ListenConfig
+	page, err := lc.Listen(ctx, "tcp", n.Config.HTTP.Listen.String())
+	if err != nil {
+		socket.Close()
+		return nil, fmt.Errorf("node: the page's address: %w; choose another with --listen", err)
+	}
+	n.page = "http://" + page.Addr().String()
+	return []net.Listener{socket, page}, nil
+}
+
+// listenSocket opens the unix socket. The lock on the state folder says that a
+// socket that lies there has no owner any more.
+func listenSocket(path string) (net.Listener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("node: socket: %w", err)
+	}
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("node: socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o660); err != nil {
+		ln.Close()
+		return nil, fmt.Errorf("node: socket: %w", err)
+	}
+	return ln, nil
+}
+
+func (n *Node) signIn(s *api.Server) string {
+	if n.page == "" {
+		return ""
+	}
+	return n.page + s.SignInPath()
+}

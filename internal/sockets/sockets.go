@@ -1,0 +1,100 @@
+// Package sockets hands the protocols what package lan opens: the links that a
+// person chose, and an mDNS engine on them. The node and the commands that ask
+// alone share it.
+package sockets
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"slices"
+
+	"github.com/lanfolk/lanfolk/lan"
+	"github.com/lanfolk/lanfolk/mdns"
+	"github.com/lanfolk/lanfolk/packet"
+)
+
+// Selection says which links are used. Its zero value takes every usable one.
+type Selection struct {
+	Names   []string // only these
+	Exclude []string // never these
+}
+
+// Choose returns the links of the machine that are chosen. A name in Names
+// that doesn't exist is an error: at the start that is a mistake.
+func (s Selection) Choose(links []packet.Link) ([]packet.Link, error) {
+	chosen, err := lan.Select(links, s.Names)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(chosen, s.excluded), nil
+}
+
+// Filter is Choose for links that come and go: one that isn't there now may
+// come later.
+func (s Selection) Filter(links []packet.Link) []packet.Link {
+	chosen := slices.Clone(links)
+	return slices.DeleteFunc(chosen, func(l packet.Link) bool {
+		if len(s.Names) > 0 {
+			return !slices.Contains(s.Names, l.Name) || s.excluded(l)
+		}
+		return !lan.Usable(l) || s.excluded(l)
+	})
+}
+
+func (s Selection) excluded(l packet.Link) bool { return slices.Contains(s.Exclude, l.Name) }
+
+// Watch sends the chosen links at once and again after each change. The
+// channel is closed when ctx ends.
+func (s Selection) Watch(ctx context.Context) (<-chan []packet.Link, error) {
+	all, err := lan.WatchLinks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	chosen := make(chan []packet.Link)
+	go func() {
+		defer close(chosen)
+		for links := range all {
+			select {
+			case chosen <- s.Filter(links):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return chosen, nil
+}
+
+// Families says which address families are used. The zero value means both.
+type Families struct{ NoIPv4, NoIPv6 bool }
+
+var errFamilyOff = errors.New("the address family is switched off")
+
+// Engine returns an mDNS engine on the chosen links. It runs when its Run is
+// called.
+func Engine(s Selection, f Families, log *slog.Logger, observers ...mdns.Observer) *mdns.Engine {
+	return &mdns.Engine{
+		Links: s.Watch,
+		Listen: func(link packet.Link, group netip.AddrPort) (mdns.Conn, error) {
+			if group.Addr().Is4() && f.NoIPv4 || group.Addr().Is6() && f.NoIPv6 {
+				return nil, errFamilyOff
+			}
+			return lan.ListenMulticast(link, group)
+		},
+		AskUnicast: aloneOnPort,
+		Observers:  observers,
+		Log:        log,
+	}
+}
+
+// aloneOnPort says whether no other program holds port 5353: only then does
+// every unicast answer reach us (RFC 6762 §15.1). What can't be read counts as
+// held.
+func aloneOnPort(packet.Link) bool {
+	holders, err := lan.PortHolders(mdns.Port)
+	if err != nil {
+		return false
+	}
+	return !slices.ContainsFunc(holders, func(h lan.Holder) bool { return !h.Self })
+}

@@ -1,0 +1,166 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/lanfolk/lanfolk"
+	"github.com/lanfolk/lanfolk/dnssd"
+	"github.com/lanfolk/lanfolk/internal/find"
+	"github.com/lanfolk/lanfolk/lan"
+	"github.com/lanfolk/lanfolk/passive"
+	"github.com/lanfolk/lanfolk/store"
+)
+
+// AskMDNS asks by mDNS and DNS-SD: for services of a type, for a host's
+// addresses, or for the name behind an address.
+type AskMDNS struct {
+	MDNS MDNS
+	// Source returns what to ask, nil while there's none.
+	Source func() dnssd.Source
+}
+
+// errNoMDNS says that mDNS can't be asked.
+var errNoMDNS = errors.New("mDNS isn't running here")
+
+// Protocol implements find.Asker.
+func (AskMDNS) Protocol() string { return protocolMDNS }
+
+// Ask implements find.Asker.
+func (a AskMDNS) Ask(ctx context.Context, q find.Query, emit func(lanfolk.Sighting)) error {
+	src := a.Source()
+	if src == nil {
+		return errNoMDNS
+	}
+	switch host := q.LocalHost(); {
+	case q.ServiceType != "":
+		return a.browse(ctx, src, q.ServiceType, emit)
+	case q.Addr.IsValid():
+		return a.lookup(ctx, emit, func() ([]dnssd.Answer, error) { return dnssd.LookupAddr(ctx, src, q.Addr) })
+	case strings.HasSuffix(strings.ToLower(host), ".local"):
+		return a.lookup(ctx, emit, func() ([]dnssd.Answer, error) { return dnssd.LookupHost(ctx, src, host) })
+	}
+	return nil
+}
+
+func (a AskMDNS) browse(ctx context.Context, src dnssd.Source, serviceType string, emit func(lanfolk.Sighting)) error {
+	b := dnssd.Browser{Source: src, Type: serviceType, Resolve: true, Once: true}
+	if sub, rest, ok := strings.Cut(serviceType, "._sub."); ok {
+		b.Subtype, b.Type = sub, rest
+	}
+	for ev, err := range b.Events(ctx) {
+		if err != nil {
+			return err
+		}
+		if s, ok := a.MDNS.Service(time.Now(), ev); ok && !s.Gone {
+			emit(s)
+		}
+	}
+	return ctx.Err()
+}
+
+func (a AskMDNS) lookup(ctx context.Context, emit func(lanfolk.Sighting), ask func() ([]dnssd.Answer, error)) error {
+	answers, err := ask()
+	switch {
+	case errors.Is(err, dnssd.ErrNone):
+		return find.ErrNone
+	case errors.Is(err, dnssd.ErrTimeout):
+		return nil
+	case err != nil:
+		return err
+	}
+	now := time.Now()
+	for _, x := range answers {
+		emit(a.MDNS.Host(dnssd.HostEvent{
+			Op: dnssd.Add, Host: x.Host, Addr: x.Addr, Link: x.Link, Interface: x.Interface,
+			Source: x.Source, Time: now, Expires: x.Expires,
+		}))
+	}
+	return nil
+}
+
+// AskNeighbours looks into the kernel's neighbour table for an address or a MAC.
+type AskNeighbours struct{ Neighbours Neighbours }
+
+// Protocol implements find.Asker.
+func (AskNeighbours) Protocol() string { return "neighbours" }
+
+// Ask implements find.Asker.
+func (a AskNeighbours) Ask(_ context.Context, q find.Query, emit func(lanfolk.Sighting)) error {
+	if !q.Addr.IsValid() && q.MAC == (lanfolk.MAC{}) {
+		return nil
+	}
+	rows, err := lan.Neighbours()
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	for _, n := range rows {
+		s, ok := a.Neighbours.Sighting(now, n)
+		if ok && !s.Gone && (n.IP == q.Addr.WithZone("") || lanfolk.MAC(n.MAC) == q.MAC) {
+			emit(s)
+		}
+	}
+	return nil
+}
+
+// AskFingerprints looks into the fingerprint database for the device that last
+// announced a name or address: passive monitoring heard its MAC.
+type AskFingerprints struct {
+	// Observations returns rows, the one heard last first.
+	Observations func(context.Context, store.ObservationFilter) ([]lanfolk.Observation, error)
+}
+
+// rowsLookedAt bounds how many rows may be questions before an announcement.
+const rowsLookedAt = 64
+
+// Protocol implements find.Asker.
+func (AskFingerprints) Protocol() string { return "fingerprints" }
+
+// Ask implements find.Asker.
+func (a AskFingerprints) Ask(ctx context.Context, q find.Query, emit func(lanfolk.Sighting)) error {
+	name := q.LocalHost()
+	switch {
+	case q.Addr.IsValid():
+		name = q.Addr.String()
+	case name == "":
+		return nil
+	}
+	rows, err := a.Observations(ctx, store.ObservationFilter{Query: name, Limit: rowsLookedAt})
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		// A DNS server's answer comes from the server, not from the host that
+		// it names.
+		if !row.Response || row.SrcMAC == (lanfolk.MAC{}) || row.Protocol == passive.ProtoDNS {
+			continue
+		}
+		emit(announced(row))
+		return nil
+	}
+	return nil
+}
+
+// announced is the sighting behind a row of the fingerprint database.
+func announced(row lanfolk.Observation) lanfolk.Sighting {
+	o := lanfolk.Origin{Protocol: row.Protocol, Gateway: row.Gateway, Link: row.Link, Source: row.SrcMAC.String()}
+	s := lanfolk.Sighting{
+		Origin: o, Kind: lanfolk.KindDevice,
+		Key:         row.SrcMAC.String() + " " + fold(row.Query) + " row",
+		Identifiers: identifiers(row.SrcMAC, "", "", o),
+		What:        row.Protocol + ": " + row.SrcMAC.String() + " announced " + row.Query,
+		State:       lanfolk.Unknown,
+		Time:        row.Last,
+	}
+	if _, err := netip.ParseAddr(row.Query); err != nil {
+		s.Name = strings.TrimSuffix(row.Query, ".local")
+	}
+	if row.SrcIP.IsValid() {
+		s.Addresses = []netip.Addr{row.SrcIP}
+	}
+	return s
+}

@@ -1,0 +1,158 @@
+package source
+
+import (
+	"strings"
+	"time"
+
+	"github.com/lanfolk/lanfolk"
+	"github.com/lanfolk/lanfolk/packet"
+	"github.com/lanfolk/lanfolk/passive"
+)
+
+// Passive turns the facts of passive monitoring on one link into the domain's
+// words.
+type Passive struct {
+	Gateway string // this node's name, "" for a node alone
+	// Link is the link that the facts come from. Its zero value, for a capture
+	// file, knows no address of our own.
+	Link packet.Link
+}
+
+// Observation returns the row of the fingerprint database that f counts for,
+// and whether there is one: what lanfolk itself asked isn't news.
+func (p Passive) Observation(f *passive.Fact) (lanfolk.Observation, bool) {
+	if p.self(f) {
+		return lanfolk.Observation{}, false
+	}
+	return lanfolk.Observation{
+		ObservationKey: lanfolk.ObservationKey{
+			Gateway: p.Gateway, Link: f.Interface, VLAN: f.VLAN,
+			Protocol: f.Protocol, Response: f.Response,
+			Query: f.Query, Fingerprint: f.Fingerprint,
+			SrcMAC: lanfolk.MAC(f.SrcMAC), DstMAC: lanfolk.MAC(f.DstMAC),
+			DstClass: class(lanfolk.MAC(f.DstMAC)),
+		},
+		SrcIP: f.SrcIP, DstIP: f.DstIP,
+		First: f.Time, Last: f.Time, Count: 1,
+	}, true
+}
+
+// Sightings calls emit with a sighting for each device that f tells about.
+func (p Passive) Sightings(f *passive.Fact, emit func(lanfolk.Sighting)) {
+	for _, c := range f.Claims {
+		o := lanfolk.Origin{Protocol: f.Protocol, Gateway: p.Gateway, Link: f.Interface, Self: p.self(f)}
+		if f.SrcIP.IsValid() {
+			o.Source = f.SrcIP.String()
+		} else {
+			o.Source = f.SrcMAC.String()
+		}
+		s := lanfolk.Sighting{
+			Origin: o, Kind: lanfolk.KindDevice, Name: c.Host, Host: c.Host,
+			What: what(f, c), State: lanfolk.Reachable, Time: f.Time,
+			Lifetime: lifetime(f.Protocol, c), Gone: c.Gone,
+			Identifiers: identifiers(lanfolk.MAC(c.MAC), c.ID, c.Host, o),
+		}
+		if c.IP.IsValid() && !c.IP.IsUnspecified() {
+			s.Addresses = append(s.Addresses, c.IP)
+			s.Identifiers = append(s.Identifiers, lanfolk.IPIdentifier(c.IP, o))
+		}
+		if len(s.Identifiers) == 0 {
+			continue
+		}
+		s.Key = claimKey(f, c)
+		if c.Hearsay {
+			s.State = lanfolk.Unknown // somebody else said so: no sign of life
+		}
+		if c.Router {
+			s.Type = "router"
+		}
+		if f.Protocol == passive.ProtoDHCP {
+			s.Attributes = attributes(f)
+		}
+		emit(s)
+	}
+}
+
+// self says whether lanfolk itself sent the packet: a question by mDNS that
+// left from this link. Another program on this machine may have asked it, too;
+// nothing is lost with its question.
+func (p Passive) self(f *passive.Fact) bool {
+	return f.Protocol == passive.ProtoMDNS && !f.Response &&
+		len(p.Link.MAC) == 6 && [6]byte(p.Link.MAC) == [6]byte(f.SrcMAC)
+}
+
+// claimKey names the claim within its protocol and link. A device holds many
+// addresses by ARP and NDP at once, but one lease by DHCP: there a new address
+// replaces the old one.
+func claimKey(f *passive.Fact, c passive.Claim) string {
+	parts := []string{c.MAC.String(), c.ID}
+	if f.Protocol != passive.ProtoDHCP || (parts[0] == "" && parts[1] == "") {
+		if c.IP.IsValid() {
+			parts = append(parts, c.IP.String())
+		}
+		parts = append(parts, c.Host)
+	}
+	if c.Hearsay {
+		// What others say must not take the place of what the device says.
+		parts = append(parts, "hearsay")
+	}
+	return strings.Join(parts, " ")
+}
+
+// neighbourLifetime is how long an address that ARP or NDP told holds. The
+// kernels of quiet hosts renew what they know of their router well within it.
+const neighbourLifetime = 30 * time.Minute
+
+func lifetime(protocol string, c passive.Claim) time.Duration {
+	if c.Lifetime > 0 {
+		return c.Lifetime
+	}
+	if protocol == passive.ProtoARP || protocol == passive.ProtoNDP {
+		return neighbourLifetime
+	}
+	return lanfolk.DefaultLifetime
+}
+
+// attributes are the protocol's fields that describe the device.
+func attributes(f *passive.Fact) map[string]string {
+	a := make(map[string]string, len(f.Fields)+1)
+	for _, x := range f.Fields {
+		a[x.Key] = x.Value
+	}
+	if f.Fingerprint != "" {
+		a["fingerprint"] = f.Fingerprint
+	}
+	return a
+}
+
+// what writes the evidence for people: "arp: 10.0.0.5 is at 02:00:5e:10:00:01".
+func what(f *passive.Fact, c passive.Claim) string {
+	var b strings.Builder
+	b.WriteString(f.Protocol)
+	if t := f.Field("type"); t != "" {
+		b.WriteString(" " + t)
+	}
+	b.WriteString(": ")
+	mac := c.MAC.String()
+	if mac == "" {
+		mac = c.ID
+	}
+	switch {
+	case c.IP.IsValid() && mac != "":
+		b.WriteString(c.IP.String() + " is at " + mac)
+	case c.IP.IsValid():
+		b.WriteString(c.IP.String() + " is there")
+	default:
+		b.WriteString(mac + " is there")
+	}
+	if c.Host != "" {
+		b.WriteString(", named " + c.Host)
+	}
+	if c.Router {
+		b.WriteString(", a router")
+	}
+	if c.Gone {
+		b.WriteString(", given up")
+	}
+	return b.String()
+}
