@@ -48,6 +48,7 @@ type fact struct {
 	dead    bool  // no longer in the table
 	loose   bool  // placed, and in a component without a MAC
 	pending bool  // in core.pending, not attached yet
+	shaken  bool  // in core.seeds
 	unsaved bool  // in core.unsavedFacts
 }
 

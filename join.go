@@ -91,10 +91,18 @@ func (c *core) seedLoose(i *ident) {
 	}
 	i.each(func(h *fact) bool {
 		if h.loose {
-			c.seeds = append(c.seeds, h)
+			c.seed(h)
 		}
 		return true
 	})
+}
+
+// seed has a fact joined anew.
+func (c *core) seed(f *fact) {
+	if !f.shaken {
+		f.shaken = true
+		c.seeds = append(c.seeds, f)
+	}
 }
 
 // leave makes the fact, which still is live, no holder of its identifiers any
@@ -129,13 +137,14 @@ func (c *core) leave(f *fact) {
 	for _, i := range crossed {
 		c.seedLoose(i)
 	}
-	if !c.leavesQuietly(f, rest) {
+	// What was to be joined anew through f is now so through its neighbours.
+	if f.shaken || !c.leavesQuietly(f, rest) {
 		for _, i := range rest {
 			if !i.strong {
 				c.seedLoose(i)
 				continue
 			}
-			i.each(func(h *fact) bool { c.seeds = append(c.seeds, h); return true })
+			i.each(func(h *fact) bool { c.seed(h); return true })
 		}
 	}
 	f.loose = false
@@ -207,7 +216,7 @@ func (c *core) settle() {
 		}
 		c.attach(f)
 		if !c.place(f) {
-			c.seeds = append(c.seeds, f)
+			c.seed(f)
 		}
 	}
 	clear(c.pending)
@@ -319,7 +328,8 @@ func (c *core) rejoin() {
 	c.epoch++
 	j.region, j.comps, j.boundary, j.parts = j.region[:0], j.comps[:0], j.boundary[:0], nil
 	for _, f := range c.seeds {
-		if f.live() && !f.pending {
+		f.shaken = false
+		if f.live() && len(f.ids) > 0 {
 			c.enter(f)
 		}
 	}

@@ -119,7 +119,7 @@ func (c *core) mute(ids []Identifier, by int32) {
 		i.muted += by
 		i.refs += by
 		if i.strong || i.n() <= crowd {
-			i.each(func(f *fact) bool { c.seeds = append(c.seeds, f); return true })
+			i.each(func(f *fact) bool { c.seed(f); return true })
 		}
 		c.release(i)
 	}

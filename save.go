@@ -123,7 +123,7 @@ func (c *core) restore(now time.Time, s Snapshot) error {
 			continue
 		}
 		c.attach(f)
-		c.seeds = append(c.seeds, f)
+		c.seed(f)
 	}
 	c.pending = nil
 	c.rejoin()
