@@ -44,7 +44,7 @@ type Service struct {
 	Link      int // index, 0 for what isn't on a link
 	Interface string
 	Via       string     // "mdns"
-	Source    netip.Addr // who said it last
+	Source    netip.Addr // who said it first
 	TTL       uint32     // seconds, of the PTR record, or the SRV record where none was asked for
 	// Expires is when this stops to hold if nothing is heard again.
 	Expires time.Time

@@ -49,8 +49,8 @@ type slot struct {
 // entry is one record in the cache.
 type entry struct {
 	alarm
-	slot    *slot
-	place   int // index in slot.entries
+	slot    *slot // nil once the record is removed
+	place   int   // index in slot.entries
 	key     string
 	rr      dnswire.RR // TTL after clamping
 	from    *source
@@ -92,25 +92,19 @@ func newCache(maxRecords, maxPerSource int) cache {
 func recordKey(dst []byte, r *dnswire.Record) []byte {
 	dst = r.Name.AppendFolded(dst)
 	dst = append(dst, byte(r.Type>>8), byte(r.Type))
-	n := len(dst)
-	dst = r.AppendRData(dst)
 	switch r.Type {
-	case dnswire.TypePTR, dnswire.TypeCNAME, dnswire.TypeNS, dnswire.TypeDNAME:
-		fold(dst[n:])
+	case dnswire.TypeA, dnswire.TypeAAAA:
+		return append(dst, r.RData()...)
 	case dnswire.TypeSRV:
-		fold(dst[min(n+6, len(dst)):])
-	}
-	return dst
-}
-
-// fold lowers ASCII letters. In wire form the length of a label is at most 63
-// and never one.
-func fold(b []byte) {
-	for i, c := range b {
-		if c-'A' < 26 {
-			b[i] = c + 'a' - 'A'
+		if srv, ok := r.SRV(); ok {
+			return srv.Target.AppendFolded(append(dst, r.RData()[:6]...))
+		}
+	case dnswire.TypePTR, dnswire.TypeCNAME, dnswire.TypeNS, dnswire.TypeDNAME:
+		if target, ok := r.Target(); ok {
+			return target.AppendFolded(dst)
 		}
 	}
+	return r.AppendRData(dst)
 }
 
 func (n *node) slot(t dnswire.Type) *slot {
@@ -223,6 +217,7 @@ func (c *cache) remove(e *entry) {
 	s.entries[e.place].place = e.place
 	s.entries[last] = nil
 	s.entries = s.entries[:last]
+	e.slot = nil
 }
 
 // refreshAt returns when to ask for the record again for the step'th time: at

@@ -85,7 +85,8 @@ type Event struct {
 	RR dnswire.RR
 	// Question is set for OpNone and OpAsked.
 	Question Question
-	// Source is who sent the record last. A reflector may stand in between.
+	// Source is who the record was first heard from. A reflector may stand in
+	// between.
 	Source netip.Addr
 	Time   time.Time
 	// Expires is when the record's time runs out if it isn't heard again.

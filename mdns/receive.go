@@ -75,20 +75,60 @@ func (z *zone) hear(p *Packet) {
 // hearResponse puts the records of a response's answer and additional sections
 // into the cache.
 func (z *zone) hearResponse(p *Packet) {
-	now, jitter := p.Time, randomJitter()
-	for r := range p.Message.Records() {
+	h := hearing{p: p, now: p.Time, jitter: randomJitter()}
+	slot, again := z.memos.find(p.Data)
+	if again {
+		for _, it := range slot.items {
+			z.refreshed(&h, it.entry, it.ttl, it.flush)
+		}
+	} else {
+		z.hearRecords(&h)
+		if slot != nil && !h.news {
+			z.memos.keep(slot, p.Data, z.items)
+		}
+		clear(z.items)
+		z.items = z.items[:0]
+	}
+	if len(z.flushed) > 0 {
+		z.flushOthers(h.now)
+	}
+}
+
+func (z *zone) hearRecords(h *hearing) {
+	for r := range h.p.Message.Records() {
 		switch {
 		case r.Section == dnswire.Authority || r.Type == dnswire.TypeOPT:
 			continue
 		case r.Class != dnswire.ClassIN || r.Type == dnswire.TypeANY:
 			z.stats.drop(dropClass, 1)
+			h.news = true
 			continue
 		case r.Malformed:
 			z.stats.drop(dropNSEC, 1)
+			h.news = true
 			continue
 		}
-		z.put(now, p, &r, jitter)
+		z.put(h, &r)
 	}
+}
+
+// hearing is what the records of one response share.
+type hearing struct {
+	p      *Packet
+	now    time.Time
+	jitter uint8
+	// ttl is the TTL of the last record, which many share, and until what it
+	// comes to.
+	ttl   uint32
+	until time.Time
+	// news says that the response did more than refresh records, or that
+	// something in it is to be counted.
+	news bool
+}
+
+// flushOthers lets go of the records that a response with the cache-flush bit
+// left out.
+func (z *zone) flushOthers(now time.Time) {
 	for _, s := range z.flushed {
 		s.flush = false
 		// The flush bit says that these are all there are: others go, unless
@@ -104,31 +144,49 @@ func (z *zone) hearResponse(p *Packet) {
 	z.flushed = z.flushed[:0]
 }
 
-func (z *zone) put(now time.Time, p *Packet, r *dnswire.Record, jitter uint8) {
+// put applies one record.
+func (z *zone) put(h *hearing, r *dnswire.Record) {
+	now := h.now
 	z.key = recordKey(z.key[:0], r)
 	e := z.records[string(z.key)]
 	if r.TTL == 0 {
 		// A goodbye: the record stays for a second, in which another host that
 		// has it can save it (RFC 6762 §10.1).
+		h.news = true
 		if e != nil {
 			z.cut(e, now.Add(graceTTL))
 		}
 		return
 	}
 	if e == nil {
-		if e = z.add(now, p, r); e == nil {
+		h.news = true
+		if e = z.add(now, h.p, r); e == nil {
 			return
 		}
 	}
 	ttl := clampTTL(r.TTL)
-	life := time.Duration(ttl) * time.Second
-	e.seen, e.expires = now, now.Add(life)
-	e.rr.TTL, e.rr.Flush = ttl, r.Flush
-	e.step, e.dying, e.jitter = 0, false, jitter
-	if due := e.due(z.phase); e.index == 0 || due.Before(e.at) {
-		z.alarms.set(e, due)
+	z.items = append(z.items, memoItem{e, ttl, r.Flush})
+	z.refreshed(h, e, ttl, r.Flush)
+}
+
+// refreshed is called when a record of the cache was heard, if only now.
+func (z *zone) refreshed(h *hearing, e *entry, ttl uint32, flush bool) {
+	now := h.now
+	if ttl != h.ttl {
+		h.ttl, h.until = ttl, now.Add(time.Duration(ttl)*time.Second)
 	}
-	if r.Flush {
+	// With the TTL that it had, what is due about the record is due no earlier
+	// than its alarm goes off, or at least in the same window.
+	later := e.index != 0 && !e.dying && e.rr.TTL == ttl
+	e.seen, e.expires = now, h.until
+	e.rr.TTL, e.rr.Flush = ttl, flush
+	e.step, e.dying, e.jitter = 0, false, h.jitter
+	if !later {
+		if due := e.due(z.phase); e.index == 0 || due.Before(e.at) {
+			z.alarms.set(e, due)
+		}
+	}
+	if flush {
 		z.answered(e.slot, e)
 		if !e.slot.flush && len(e.slot.entries) > 1 {
 			e.slot.flush = true
@@ -139,10 +197,10 @@ func (z *zone) put(now time.Time, p *Packet, r *dnswire.Record, jitter uint8) {
 	case e.told.IsZero():
 		e.told = e.expires
 		z.tell(OpAdd, now, e)
-		if r.Type == dnswire.TypeNSEC {
+		if e.slot.typ == dnswire.TypeNSEC {
 			z.deny(now, e)
 		}
-	case e.expires.Sub(e.told) > life/toldShare:
+	case e.expires.Sub(e.told) > time.Duration(ttl)*(time.Second/toldShare):
 		e.told = e.expires
 		z.tell(OpUpdate, now, e)
 	}

@@ -37,6 +37,8 @@ type zone struct {
 
 	key     []byte
 	flushed []*slot
+	memos   memos
+	items   []memoItem // of the response at hand
 }
 
 func newZone(now time.Time, id Zone, link packet.Link, stats *counters, maxRecords, maxPerSource int) *zone {
