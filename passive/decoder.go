@@ -25,14 +25,18 @@ type Decoder struct {
 	frags   fragments
 	streams streams
 
-	fact   Fact
-	record Record
-	fields []Field
-	claims []Claim
-	buf    []byte // scratch for text
-	buf2   []byte
-	dns    dnsScratch
-	dhcp   dhcpScratch
+	// What belongs to the packet in hand stands here and not on the stack, so
+	// that it needs no memory anew.
+	context context
+	message dnsContext
+	fact    Fact
+	record  Record
+	fields  []Field
+	claims  []Claim
+	buf     []byte // scratch for text
+	buf2    []byte
+	dns     dnsScratch
+	dhcp    dhcpScratch
 }
 
 // NewDecoder returns a Decoder that has seen nothing.
@@ -61,10 +65,12 @@ type context struct {
 func (d *Decoder) Decode(f packet.Frame, emit func(*Fact)) {
 	add(&d.count.frames, 1)
 	add(&d.count.bytes, uint64(len(f.Data)))
-	c := context{time: f.Time, iface: f.Interface, vlan: f.VLAN, whole: f.Length <= len(f.Data), emit: emit}
-	if why := d.link(&c, f.LinkType, f.Data); why != dropNone {
+	d.context = context{time: f.Time, iface: f.Interface, vlan: f.VLAN, whole: f.Length <= len(f.Data), emit: emit}
+	if why := d.link(&d.context, f.LinkType, f.Data); why != dropNone {
 		add(&d.count.drops[why], 1)
 	}
+	d.context.emit = nil
+	d.message = dnsContext{}
 }
 
 // start fills the fact in hand with what the outer layers say.

@@ -41,20 +41,19 @@ func (d *Decoder) dnsMessage(c *context, p proto, b []byte) drop {
 	direct := d.direct(c) || p == protoMDNS && c.ttl == 255 && c.srcMAC != (MAC{}) && !c.srcMAC.Group() &&
 		!src.IsUnspecified() && !src.IsMulticast()
 	announces := p == protoMDNS && m.Response && c.src.Port() == portMDNS // RFC 6762 §6
+	x := &d.message
+	*x = dnsContext{context: c, m: m, proto: p, direct: direct, announces: announces, first: true}
+	x.fingerprint = d.dnsFingerprint(&x.m, p, c)
 	if announces && direct {
-		d.findOwn(&m, src)
+		d.findOwn(&x.m, src)
 	} else {
 		d.dns.own = d.dns.own[:0]
 	}
-	x := dnsContext{
-		context: c, m: &m, proto: p, direct: direct, announces: announces,
-		fingerprint: d.dnsFingerprint(&m, p, c), first: true,
+	for q := range x.m.Questions() {
+		d.question(x, q)
 	}
-	for q := range m.Questions() {
-		d.question(&x, q)
-	}
-	for r := range m.Records() {
-		d.resource(&x, r)
+	for r := range x.m.Records() {
+		d.resource(x, r)
 	}
 	return dropNone
 }
@@ -62,7 +61,7 @@ func (d *Decoder) dnsMessage(c *context, p proto, b []byte) drop {
 // dnsContext is what holds for all facts of a message.
 type dnsContext struct {
 	*context
-	m           *dnswire.Message
+	m           dnswire.Message
 	proto       proto
 	direct      bool // the frame's source MAC is the sender's
 	announces   bool // the records are the sender's own word
