@@ -9,7 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -169,6 +169,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	streams, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	socket := ln.Addr().Network() == "unix"
+	open := &conns{}
 	hs := &http.Server{
 		Handler:           s.handler,
 		ReadHeaderTimeout: 10 * time.Second,
@@ -184,8 +185,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 			}
 			return context.WithValue(ctx, connectionKey, conn)
 		},
-		ConnState: limitConns(maxConns),
+		ConnState: open.state,
 	}
+	hs.RegisterOnShutdown(open.closeFresh)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -209,19 +211,41 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	return fmt.Errorf("api: serve %s: %w", ln.Addr(), err)
 }
 
-// limitConns closes a new connection when there are n already. (A listener that
-// counts would hide from net/http that a connection is TLS.)
-func limitConns(n int64) func(net.Conn, http.ConnState) {
-	var open atomic.Int64
-	return func(c net.Conn, state http.ConnState) {
-		switch state {
-		case http.StateNew:
-			if open.Add(1) > n {
-				c.Close()
-			}
-		case http.StateClosed, http.StateHijacked:
-			open.Add(-1)
+// conns counts a listener's connections and holds the ones that have not asked
+// for anything yet: browsers open some in advance, and net/http would wait five
+// seconds for them at the end.
+type conns struct {
+	mu    sync.Mutex
+	open  int
+	fresh map[net.Conn]bool
+}
+
+// state follows a connection, and closes a new one when there are too many. (A
+// listener that counts would hide from net/http that a connection is TLS.)
+func (c *conns) state(conn net.Conn, state http.ConnState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.fresh, conn)
+	switch state {
+	case http.StateNew:
+		if c.open++; c.open > maxConns {
+			conn.Close()
+			return
 		}
+		if c.fresh == nil {
+			c.fresh = make(map[net.Conn]bool)
+		}
+		c.fresh[conn] = true
+	case http.StateClosed, http.StateHijacked:
+		c.open--
+	}
+}
+
+func (c *conns) closeFresh() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for conn := range c.fresh {
+		conn.Close()
 	}
 }
 

@@ -51,6 +51,11 @@ func (b *syncBuffer) String() string {
 // serve starts a server on loopback and on a socket.
 func serve(t *testing.T, v *inventory, change ...func(*api.Options)) *node {
 	t.Helper()
+	return serveAt(t, "127.0.0.1:0", v, change...)
+}
+
+func serveAt(t *testing.T, addr string, v *inventory, change ...func(*api.Options)) *node {
+	t.Helper()
 	tokens, err := api.ParseTokens([]byte("test " + apiToken + "\n"))
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +68,7 @@ func serve(t *testing.T, v *inventory, change ...func(*api.Options)) *node {
 	if n.Server, err = api.New(o); err != nil {
 		t.Fatal(err)
 	}
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	tcp, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}

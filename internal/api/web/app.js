@@ -3,7 +3,7 @@
 
 import { devices, services, onChange, onLink, link, justChanged, heard, start } from "./inventory.js";
 import { h, show, plain, glyph, when, tick } from "./text.js";
-import { deviceGlyph, typeGlyph, typeName, stateWords } from "./kinds.js";
+import { deviceGlyph, typeGlyph, typeName, tellingOf, stateWords } from "./kinds.js";
 import { List } from "./list.js";
 import { Panel } from "./panel.js";
 import { NodeView } from "./node.js";
@@ -25,7 +25,7 @@ function deviceRow(d, row) {
   row.dataset.state = d.state;
   if (d.id === opened) row.setAttribute("aria-current", "true");
   else row.removeAttribute("aria-current");
-  const offered = [...new Set([...d.services.values()].map((s) => s.type))].sort(byName);
+  const offered = [...new Set([...d.services.values()].map((s) => s.type))].sort((a, b) => tellingOf(a) - tellingOf(b) || byName(a, b));
   row.replaceChildren(
     h("span", { class: "mark" }, glyph(deviceGlyph(d)), h("i", { class: "dot", title: stateWords[d.state] }, h("span", { class: "unseen" }, stateWords[d.state] ?? ""))),
     h("span", { class: "who" },
@@ -85,14 +85,14 @@ const isNew = (o) => Date.now() - o.first < day;
 
 const orders = {
   devices: {
-    name: ["Name", (a, b) => a.anonymous - b.anonymous || names.compare(a.title, b.title)],
-    address: ["Address", (a, b) => names.compare(a.addresses[0] ?? "~", b.addresses[0] ?? "~")],
+    name: ["By name", (a, b) => a.anonymous - b.anonymous || names.compare(a.title, b.title)],
+    address: ["By address", (a, b) => names.compare(a.addresses[0] ?? "~", b.addresses[0] ?? "~")],
     newest: ["Newest first", (a, b) => b.first - a.first],
-    vendor: ["Vendor", (a, b) => names.compare(a.vendor || "~", b.vendor || "~") || names.compare(a.title, b.title)],
+    vendor: ["By vendor", (a, b) => names.compare(a.vendor || "~", b.vendor || "~") || names.compare(a.title, b.title)],
   },
   services: {
-    name: ["Name", (a, b) => names.compare(a.title, b.title)],
-    type: ["Type", (a, b) => names.compare(a.type, b.type) || names.compare(a.title, b.title)],
+    name: ["By name", (a, b) => names.compare(a.title, b.title)],
+    type: ["By type", (a, b) => names.compare(a.type, b.type) || names.compare(a.title, b.title)],
     newest: ["Newest first", (a, b) => b.first - a.first],
   },
 };
@@ -117,7 +117,7 @@ const states = {
   "": ["All", () => true],
   reachable: ["Reachable", (o) => o.state === "reachable"],
   unreachable: ["Away", (o) => o.state === "unreachable"],
-  new: ["New today", isNew],
+  new: ["New", isNew],
 };
 
 function draw(anew) {
@@ -207,7 +207,7 @@ function fill(select, options, value) {
 let pickedAt = 0;
 function drawPicks() {
   fill($("order"), Object.entries(orders[view]).map(([k, [label]]) => [k, label]), filter.order[view]);
-  if (Date.now() - pickedAt < 2000) return; // they change slowly
+  if (!link.synced || Date.now() - pickedAt < 2000) return; // they change slowly
   pickedAt = Date.now();
   const protocols = new Set(filter.protocol ? [filter.protocol] : []);
   const types = new Map(filter.type ? [[filter.type, 0]] : []);

@@ -6,8 +6,8 @@ const types = {
   "_ipp._tcp": ["Printing (IPP)", "printer"], "_ipps._tcp": ["Printing (IPP, TLS)", "printer"], "_printer._tcp": ["Printing (LPD)", "printer"],
   "_pdl-datastream._tcp": ["Printing (raw)", "printer"], "_scanner._tcp": ["Scanning", "printer"], "_uscan._tcp": ["Scanning (eSCL)", "printer"], "_uscans._tcp": ["Scanning (eSCL, TLS)", "printer"],
   "_http._tcp": ["Web page", "web"], "_https._tcp": ["Web page (TLS)", "web"], "_http-alt._tcp": ["Web page", "web"],
-  "_ssh._tcp": ["Secure shell", "terminal"], "_sftp-ssh._tcp": ["File transfer (SFTP)", "folder"], "_telnet._tcp": ["Telnet", "terminal"], "_rfb._tcp": ["Screen sharing (VNC)", "computer"], "_rdp._tcp": ["Remote desktop", "computer"],
-  "_smb._tcp": ["File sharing (SMB)", "folder"], "_afpovertcp._tcp": ["File sharing (AFP)", "folder"], "_nfs._tcp": ["File sharing (NFS)", "folder"], "_ftp._tcp": ["File transfer (FTP)", "folder"], "_webdav._tcp": ["WebDAV", "folder"], "_adisk._tcp": ["Time Machine", "server"],
+  "_ssh._tcp": ["Secure shell", "terminal"], "_sftp-ssh._tcp": ["SFTP", "folder"], "_telnet._tcp": ["Telnet", "terminal"], "_rfb._tcp": ["Screen sharing (VNC)", "computer"], "_rdp._tcp": ["Remote desktop", "computer"],
+  "_smb._tcp": ["File sharing (SMB)", "folder"], "_afpovertcp._tcp": ["File sharing (AFP)", "folder"], "_nfs._tcp": ["File sharing (NFS)", "folder"], "_ftp._tcp": ["FTP", "folder"], "_webdav._tcp": ["WebDAV", "folder"], "_adisk._tcp": ["Time Machine", "server"],
   "_device-info._tcp": ["Device information", "device"], "_workstation._tcp": ["Workstation", "computer"], "_companion-link._tcp": ["Apple companion", "phone"], "_apple-mobdev2._tcp": ["Apple mobile device", "phone"], "_sleep-proxy._udp": ["Sleep proxy", "server"],
   "_hap._tcp": ["HomeKit", "plug"], "_homekit._tcp": ["HomeKit", "plug"], "_matter._tcp": ["Matter", "plug"], "_matterc._udp": ["Matter (to be set up)", "plug"], "_hue._tcp": ["Hue bridge", "light"], "_esphomelib._tcp": ["ESPHome", "plug"], "_shelly._tcp": ["Shelly", "plug"],
   "_axis-video._tcp": ["Camera", "camera"], "_rtsp._tcp": ["Video stream", "camera"], "_onvif._tcp": ["Camera (ONVIF)", "camera"],
@@ -24,6 +24,13 @@ export function typeGlyph(type) { return Object.hasOwn(types, type) ? types[type
 
 // The more a type says about what a device is, the earlier it stands.
 const telling = ["printer", "camera", "light", "plug", "speaker", "screen", "router", "server", "phone", "folder", "computer", "terminal"];
+
+// tellingOf puts types in the order of what they say about a device.
+export function tellingOf(type) {
+  const i = telling.indexOf(typeGlyph(type));
+  return i < 0 ? telling.length + (Object.hasOwn(types, type) ? 0 : 1) : i;
+}
+
 const words = [
   [/print|laserjet|officejet|brother|epson/, "printer"], [/camera|doorbell|ipcam/, "camera"], [/router|gateway|openwrt|fritz|unifi|access.?point|switch/, "router"],
   [/nas\b|synology|qnap|truenas|server/, "server"], [/iphone|android|pixel|galaxy|phone/, "phone"], [/\btv\b|television|chromecast|display/, "screen"],
