@@ -160,13 +160,14 @@ func (b *Builder) done(start int, count *uint16) bool {
 func (b *Builder) name(n string, compress bool) {
 	for off := 0; n[off] != 0; off += 1 + int(n[off]) {
 		h := maphash.String(b.seed, n[off:])
-		if compress {
-			if to, ok := b.find(h, n[off:]); ok {
-				b.buf = binary.BigEndian.AppendUint16(b.buf, 0xC000|to)
-				return
-			}
+		to, known := b.find(h, n[off:])
+		if known && compress {
+			b.buf = binary.BigEndian.AppendUint16(b.buf, 0xC000|to)
+			return
 		}
-		if at := len(b.buf); at < maxPointer {
+		// Only the first place of a suffix is kept: which of two would be found
+		// depends on the table's size.
+		if at := len(b.buf); at < maxPointer && !known {
 			b.pending = append(b.pending, slot{hash: h, off: uint16(at)})
 		}
 		b.buf = append(b.buf, n[off:off+1+int(n[off])]...)

@@ -310,3 +310,23 @@ func TestTypeAndClassStrings(t *testing.T) {
 		}
 	}
 }
+
+// Names of some types are written in full though the message has them already. A
+// later one must point to the first, whatever the Builder's table has been through.
+func TestBuilderPointsToTheFirst(t *testing.T) {
+	var used dnswire.Builder
+	for round := range 50 {
+		var fresh dnswire.Builder
+		for _, b := range []*dnswire.Builder{&used, &fresh} {
+			b.Reset(nil, dnswire.Header{}, 0)
+			for i := range 40 {
+				n := mustName(t, fmt.Sprintf("n%d.r%d.mb.local", i%5, round))
+				b.Answer(dnswire.RR{Name: mustName(t, fmt.Sprintf("owner%d.local", i)), Type: dnswire.TypeMB, Class: dnswire.ClassIN, Data: string(n)})
+				b.Answer(dnswire.NewPTR(dnswire.Root, n, 1))
+			}
+		}
+		if !bytes.Equal(used.Bytes(), fresh.Bytes()) {
+			t.Fatalf("round %d: a used Builder writes something else than a new one", round)
+		}
+	}
+}
