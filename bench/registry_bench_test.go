@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"runtime"
 	"testing"
@@ -60,6 +61,8 @@ func officeSightings(from, to int, now time.Time) []lanfolk.Sighting {
 			s.Attributes = map[string]string{"txtvers": "1", "path": "/index.html", "model": "MX-100"}
 		}
 	}
+	// In no order: what comes first may be what names no MAC.
+	rand.New(rand.NewPCG(uint64(from), 1)).Shuffle(len(out), func(a, b int) { out[a], out[b] = out[b], out[a] })
 	return out
 }
 
