@@ -242,8 +242,8 @@ func (s *search) settleAt(partial time.Time) time.Time {
 	return at
 }
 
-// textDue tells the services that have waited long enough for a TXT record and
-// returns when the next will have.
+// textDue brings the services up to date that have waited long enough for a TXT
+// record or a new host's addresses, and returns when the next will have.
 func (s *search) textDue(now time.Time) time.Time {
 	var next time.Time
 	for x := range s.pending {
@@ -258,6 +258,13 @@ func (s *search) textDue(now time.Time) time.Time {
 			continue
 		}
 		s.mark(x)
+	}
+	for x := range s.moving {
+		if at := x.moved.Add(textWait); !at.After(now) {
+			s.mark(x)
+		} else if next.IsZero() || at.Before(next) {
+			next = at
+		}
 	}
 	s.settleDirty(now)
 	return next

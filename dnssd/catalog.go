@@ -42,6 +42,7 @@ type catalog struct {
 	services map[serviceKey]*service
 	nodes    map[serviceKey]*node
 	pending  map[*service]struct{} // not told yet
+	moving   map[*service]struct{} // whose new host has no address yet
 	dirty    []*service
 	dropped  int // instances and types over the bounds
 
@@ -107,8 +108,9 @@ type service struct {
 	isType   bool
 	pointers []*pointer
 	found    time.Time
-	self     *node // its SRV and TXT
-	host     *node // its addresses
+	self     *node     // its SRV and TXT
+	host     *node     // its addresses
+	moved    time.Time // since when it waits for the addresses of a new host
 	told     bool
 	last     Service
 	isDirty  bool
@@ -128,6 +130,7 @@ func newCatalog(via, domain string) *catalog {
 	return &catalog{
 		via: via, domain: domain, browse: map[dnswire.Name]browsed{}, links: map[int]*links{},
 		services: map[serviceKey]*service{}, nodes: map[serviceKey]*node{}, pending: map[*service]struct{}{},
+		moving: map[*service]struct{}{},
 	}
 }
 
@@ -511,15 +514,29 @@ func (c *catalog) resolved(now time.Time, s *service, pic *Service) bool {
 	if srvFact != nil {
 		c.askHost(s)
 	}
-	txt := s.self.facts[dnswire.TypeTXT]
-	if len(txt) > 0 {
-		// The newest: after a change the old one stays for another second.
-		pic.TXT = textOf(txt[len(txt)-1].rr)
-	}
 	var addresses []netip.Addr
 	var addressUntil time.Time
 	if srvFact != nil {
 		addresses, addressUntil = s.host.addresses()
+		// The old host's addresses aren't the new one's. What is known stays
+		// until these come, or for a moment.
+		if len(addresses) == 0 && s.last.Resolved && pic.Host != srv.Target.String() {
+			if s.moved.IsZero() {
+				s.moved = now
+				c.moving[s] = struct{}{}
+			}
+			if now.Sub(s.moved) < textWait {
+				return true
+			}
+			pic.Addresses = nil
+		}
+	}
+	s.moved = time.Time{}
+	delete(c.moving, s)
+	txt := s.self.facts[dnswire.TypeTXT]
+	if len(txt) > 0 {
+		// The newest: after a change the old one stays for another second.
+		pic.TXT = textOf(txt[len(txt)-1].rr)
 	}
 	pic.Resolved = srvFact != nil && len(addresses) > 0
 	if srvFact != nil {
@@ -537,7 +554,8 @@ func (c *catalog) resolved(now time.Time, s *service, pic *Service) bool {
 	return pic.Resolved && (len(txt) > 0 || s.self.none[dnswire.TypeTXT] || now.Sub(s.found) >= textWait)
 }
 
-// textWait is how long a service that is known but for its TXT record waits for it.
+// textWait is how long a service that is known but for its TXT record waits for
+// it, and one that moved for the addresses of its new host.
 const textWait = time.Second
 
 // bestSRV returns the record with the lowest priority, of these the heaviest
@@ -588,6 +606,7 @@ func (c *catalog) drop(s *service) {
 	c.release(s, s.host)
 	delete(c.services, s.key)
 	delete(c.pending, s)
+	delete(c.moving, s)
 	l := c.links[s.key.link]
 	if s.isType {
 		l.types--
