@@ -143,11 +143,11 @@ func FuzzDHCP(f *testing.F) {
 		f.Fatal("no seeds")
 	}
 	f.Add(discover())
-	d := passive.NewDecoder(passive.Options{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) > 60000 {
 			return
 		}
+		d := passive.NewDecoder(passive.Options{})
 		d.Decode(dhcpFrame(macA, client, b), func(x *passive.Fact) { check(t, x) })
 	})
 }

@@ -57,8 +57,8 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	}
-	d := passive.NewDecoder(passive.Options{OnLink: func(string, netip.Addr) bool { return true }})
 	f.Fuzz(func(t *testing.T, kind byte, first, second []byte) {
+		d := passive.NewDecoder(passive.Options{OnLink: func(string, netip.Addr) bool { return true }})
 		for _, b := range [][]byte{first, second} {
 			frame := packet.Frame{
 				Data: b, Length: len(b) + int(kind>>7), LinkType: linkTypes[int(kind)%len(linkTypes)], VLAN: uint16(kind & 0x40), Time: goldenTime,

@@ -1,0 +1,136 @@
+package passive_test
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"golang.org/x/net/bpf"
+
+	"github.com/lanfolk/lanfolk/packet"
+	"github.com/lanfolk/lanfolk/passive"
+)
+
+// filterVM runs the kernel's filter.
+func filterVM(t testing.TB) *bpf.VM {
+	t.Helper()
+	raw := passive.Filter()
+	ops, whole := bpf.Disassemble(raw)
+	if len(raw) == 0 || !whole {
+		t.Fatal("no filter")
+	}
+	vm, err := bpf.NewVM(ops)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return vm
+}
+
+func passes(t testing.TB, vm *bpf.VM, b []byte) bool {
+	n, err := vm.Run(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n > 0
+}
+
+// tagged puts VLAN tags into an Ethernet frame.
+func tagged(b []byte, tags ...byte) []byte { return slices.Concat(b[:12], tags, b[12:]) }
+
+// TestFilterLetsThrough: each golden frame passes, plain and tagged, once and twice.
+func TestFilterLetsThrough(t *testing.T) {
+	vm := filterVM(t)
+	for _, g := range goldens(t) {
+		for i, b := range g.frames {
+			for _, f := range [][]byte{b, tagged(b, 0x81, 0, 0, 5), tagged(b, 0x88, 0xa8, 0, 7, 0x81, 0, 0, 5)} {
+				if !passes(t, vm, f) {
+					t.Errorf("%s: frame %d with %d bytes doesn't pass", g.name, i+1, len(f))
+				}
+			}
+		}
+	}
+	q := udp(40000, 53, query(t, "nas.lab"))
+	for name, f := range map[string][]byte{
+		"IPv4 options":     eth(macB, macA, 0x0800, ip4(17, client, server, 64, 1, 0, make([]byte, 40), q)),
+		"later fragment":   eth(macB, macA, 0x0800, ip4(17, client, server, 64, 1, 100, nil, make([]byte, 30))),
+		"IPv6 fragment":    eth(macB, macA, 0x86dd, ip6(44, client6, group6, 64, []byte{17, 0, 0, 1, 0, 0, 0, 1}, q)),
+		"extension header": eth(macB, macA, 0x86dd, ip6(0, client6, group6, 64, []byte{17, 0, 0, 0, 0, 0, 0, 0}, q)),
+		"TCP over IPv6":    eth(macB, macA, 0x86dd, ip6(6, client6, group6, 64, tcp(53, 40000, 1, 16, nil))),
+		"LLMNR":            eth(macB, macA, 0x0800, ip4(17, client, server, 64, 1, 0, nil, udp(40000, 5355, nil))),
+	} {
+		if !passes(t, vm, f) {
+			t.Errorf("%s doesn't pass", name)
+		}
+	}
+}
+
+// TestFilterKeepsOut: bulk traffic stays in the kernel.
+func TestFilterKeepsOut(t *testing.T) {
+	vm := filterVM(t)
+	for name, f := range map[string][]byte{
+		"TCP":              eth(macB, macA, 0x0800, ip4(6, client, server, 64, 1, 0x4000, nil, tcp(40000, 443, 1, 16, make([]byte, 99)))),
+		"TCP fragment":     eth(macB, macA, 0x0800, ip4(6, client, server, 64, 1, 100, nil, make([]byte, 99))),
+		"UDP":              eth(macB, macA, 0x0800, ip4(17, client, server, 64, 1, 0, nil, udp(40000, 443, make([]byte, 99)))),
+		"UDP with options": eth(macB, macA, 0x0800, ip4(17, client, server, 64, 1, 0, make([]byte, 8), udp(40000, 443, make([]byte, 99)))),
+		"ICMP":             eth(macB, macA, 0x0800, ip4(1, client, server, 64, 1, 0, nil, make([]byte, 99))),
+		"UDP over IPv6":    eth(macB, macA, 0x86dd, ip6(17, client6, group6, 64, udp(40000, 443, make([]byte, 99)))),
+		"TCP over IPv6":    eth(macB, macA, 0x86dd, ip6(6, client6, group6, 64, tcp(443, 40000, 1, 16, make([]byte, 99)))),
+		"echo over IPv6":   eth(macB, macA, 0x86dd, ip6(58, client6, group6, 64, []byte{128, 0, 0, 0, 0, 0, 0, 0})),
+		"LLDP":             eth(macB, macA, 0x88cc, make([]byte, 60)),
+		"cut off":          eth(macB, macA, 0x0800, make([]byte, 8)),
+		"three tags":       tagged(dns4(t, "nas.lab"), 0x81, 0, 0, 1, 0x81, 0, 0, 2, 0x81, 0, 0, 3),
+	} {
+		if passes(t, vm, f) {
+			t.Errorf("%s passes", name)
+		}
+		if passes(t, vm, tagged(f, 0x81, 0, 0, 5)) {
+			t.Errorf("%s with a tag passes", name)
+		}
+	}
+}
+
+// TestFilterLosesNothing: in real captures the filter keeps no frame back that
+// says something.
+func TestFilterLosesNothing(t *testing.T) {
+	vm := filterVM(t)
+	facts, kept, frames := 0, 0, 0
+	for _, file := range captures(t, "LANFOLK_PCAPS") {
+		in, err := os.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := passive.NewReader(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := passive.NewDecoder(passive.Options{})
+		for n := 1; ; n++ {
+			f, err := r.Next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Logf("%s: %v", filepath.Base(file), err)
+				break
+			}
+			if f.LinkType != packet.LinkEthernet {
+				continue
+			}
+			frames++
+			pass := passes(t, vm, f.Data)
+			if pass {
+				kept++
+			}
+			d.Decode(f, func(x *passive.Fact) {
+				facts++
+				if !pass {
+					t.Errorf("%s: frame %d says %s and doesn't pass", filepath.Base(file), n, x.Protocol)
+				}
+			})
+		}
+		in.Close()
+	}
+	t.Logf("%d facts; %d of %d frames pass", facts, kept, frames)
+}
