@@ -141,8 +141,8 @@ func parse(r io.Reader, vendors map[int]map[uint64]string) error {
 			return fmt.Errorf("line %d: %q is no prefix of 24, 28 or 36 bits", line, row[1])
 		}
 		name := clean(row[2])
-		if !useful(name) || prefix>>(bits-8)&3 != 0 {
-			continue // names nobody, or is of locally administered or group addresses
+		if !useful(name) {
+			continue
 		}
 		// A few blocks were assigned twice, long ago. Any rule will do, as long
 		// as the order of the rows makes no difference.
