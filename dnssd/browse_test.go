@@ -29,7 +29,7 @@ func TestBrowseResolves(t *testing.T) {
 		x := r.respond(r.wire, "nas", "10.0.0.9/16", true, web("NAS", "nas.local", 80, "10.0.0.9", "fe80::9")...)
 		same(t, "events", r.once(resolveHTTP),
 			[]string{`add NAS._http._tcp.local nas.local:80 [10.0.0.9 fe80::9] ["path=/" "ro"] on eth0`, "settled"})
-		same(t, "questions", x.asked, []string{"_http._tcp.local PTR"})
+		same(t, "questions", x.questions(), []string{"_http._tcp.local PTR"})
 		if d := time.Since(r.start); d > 900*time.Millisecond {
 			t.Errorf("settled after %v, want less than 0.9 s", d)
 		}
@@ -41,8 +41,9 @@ func TestResolvesWhenNoAdditionalsCome(t *testing.T) {
 		x := r.respond(r.wire, "nas", "10.0.0.9/16", false, web("NAS", "nas.local", 80, "10.0.0.9")...)
 		same(t, "events", r.once(resolveHTTP),
 			[]string{`add NAS._http._tcp.local nas.local:80 [10.0.0.9] ["path=/" "ro"] on eth0`, "settled"})
-		slices.Sort(x.asked)
-		asked := slices.Compact(x.asked)
+		asked := x.questions()
+		slices.Sort(asked)
+		asked = slices.Compact(asked)
 		same(t, "questions", asked, []string{
 			"NAS._http._tcp.local SRV", "NAS._http._tcp.local TXT", "_http._tcp.local PTR", "nas.local A", "nas.local AAAA",
 		})
@@ -137,7 +138,7 @@ func TestGoodbyeRemovesTheService(t *testing.T) {
 func TestKilledHostBecomesUnreachableWhenItsRecordsRunOut(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		x := r.respond(r.wire, "nas", "10.0.0.9/16", true, web("NAS", "nas.local", 80, "10.0.0.9")...)
-		go func() { time.Sleep(5 * time.Second); x.mute = true }()
+		go func() { time.Sleep(5 * time.Second); x.kill() }()
 		got := r.during(resolveHTTP, 2*time.Hour)
 		if len(got) != 3 {
 			t.Fatalf("events %q, want add, update, remove", got)
@@ -209,8 +210,9 @@ func TestServiceThatMovesToAnotherHost(t *testing.T) {
 		x := r.respond(r.wire, "nas", "10.0.0.9/16", true, web("NAS", "nas.local", 80, "10.0.0.9")...)
 		go func() {
 			time.Sleep(5 * time.Second)
-			x.records = web("NAS", "nas-2.local", 81, "10.0.0.10")
-			x.send(x.records[1:], nil)
+			moved := web("NAS", "nas-2.local", 81, "10.0.0.10")
+			x.become(moved)
+			x.send(moved[1:], nil)
 		}()
 		got := r.during(resolveHTTP, 20*time.Second)
 		if len(got) != 2 || got[1] != `5000 update NAS._http._tcp.local nas-2.local:81 [10.0.0.10] ["path=/" "ro"] on eth0` {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -75,6 +76,7 @@ func (r *rig) run(e *mdns.Engine) {
 
 // responder answers questions about its records from one interface.
 type responder struct {
+	mu      sync.Mutex // guards records, mute and asked
 	records []dnswire.RR
 	// extra adds the records that RFC 6763 §12 wants to come along.
 	extra bool
@@ -110,40 +112,68 @@ func (x *responder) serve() {
 			return
 		}
 		for _, g := range grams[:n] {
-			m, err := dnswire.Parse(g.Data)
-			if err != nil || m.Response || x.mute {
-				continue
+			answers, extra := x.answers(g.Data)
+			if len(answers) > 0 {
+				time.Sleep(50 * time.Millisecond)
+				x.send(answers, extra)
 			}
-			var known []string
-			for k := range m.Records() {
-				known = append(known, k.RR().Fold().Data)
-			}
-			var answers, extra []dnswire.RR
-			for q := range m.Questions() {
-				x.asked = append(x.asked, q.Name.String()+" "+q.Type.String())
-				for _, rr := range x.records {
-					if q.Name.Equal(rr.Name) && q.Type == rr.Type && !slices.Contains(known, rr.Fold().Data) {
-						answers = append(answers, rr)
-					}
-				}
-			}
-			if len(answers) == 0 {
-				continue
-			}
-			if x.extra {
-				for _, rr := range x.records {
-					if rr.Type != dnswire.TypePTR && !slices.Contains(answers, rr) {
-						extra = append(extra, rr)
-					}
-				}
-			}
-			time.Sleep(50 * time.Millisecond)
-			x.send(answers, extra)
 		}
 	}
 }
 
+func (x *responder) answers(b []byte) (answers, extra []dnswire.RR) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	m, err := dnswire.Parse(b)
+	if err != nil || m.Response || x.mute {
+		return nil, nil
+	}
+	var known []string
+	for k := range m.Records() {
+		known = append(known, k.RR().Fold().Data)
+	}
+	for q := range m.Questions() {
+		x.asked = append(x.asked, q.Name.String()+" "+q.Type.String())
+		for _, rr := range x.records {
+			if q.Name.Equal(rr.Name) && q.Type == rr.Type && !slices.Contains(known, rr.Fold().Data) {
+				answers = append(answers, rr)
+			}
+		}
+	}
+	for _, rr := range x.records {
+		if x.extra && rr.Type != dnswire.TypePTR && !slices.Contains(answers, rr) {
+			extra = append(extra, rr)
+		}
+	}
+	return answers, extra
+}
+
+// questions returns what was asked so far.
+func (x *responder) questions() []string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.Clone(x.asked)
+}
+
+// kill makes the host fall silent.
+func (x *responder) kill() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.mute = true
+}
+
+// become gives the host other records.
+func (x *responder) become(records []dnswire.RR) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.records = records
+}
+
 func (x *responder) send(answers, extra []dnswire.RR) {
+	x.conn.WriteBatch([]packet.Datagram{{Data: x.message(answers, extra)}})
+}
+
+func (x *responder) message(answers, extra []dnswire.RR) []byte {
 	var b dnswire.Builder
 	b.Reset(nil, dnswire.Header{Response: true, Authoritative: true}, 1400)
 	for _, rr := range answers {
@@ -152,7 +182,7 @@ func (x *responder) send(answers, extra []dnswire.RR) {
 	for _, rr := range extra {
 		b.Additional(rr)
 	}
-	x.conn.WriteBatch([]packet.Datagram{{Data: b.Bytes()}})
+	return b.Bytes()
 }
 
 // goodbye takes every record back.
@@ -161,7 +191,7 @@ func (x *responder) goodbye() {
 	for i := range gone {
 		gone[i].TTL = 0
 	}
-	x.mute = true
+	x.kill()
 	x.send(gone, nil)
 }
 

@@ -317,6 +317,7 @@ func TestObserverSeesAllWithoutAsking(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		r.respond(addr("nas.local", "10.0.0.9", 10))
 		time.Sleep(20 * time.Second)
+		synctest.Wait()
 		want := []string{
 			"eth0 IPv4 10.0.0.7:5353 false", "eth0 IPv4 10.0.0.7:33333 false", "eth0 IPv4 10.0.0.2:5353 true", "eth0 IPv4 10.0.0.2:5353 true",
 		}
