@@ -86,8 +86,8 @@ func explain(w io.Writer, e client.Explanation, now time.Time) error {
 		for i, id := range ev.Identifiers {
 			ids[i] = id.String()
 		}
-		fmt.Fprintf(out, "%s  %s  %s\n    because: %s\n    says: %s\n", ago(now, ev.Time), visible(ev.Interface),
-			visible(ev.What), visible(ev.WhyJoined), visible(strings.Join(ids, "; ")))
+		fmt.Fprintf(out, "%s  %s  %s  %s\n    because: %s\n    says: %s\n", ago(now, ev.Time), visible(ev.Interface),
+			visible(ev.Protocol), visible(ev.What), visible(ev.WhyJoined), visible(strings.Join(ids, "; ")))
 	}
 	return out.Flush()
 }

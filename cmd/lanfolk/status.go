@@ -66,7 +66,7 @@ func printStatus(w io.Writer, f format, s node.Status, now time.Time) error {
 	if !s.Healthy {
 		health = "NOT HEALTHY"
 	}
-	row("lanfolk", fmt.Sprintf("%s, %s, up since %s (pid %d)", s.Version, health, ago(now, s.Started), s.PID))
+	row("lanfolk", fmt.Sprintf("%s, %s, started %s (pid %d)", s.Version, health, ago(now, s.Started), s.PID))
 	row("name", s.Name)
 	row("page", s.Page)
 	row("state", s.State)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/lanfolk/lanfolk/lan"
 	"github.com/lanfolk/lanfolk/packet"
@@ -30,16 +31,33 @@ func (n *Node) openLinks() error {
 	return nil
 }
 
-// runLinks keeps the view current.
+// tellSelf is how often the node says where it runs itself, so that it doesn't
+// run out of its own inventory.
+const tellSelf = 4 * time.Minute
+
+// runLinks keeps the view current and tells the registry of this host itself.
 func (n *Node) runLinks(ctx context.Context) error {
 	changes, err := lan.WatchLinks(ctx)
 	if err != nil {
 		return err
 	}
-	for all := range changes {
-		n.links.set(all, n.selection.Filter(all))
+	tick := time.NewTicker(tellSelf)
+	defer tick.Stop()
+	var used []packet.Link
+	for {
+		select {
+		case all, ok := <-changes:
+			if !ok {
+				return nil
+			}
+			used = n.selection.Filter(all)
+			n.links.set(all, used)
+		case <-tick.C:
+		}
+		for _, l := range used {
+			n.registry.Observe(n.self.Link(time.Now(), l))
+		}
 	}
-	return nil
 }
 
 func (l *links) set(all, used []packet.Link) {

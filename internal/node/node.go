@@ -4,6 +4,8 @@ package node
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -42,6 +44,7 @@ type Node struct {
 	selection sockets.Selection
 	mdns      multicast
 	links     links
+	self      source.Self
 
 	mu    sync.Mutex
 	parts []*part
@@ -179,9 +182,23 @@ func (n *Node) openInventory(ctx context.Context) error {
 	if err := n.registry.Restore(snapshot); err != nil {
 		return fmt.Errorf("node: take over the inventory of the last run: %w", err)
 	}
+	n.self = n.newSelf(ctx)
 	n.recorder = store.NewRecorder(n.db, store.RecorderOptions{Log: n.Log})
 	n.selection = sockets.Selection{Names: n.Config.Interfaces, Exclude: n.Config.ExcludeInterfaces}
 	return nil
+}
+
+// newSelf says who this host is in its own inventory.
+func (n *Node) newSelf(ctx context.Context) source.Self {
+	name := n.Config.Name
+	if name == "" {
+		name, _ = os.Hostname() // a host without a name has none
+	}
+	id, err := n.db.Secret(ctx, "node")
+	if err != nil {
+		id = []byte(rand.Text()) // good for this run
+	}
+	return source.Self{Gateway: n.Config.Name, Name: name, ID: hex.EncodeToString(id[:8])}
 }
 
 // openAPI makes the server for the API and the page.

@@ -152,12 +152,12 @@ func announced(row lanfolk.Observation) lanfolk.Sighting {
 		Origin: o, Kind: lanfolk.KindDevice,
 		Key:         row.SrcMAC.String() + " " + fold(row.Query) + " row",
 		Identifiers: identifiers(row.SrcMAC, "", "", o),
-		What:        row.Protocol + ": " + row.SrcMAC.String() + " announced " + row.Query,
+		What:        row.SrcMAC.String() + " announced " + row.Query,
 		State:       lanfolk.Unknown,
 		Time:        row.Last,
 	}
 	if _, err := netip.ParseAddr(row.Query); err != nil {
-		s.Name = strings.TrimSuffix(row.Query, ".local")
+		s.Name = bareName(row.Query)
 	}
 	if row.SrcIP.IsValid() {
 		s.Addresses = []netip.Addr{row.SrcIP}

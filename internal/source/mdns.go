@@ -47,7 +47,7 @@ func (m MDNS) Service(now time.Time, ev dnssd.Event) (lanfolk.Sighting, bool) {
 	default:
 		s.State = lanfolk.Unknown
 	}
-	s.What = "mdns: " + s.Name + " offers " + s.Type
+	s.What = s.Name + " offers " + s.Type
 	if s.Host != "" {
 		s.What += " at " + s.Host
 	}
@@ -68,13 +68,21 @@ func (m MDNS) host(o lanfolk.Origin, ev dnssd.HostEvent) lanfolk.Sighting {
 	return lanfolk.Sighting{
 		Origin: o, Kind: lanfolk.KindDevice,
 		Key:  fold(host) + " " + ev.Addr.String(),
-		Name: strings.TrimSuffix(host, ".local"), Host: host,
+		Name: bareName(host), Host: host,
 		Addresses:   oneAddr(ev.Addr),
 		Identifiers: append(identifiers(lanfolk.MAC{}, "", host, o), lanfolk.IPIdentifier(ev.Addr, o)),
-		What:        "mdns: " + host + " has address " + ev.Addr.String(),
+		What:        host + " has address " + ev.Addr.String(),
 		State:       lanfolk.Reachable,
 		Time:        ev.Time, Lifetime: until(ev.Time, ev.Expires), Gone: ev.Op == dnssd.Remove,
 	}
+}
+
+// bareName is what people call a host that mDNS names.
+func bareName(host string) string {
+	if n := len(host) - len(".local"); n > 0 && strings.EqualFold(host[n:], ".local") {
+		return host[:n]
+	}
+	return host
 }
 
 // until is a lifetime that ends at t; at least a second, so that it isn't

@@ -39,7 +39,7 @@ func (ns Neighbours) Sighting(now time.Time, n lan.Neighbour) (lanfolk.Sighting,
 		Key:         mac.String() + " " + n.IP.String() + " kernel",
 		Addresses:   oneAddr(n.IP),
 		Identifiers: append(identifiers(mac, "", "", o), lanfolk.IPIdentifier(n.IP, o)),
-		What:        protocol + ": the kernel's table says that " + n.IP.String() + " is at " + mac.String(),
+		What:        "the kernel's table says that " + n.IP.String() + " is at " + mac.String(),
 		State:       lanfolk.Unknown, // it was right once
 		Time:        now, Lifetime: neighbourLifetime,
 		Gone: n.State == lan.NeighbourGone || n.State == lan.NeighbourFailed,

@@ -47,7 +47,7 @@ func (p Passive) Sightings(f *passive.Fact, emit func(lanfolk.Sighting)) {
 			o.Source = f.SrcMAC.String()
 		}
 		s := lanfolk.Sighting{
-			Origin: o, Kind: lanfolk.KindDevice, Name: c.Host, Host: c.Host,
+			Origin: o, Kind: lanfolk.KindDevice, Name: bareName(c.Host), Host: c.Host,
 			What: what(f, c), State: lanfolk.Reachable, Time: f.Time,
 			Lifetime: lifetime(f.Protocol, c), Gone: c.Gone,
 			Identifiers: identifiers(lanfolk.MAC(c.MAC), c.ID, c.Host, o),
@@ -125,14 +125,12 @@ func attributes(f *passive.Fact) map[string]string {
 	return a
 }
 
-// what writes the evidence for people: "arp: 10.0.0.5 is at 02:00:5e:10:00:01".
+// what writes the evidence for people: "10.0.0.5 is at 02:00:5e:10:00:01".
 func what(f *passive.Fact, c passive.Claim) string {
 	var b strings.Builder
-	b.WriteString(f.Protocol)
 	if t := f.Field("type"); t != "" {
-		b.WriteString(" " + t)
+		b.WriteString(t + ": ")
 	}
-	b.WriteString(": ")
 	mac := c.MAC.String()
 	if mac == "" {
 		mac = c.ID
