@@ -1,0 +1,73 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Passive is the section [passive]: capture of what passes by.
+type Passive struct {
+	// Enabled Auto captures where it is allowed, On makes it an error if it isn't.
+	Enabled Switch `toml:"enabled"`
+	// Promiscuous also captures what is addressed to others.
+	Promiscuous bool `toml:"promiscuous"`
+	// Filter is an expression in the manner of tcpdump; "" takes what lanfolk can read.
+	Filter string `toml:"filter"`
+}
+
+func defaultPassive() Passive { return Passive{Enabled: Auto} }
+
+const maxFilter = 4096 // bytes
+
+func (p Passive) check(bad func(key string, err error)) {
+	switch {
+	case len(p.Filter) > maxFilter:
+		bad("filter", fmt.Errorf("has %d bytes, more than %d", len(p.Filter), maxFilter))
+	case !printable(p.Filter):
+		bad("filter", errors.New("want one line of printable characters"))
+	}
+}
+
+// Switch is on, off, or left to lanfolk.
+type Switch int
+
+// The positions of a Switch. In a file they are "auto", true and false.
+const (
+	Auto Switch = iota
+	On
+	Off
+)
+
+// String returns what stands in a file, without quotes.
+func (s Switch) String() string {
+	switch s {
+	case Auto:
+		return "auto"
+	case On:
+		return "true"
+	case Off:
+		return "false"
+	}
+	return fmt.Sprintf("Switch(%d)", int(s))
+}
+
+func (s *Switch) setBool(on bool) {
+	*s = Off
+	if on {
+		*s = On
+	}
+}
+
+func (s Switch) bool() (on, ok bool) { return s == On, s != Auto }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *Switch) UnmarshalText(b []byte) error {
+	if string(b) != "auto" {
+		return fmt.Errorf(`want "auto", true or false, not %q`, b)
+	}
+	*s = Auto
+	return nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (s Switch) MarshalText() ([]byte, error) { return []byte(s.String()), nil }

@@ -1,0 +1,60 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+)
+
+// DatabaseName is what the database's file in the state folder is called.
+const DatabaseName = "lanfolk.db"
+
+// Store is the section [store]: where lanfolk remembers.
+type Store struct {
+	Kind StoreKind `toml:"kind"`
+	// Path is the database's file; see PathIn.
+	Path string `toml:"path"`
+}
+
+func defaultStore() Store { return Store{Kind: SQLite, Path: DatabaseName} }
+
+func (s Store) check(bad func(key string, err error)) {
+	if s.Path == "" || strings.ContainsRune(s.Path, 0) || strings.HasSuffix(s.Path, "/") {
+		bad("path", errors.New("want the path of a file"))
+	}
+}
+
+// PathIn returns the database's file. A relative path lies in the state folder.
+func (s Store) PathIn(state string) string {
+	if filepath.IsAbs(s.Path) {
+		return s.Path
+	}
+	return filepath.Join(state, s.Path)
+}
+
+// StoreKind is a kind of database.
+type StoreKind string
+
+// SQLite is the embedded database.
+const SQLite StoreKind = "sqlite"
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (k *StoreKind) UnmarshalText(b []byte) error { return oneOf(k, string(b), SQLite) }
+
+// oneOf sets dst to text if that is one of the values.
+func oneOf[T ~string](dst *T, text string, values ...T) error {
+	var names []string
+	for _, v := range values {
+		if string(v) == text {
+			*dst = v
+			return nil
+		}
+		names = append(names, fmt.Sprintf("%q", v))
+	}
+	want := names[0]
+	if last := len(names) - 1; last > 0 {
+		want = strings.Join(names[:last], ", ") + " or " + names[last]
+	}
+	return fmt.Errorf("want %s, not %q", want, text)
+}
