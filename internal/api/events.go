@@ -156,9 +156,17 @@ func gathered(ctx context.Context, from <-chan lanfolk.Event) <-chan lanfolk.Eve
 	to := make(chan lanfolk.Event, maxBatch)
 	go func() {
 		defer close(to)
-		for e := range from {
+		for {
 			select {
-			case to <- e:
+			case e, ok := <-from:
+				if !ok {
+					return
+				}
+				select {
+				case to <- e:
+				case <-ctx.Done():
+					return
+				}
 			case <-ctx.Done():
 				return
 			}

@@ -80,9 +80,10 @@ func (c *Client) why(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist),
-		errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("%w: %s: %w", ErrNotRunning, c.where, err)
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: nothing listens at %s", ErrNotRunning, c.where)
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("%w: %s broke the connection off", ErrNotRunning, c.where)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: you may not open %s", ErrDenied, c.where)
 	}

@@ -56,7 +56,9 @@ function some(nodes) {
 
 function typeTags(types) {
   const out = types.slice(0, 2).map((t) => h("span", { class: "type", title: plain(t) }, typeName(t) ?? show(t)));
-  if (types.length > 2) out.push(h("small", {}, `+${types.length - 2}`));
+  // Where there is little room, only the first one shows.
+  if (types.length > 2) out.push(h("small", { class: "roomy" }, `+${types.length - 2}`));
+  if (types.length > 1) out.push(h("small", { class: "narrow" }, `+${types.length - 1}`));
   return out;
 }
 
@@ -68,7 +70,7 @@ function serviceRow(s, row) {
   const place = s.port ? [s.host || s.addresses[0] || "", ":" + s.port] : [s.host || s.addresses[0] || "", ""];
   row.replaceChildren(
     h("span", { class: "mark" }, glyph(typeGlyph(s.type)), h("i", { class: "dot", title: stateWords[s.state] }, h("span", { class: "unseen" }, stateWords[s.state] ?? ""))),
-    h("span", { class: "who" }, show(s.title, "name"), h("span", { class: "sub" }, typeName(s.type) ? h("span", {}, typeName(s.type)) : show(s.type))),
+    h("span", { class: "who" }, show(s.title, "name"), h("span", { class: "sub" }, typeName(s.type) ? h("span", {}, typeName(s.type)) : show(s.type), d ? show(d.title, "small-only shrink") : "")),
     h("span", { class: "where mono" }, place[0] ? h("span", { class: "first" }, show(place[0]), place[1]) : h("span", { class: "none" }, "–")),
     h("span", { class: "mac" }, d ? show(d.title) : h("span", { class: "none" }, "device not known")),
     h("span", { class: "what" }, show(s.type, "type mono")),

@@ -44,7 +44,8 @@ export function deviceGlyph(d) {
     const i = telling.indexOf(typeGlyph(s.type));
     if (i >= 0 && i < best) best = i;
   }
-  if (best < telling.indexOf("server")) return telling[best];
+  // What is only known to be smart may be anything: the name may say more.
+  if (best < telling.indexOf("server") && telling[best] !== "plug") return telling[best];
   const name = (d.names.join(" ") + " " + d.vendor).toLowerCase();
   for (const [pattern, kind] of words) if (pattern.test(name)) return kind;
   if (best === telling.indexOf("folder")) return "server";
