@@ -169,13 +169,16 @@ func encodeYAML(w io.Writer, v any) error {
 	return enc.Close()
 }
 
+// blockStyle lays lists and objects out in lines. Keys need no quotes; values
+// keep theirs, since yes and 1e3 mean something else to some readers of YAML.
 func blockStyle(n *yaml.Node) {
 	if len(n.Content) > 0 {
 		n.Style = 0
-	} else if n.Kind == yaml.ScalarNode && n.Tag == "!!str" {
-		n.Style = 0 // the encoder quotes where it must
 	}
-	for _, c := range n.Content {
+	for i, c := range n.Content {
+		if n.Kind == yaml.MappingNode && i%2 == 0 {
+			c.Style = 0
+		}
 		blockStyle(c)
 	}
 }
