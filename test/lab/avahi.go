@@ -39,10 +39,20 @@ type AvahiDaemon struct {
 	host     *Host
 	services string // the folder that it reads services from
 	bus      string // the address of its D-Bus
+	first    int    // how many services it was started with
 }
 
 // Avahi starts an avahi-daemon and waits until it has published everything.
 func (h *Host) Avahi(a Avahi) *AvahiDaemon {
+	h.lab.t.Helper()
+	d := h.StartAvahi(a)
+	d.WaitPublished()
+	return d
+}
+
+// StartAvahi starts an avahi-daemon and doesn't wait, so that those of many
+// hosts can start at once. Call WaitPublished before anything else.
+func (h *Host) StartAvahi(a Avahi) *AvahiDaemon {
 	t := h.lab.t
 	t.Helper()
 	Require(t, "avahi-daemon")
@@ -88,11 +98,18 @@ enable-reflector=%s
 	cmd.Mounts = []Mount{{Target: "/run"}, {Source: d.services, Target: "/etc/avahi/services"}}
 	cmd.Env = d.env()
 	d.Process = cmd.Start()
+	d.first = len(a.Services)
+	return d
+}
+
+// WaitPublished waits until the daemon has published its host name and the
+// services that it was started with.
+func (d *AvahiDaemon) WaitPublished() {
+	d.t.Helper()
 	d.WaitText(20*time.Second, "Server startup complete")
-	for i := range a.Services {
+	for i := range d.first {
 		d.waitPublished(fmt.Sprintf("%04d", i))
 	}
-	return d
 }
 
 // Publish adds a service and waits until the daemon has published it.
