@@ -9,6 +9,8 @@ import (
 	"github.com/spf13/cobra/doc"
 )
 
+//go:generate go run . manual ../../docs/man
+
 // manualCommand writes the manual from the commands themselves, so that it
 // can't say anything else than --help.
 func manualCommand(a app) *cobra.Command {
