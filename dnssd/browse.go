@@ -47,6 +47,9 @@ type Browser struct {
 	Refreshes bool
 	// Link narrows the search to the link with that index.
 	Link int
+	// Overflow, if not nil, is called for each service and type that isn't
+	// followed because its link has MaxServices or MaxTypes already.
+	Overflow func()
 }
 
 // Events looks for services until ctx ends or, with Once, all are found, and
@@ -70,6 +73,9 @@ func (b *Browser) run(ctx context.Context, yield func(Event) bool) error {
 	}
 	c := newCatalog(b.Source.Via(), domain)
 	c.resolve, c.refreshes, c.follow, c.scope.Link = b.Resolve, b.Refreshes, b.All, b.Link
+	if b.Overflow != nil {
+		c.overflow = b.Overflow
+	}
 	var err error
 	if b.Type == "" {
 		err = c.addMeta()

@@ -438,3 +438,25 @@ func TestBadTypeIsAnError(t *testing.T) {
 		})
 	}
 }
+
+func TestFloodOfServicesIsBounded(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		x := r.respond(r.wire, "evil", "10.0.0.66/16", false)
+		go func() {
+			time.Sleep(200 * time.Millisecond)
+			var flood []dnswire.RR
+			for i := range 1300 {
+				flood = append(flood, ptr("_services._dns-sd._udp.local", fmt.Sprintf("_t%d._tcp.local", i)))
+			}
+			for part := range slices.Chunk(flood, 40) {
+				x.send(part, nil)
+				time.Sleep(time.Millisecond)
+			}
+		}()
+		over := 0
+		got := r.once(dnssd.Browser{Overflow: func() { over++ }})
+		if len(got) != dnssd.MaxTypes+1 || over < 1300-dnssd.MaxTypes {
+			t.Errorf("%d events, %d over the bound; want %d types and the end", len(got), over, dnssd.MaxTypes)
+		}
+	})
+}

@@ -44,7 +44,7 @@ type catalog struct {
 	pending  map[*service]struct{} // not told yet
 	moving   map[*service]struct{} // whose new host has no address yet
 	dirty    []*service
-	dropped  int // instances and types over the bounds
+	overflow func() // called for each instance and type over the bounds
 
 	ask, forget []mdns.Question
 	out         []Event
@@ -128,7 +128,7 @@ type pointer struct {
 
 func newCatalog(via, domain string) *catalog {
 	return &catalog{
-		via: via, domain: domain, browse: map[dnswire.Name]browsed{}, links: map[int]*links{},
+		via: via, domain: domain, overflow: func() {}, browse: map[dnswire.Name]browsed{}, links: map[int]*links{},
 		services: map[serviceKey]*service{}, nodes: map[serviceKey]*node{}, pending: map[*service]struct{}{},
 		moving: map[*service]struct{}{},
 	}
@@ -341,7 +341,7 @@ func (c *catalog) newService(ev *mdns.Event, key serviceKey, target dnswire.Name
 			return nil
 		}
 		if l.types >= MaxTypes {
-			c.dropped++
+			c.overflow()
 			return nil
 		}
 		s.last.Instance = Instance{Service: t, Domain: domain}
@@ -355,7 +355,7 @@ func (c *catalog) newService(ev *mdns.Event, key serviceKey, target dnswire.Name
 			return nil
 		}
 		if l.services >= MaxServices {
-			c.dropped++
+			c.overflow()
 			return nil
 		}
 		s.last.Instance = in

@@ -198,6 +198,7 @@ func TestLinkThatCanNotBeOpenedIsTriedAgain(t *testing.T) {
 			t.Errorf("zones %+v, want eth0 open and bad0 with its error", z)
 		}
 		time.Sleep(20 * time.Second)
+		synctest.Wait()
 		if len(tries) != 4 {
 			t.Fatalf("opened at %v, want four times", tries)
 		}
@@ -247,6 +248,7 @@ func TestSocketErrorsNeverEndTheEngine(t *testing.T) {
 		}
 		close(fail)
 		time.Sleep(2 * time.Second)
+		synctest.Wait()
 		if opened != 2 || len(r.queries()) == 0 {
 			t.Errorf("socket opened %d times, want it opened again and used", opened)
 		}

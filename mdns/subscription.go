@@ -11,6 +11,9 @@ import (
 // to begin anew.
 const maxQueued = 1 << 16
 
+// keepQueued is for how many events a subscription keeps room.
+const keepQueued = 1 << 10
+
 // errSubscriptionClosed is returned to who waits for a closed subscription.
 var errSubscriptionClosed = errors.New("mdns: subscription closed")
 
@@ -107,7 +110,10 @@ func (s *Subscription) take() ([]Event, bool, error) {
 		return nil, false, nil
 	}
 	out := s.queue
-	clear(s.spare[:cap(s.spare)])
+	if cap(s.spare) > keepQueued {
+		s.spare = nil // a burst is over
+	}
+	clear(s.spare) // lets go of the records
 	s.queue, s.spare = s.spare[:0], out
 	return out, true, nil
 }
