@@ -14,8 +14,11 @@ const (
 //	| hardw. | proto. | hl | pl | op. | sender's | sender's | target's | target's |
 //	| type   | type   |    |    |     | MAC      | IP       | MAC      | IP       |
 func (d *Decoder) arp(c *context, b []byte) drop {
-	if len(b) < 28 {
+	if len(b) < 28 { // behind them the link may pad
 		return dropARPForm
+	}
+	if d.known(c, protoARP, 0, b[:28], 0, 0) {
+		return dropNone
 	}
 	// Hardware type 6 is IEEE 802, which some old stacks say on Ethernet.
 	hw, op := be.Uint16(b), be.Uint16(b[6:])
@@ -73,6 +76,7 @@ func (d *Decoder) arp(c *context, b []byte) drop {
 	}
 	d.claims = append(d.claims, claim)
 	d.finish(c)
+	d.memo.end()
 	return dropNone
 }
 

@@ -22,6 +22,7 @@ type Decoder struct {
 	options Options
 	count   counters
 	text    interner
+	memo    memo
 	frags   fragments
 	streams streams
 
@@ -65,12 +66,42 @@ type context struct {
 func (d *Decoder) Decode(f packet.Frame, emit func(*Fact)) {
 	add(&d.count.frames, 1)
 	add(&d.count.bytes, uint64(len(f.Data)))
+	if boring(f.LinkType, f.Data) {
+		return
+	}
+	d.memo.taken = nil
 	d.context = context{time: f.Time, iface: f.Interface, vlan: f.VLAN, whole: f.Length <= len(f.Data), emit: emit}
 	if why := d.link(&d.context, f.LinkType, f.Data); why != dropNone {
 		add(&d.count.drops[why], 1)
 	}
 	d.context.emit = nil
-	d.message = dnsContext{}
+}
+
+// boring says quickly of most frames that they hold nothing to decode: the bulk
+// of what a network carries. Of others it says nothing.
+func boring(t packet.LinkType, b []byte) bool {
+	if t != packet.LinkEthernet || len(b) < 14+20+4 {
+		return false
+	}
+	var proto uint8
+	ports := 14 + 40
+	switch be.Uint16(b[12:]) {
+	case etherIPv4:
+		// No fragment, and a header that is right.
+		if b[14]>>4 != 4 || b[14]&15 < 5 || be.Uint16(b[20:])&0x3fff != 0 {
+			return false
+		}
+		proto, ports = b[23], 14+int(b[14]&15)*4
+	case etherIPv6:
+		proto = b[20]
+	default:
+		return false
+	}
+	if proto != ipTCP && proto != ipUDP || len(b) < ports+4 {
+		return false
+	}
+	_, known := byPort(proto, be.Uint16(b[ports:]), be.Uint16(b[ports+2:]))
+	return !known
 }
 
 // start fills the fact in hand with what the outer layers say.
@@ -88,6 +119,7 @@ func (d *Decoder) start(c *context, protocol string) *Fact {
 func (d *Decoder) finish(c *context) {
 	d.fact.Fields, d.fact.Claims = d.fields, d.claims
 	add(&d.count.facts, 1)
+	d.memo.add(&d.fact)
 	if c.emit != nil {
 		c.emit(&d.fact)
 	}

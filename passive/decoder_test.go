@@ -258,7 +258,7 @@ func TestAllocations(t *testing.T) {
 			frames = append(frames, ethernet(b))
 		}
 	}
-	for range 2 {
+	for range 3 {
 		for _, f := range frames {
 			d.Decode(f, emit)
 		}

@@ -22,6 +22,25 @@ type dnsScratch struct {
 // dnsMessage reads a message of DNS, mDNS or LLMNR and hands out a fact for
 // each question and each record.
 func (d *Decoder) dnsMessage(c *context, p proto, b []byte) drop {
+	// A hop limit of 255 proves that no router passed the packet on.
+	src := c.src.Addr()
+	direct := d.direct(c) || p == protoMDNS && c.ttl == 255 && c.srcMAC != (MAC{}) && !c.srcMAC.Group() &&
+		!src.IsUnspecified() && !src.IsMulticast()
+	if !c.tcp && len(b) > 2 {
+		flags := byte(0)
+		if direct {
+			flags |= memoDirect
+		}
+		if c.src.Port() == portMDNS {
+			flags |= memoMulticastPort
+		}
+		if be.Uint16(b) != 0 {
+			flags |= memoID
+		}
+		if d.known(c, p, flags, b, 0, 2) {
+			return dropNone
+		}
+	}
 	m, err := dnswire.Parse(b)
 	switch {
 	case err != nil && !c.whole:
@@ -35,11 +54,6 @@ func (d *Decoder) dnsMessage(c *context, p proto, b []byte) drop {
 		return dropDNSOpcode
 	}
 	add(&d.count.packets[p], 1)
-
-	// A hop limit of 255 proves that no router passed the packet on.
-	src := c.src.Addr()
-	direct := d.direct(c) || p == protoMDNS && c.ttl == 255 && c.srcMAC != (MAC{}) && !c.srcMAC.Group() &&
-		!src.IsUnspecified() && !src.IsMulticast()
 	announces := p == protoMDNS && m.Response && c.src.Port() == portMDNS // RFC 6762 §6
 	x := &d.message
 	*x = dnsContext{context: c, m: m, proto: p, direct: direct, announces: announces, first: true}
@@ -55,6 +69,8 @@ func (d *Decoder) dnsMessage(c *context, p proto, b []byte) drop {
 	for r := range x.m.Records() {
 		d.resource(x, r)
 	}
+	d.memo.end()
+	x.m = dnswire.Message{} // it holds the frame's bytes
 	return dropNone
 }
 

@@ -59,7 +59,7 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, kind byte, first, second []byte) {
 		d := passive.NewDecoder(passive.Options{OnLink: func(string, netip.Addr) bool { return true }})
-		for _, b := range [][]byte{first, second} {
+		for _, b := range [][]byte{first, second, first, first} {
 			frame := packet.Frame{
 				Data: b, Length: len(b) + int(kind>>7), LinkType: linkTypes[int(kind)%len(linkTypes)], VLAN: uint16(kind & 0x40), Time: goldenTime,
 			}

@@ -130,3 +130,78 @@ func TestGolden(t *testing.T) {
 		})
 	}
 }
+
+// TestRepeats: a packet that comes again says the same again, at its own time
+// and on its own interface.
+func TestRepeats(t *testing.T) {
+	for _, g := range goldens(t) {
+		if g.name == "dns-tcp" {
+			continue // bytes of a stream come once
+		}
+		d := passive.NewDecoder(passive.Options{})
+		var first string
+		for i := range 5 {
+			var got strings.Builder
+			for _, b := range g.frames {
+				f := ethernet(b)
+				f.Interface, f.Time = fmt.Sprintf("eth%d", i), goldenTime.Add(time.Duration(i)*time.Hour)
+				d.Decode(f, func(x *passive.Fact) {
+					if x.Interface != f.Interface || !x.Time.Equal(f.Time) {
+						t.Errorf("%s: on %s at %s", g.name, x.Interface, x.Time)
+					}
+					x.Interface, x.Time = "eth0", goldenTime
+					got.WriteString(text(x))
+					clear(x.Fields) // what is handed out is the caller's
+					x.Claims = x.Claims[:0]
+				})
+			}
+			if i == 0 {
+				first = got.String()
+			}
+			if got.String() != first {
+				t.Errorf("%s: the %dth time: %s", g.name, i+1, cmp.Diff(first, got.String()))
+			}
+		}
+		if n := d.Stats().Facts; n != uint64(5*strings.Count(first, "\"fields\":")) {
+			t.Errorf("%s: %d facts counted", g.name, n)
+		}
+	}
+}
+
+// TestRepeatsDiffer: what a packet says depends on more than its message.
+func TestRepeatsDiffer(t *testing.T) {
+	onLink := true
+	d := passive.NewDecoder(passive.Options{OnLink: func(string, netip.Addr) bool { return onLink }})
+	say := func(srcMAC []byte, src netip.Addr, port uint16, ttl byte) string {
+		var s string
+		f := ethernet(eth(macB, srcMAC, 0x0800, ip4(17, src, netip.MustParseAddr("224.0.0.251"), ttl, 1, 0, nil, udp(port, 5353, query(t, "nas.local")))))
+		d.Decode(f, func(x *passive.Fact) { s = text(x) })
+		return s
+	}
+	ways := []func() string{
+		func() string { return say(macA, client, 5353, 1) },
+		func() string { return say(macB, client, 5353, 1) },
+		func() string { return say(macA, server, 5353, 1) },
+		func() string { return say(macA, client, 4000, 1) },
+		func() string { onLink = false; defer func() { onLink = true }(); return say(macA, client, 5353, 1) },
+	}
+	seen := map[string]bool{}
+	var first []string
+	for i := range 4 {
+		for j, way := range ways {
+			s := way()
+			if i == 0 {
+				first = append(first, s)
+				if seen[s] {
+					t.Errorf("way %d says what another says: %s", j, s)
+				}
+				seen[s] = true
+			} else if s != first[j] {
+				t.Errorf("way %d, the %dth time: %s\nfirst %s", j, i+1, s, first[j])
+			}
+		}
+	}
+	if a, b := say(macA, client, 4001, 1), say(macA, client, 4002, 1); a == b {
+		t.Error("the port is not the packet's own")
+	}
+}

@@ -57,6 +57,8 @@ func (d *Decoder) icmpv6(c *context, b []byte) drop {
 		return dropNDPHops
 	case b[1] != 0, !c.whole:
 		return dropNDPForm
+	case d.known(c, protoNDP, 0, b, 0, 0):
+		return dropNone
 	case checksum(c.src.Addr(), c.dst.Addr(), ipICMPv6, b) != 0xffff:
 		return dropNDPChecksum
 	}
@@ -106,6 +108,7 @@ func (d *Decoder) icmpv6(c *context, b []byte) drop {
 	d.ndpFields(f, &m, b, fixed)
 	d.ndpClaims(c, &m, b)
 	d.finish(c)
+	d.memo.end()
 	return dropNone
 }
 
