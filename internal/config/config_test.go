@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -244,5 +245,17 @@ func TestLoad(t *testing.T) {
 	}
 	if _, err := config.Load(dir); err == nil {
 		t.Error("a folder was read")
+	}
+}
+
+func TestNotEndlesslyManyErrors(t *testing.T) {
+	var b strings.Builder
+	for i := range 50_000 {
+		fmt.Fprintf(&b, "x%d = 1\n", i)
+	}
+	_, err := config.Parse("f", []byte(b.String()))
+	var errs config.Errors
+	if !errors.As(err, &errs) || len(errs) != 101 || errs[100].Error() != "f:101:1: more mistakes than are told at once" {
+		t.Errorf("%d errors, the last %v", len(errs), errs[len(errs)-1])
 	}
 }

@@ -310,7 +310,16 @@ func (r *reader) place(key string) int {
 	return 0
 }
 
+// maxErrors are told of one file.
+const maxErrors = 100
+
 func (r *reader) bad(at int, key, message string) {
+	if len(r.errs) > maxErrors {
+		return
+	}
+	if len(r.errs) == maxErrors {
+		key, message = "", "more mistakes than are told at once"
+	}
 	before := r.data[:min(at, len(r.data))]
 	line := 1 + bytes.Count(before, []byte("\n"))
 	column := len(before) - bytes.LastIndexByte(before, '\n')
