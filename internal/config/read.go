@@ -328,6 +328,9 @@ func (r *reader) bad(at int, key, message string) {
 
 func (r *reader) unknown(n *unstable.Node, table reflect.Value, path, name string) {
 	message := "unknown key"
+	if len(r.errs) > maxErrors {
+		return
+	}
 	if s := suggest(r.root, table, path, name); s != "" {
 		message += fmt.Sprintf("; did you mean %s?", s)
 	}
