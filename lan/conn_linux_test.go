@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -336,6 +338,49 @@ func TestWriteErrorsAreNotFatal(t *testing.T) {
 					t.Errorf("%v: write to %v: %v", group, bad, err)
 				}
 			}
+		}
+	})
+}
+
+func TestWriteToASlowLinkWaitsShortly(t *testing.T) {
+	nstest.Run(t, func(t *testing.T) {
+		p := newPair(t)
+		// Datagrams for a host that doesn't answer ARP wait in the kernel, and take up the socket's room.
+		if err := os.WriteFile("/proc/sys/net/ipv4/neigh/eth0/unres_qlen_bytes", []byte("100000000"), 0); err != nil {
+			t.Fatal(err)
+		}
+		c := listen(t, p.a, "eth0", group4)
+		d := slices.Repeat([]packet.Datagram{{Data: make([]byte, 1400), Dst: netip.MustParseAddrPort("10.0.0.77:5353")}}, 1000)
+		start := time.Now()
+		n, err := c.WriteBatch(d)
+		took := time.Since(start)
+		if n == 0 || n == len(d) || !errors.Is(err, unix.EAGAIN) || took < 50*time.Millisecond || took > 2*time.Second {
+			t.Errorf("wrote %d of %d in %v: %v", n, len(d), took, err)
+		}
+	})
+}
+
+func TestOverflowIsCounted(t *testing.T) {
+	nstest.Run(t, func(t *testing.T) {
+		p := newPair(t)
+		from, to := listen(t, p.a, "eth0", group4), listen(t, p.b, "eth0", group4)
+		d := slices.Repeat([]packet.Datagram{{Data: make([]byte, 1400)}}, 3000) // 4.2 MB
+		send(t, from, d...)
+		stop := time.AfterFunc(5*time.Second, func() { to.Close() })
+		defer stop.Stop()
+		in := make([]packet.Datagram, 32)
+		var last []byte
+		for string(last) != "after" {
+			// The kernel tells of a loss with the next datagram that finds room.
+			send(t, from, packet.Datagram{Data: []byte("after")})
+			n, err := to.ReadBatch(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			last = in[n-1].Data
+		}
+		if s := to.Stats(); s.Overflow < 100 || s.Overflow >= 3000 {
+			t.Errorf("%+v", s)
 		}
 	})
 }

@@ -2,9 +2,11 @@ package lan_test
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,7 +102,7 @@ func read(t testing.TB, c *lan.Conn, n int) []packet.Datagram {
 		}
 	}
 	if len(got) != n {
-		t.Fatalf("read %d datagrams, want %d: %+v", len(got), n, got)
+		t.Fatalf("read %d datagrams, want %d: %s", len(got), n, heads(got))
 	}
 	return got
 }
@@ -110,4 +112,12 @@ func send(t testing.TB, c *lan.Conn, d ...packet.Datagram) {
 	if n, err := c.WriteBatch(d); err != nil || n != len(d) {
 		t.Fatalf("wrote %d of %d: %v", n, len(d), err)
 	}
+}
+
+func heads(ds []packet.Datagram) string {
+	var s strings.Builder
+	for _, d := range ds {
+		fmt.Fprintf(&s, "%v > %v %.20q; ", d.Src, d.Dst, d.Data)
+	}
+	return s.String()
 }

@@ -4,10 +4,13 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"runtime"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/lanfolk/lanfolk/lan"
 	"github.com/lanfolk/lanfolk/lan/lantest/nstest"
@@ -129,6 +132,34 @@ func TestWatchLinksGathersABurst(t *testing.T) {
 		if messages > 100 {
 			t.Errorf("%d messages for %d changes", messages, last)
 		}
+	})
+}
+
+func TestTentativeAddressesAreLeftOut(t *testing.T) {
+	nstest.Run(t, func(t *testing.T) {
+		p := newPair(t)
+		for name, value := range map[string]string{"conf/eth0/accept_dad": "1", "neigh/eth0/retrans_time_ms": "300"} {
+			if err := os.WriteFile("/proc/sys/net/ipv6/"+name, []byte(value), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, wait := watchLinks(t, t.Context())
+		eth0, err := p.a.Handle().LinkByName("eth0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr, err := netlink.ParseAddr("2001:db8::77/64")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.a.Handle().AddrAdd(eth0, addr); err != nil {
+			t.Fatal(err)
+		}
+		ip := prefixes("2001:db8::77/64")[0].Addr()
+		if findLink(t, p.a, "eth0").Has(ip) {
+			t.Error("an address is listed while it is being checked")
+		}
+		wait("the address", func(ls []packet.Link) bool { return find(ls, "eth0").Has(ip) })
 	})
 }
 

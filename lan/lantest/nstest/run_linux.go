@@ -19,6 +19,8 @@ const (
 	partEnv = "LANFOLK_NSTEST"
 	// requireEnv set to 1 makes a test that can't run here fail instead of skip.
 	requireEnv = "LANFOLK_REQUIRE_ALL"
+	// childLimit ends a test that hangs long before go test's ten minutes.
+	childLimit = time.Minute
 	// ordinaryUser is the user id of RunAsUser's body.
 	ordinaryUser = 1000
 )
@@ -101,10 +103,11 @@ func start(t *testing.T, part string, attr *syscall.SysProcAttr) {
 	for i, name := range names {
 		names[i] = "^" + regexp.QuoteMeta(name) + "$"
 	}
-	args := []string{"-test.v", "-test.count=1", "-test.run=" + strings.Join(names, "/")}
+	limit := childLimit
 	if d, ok := t.Deadline(); ok {
-		args = append(args, "-test.timeout="+max(time.Until(d)-time.Second, time.Second).String())
+		limit = max(min(limit, time.Until(d)-time.Second), time.Second)
 	}
+	args := []string{"-test.v", "-test.count=1", "-test.timeout=" + limit.String(), "-test.run=" + strings.Join(names, "/")}
 	if testing.Short() {
 		args = append(args, "-test.short")
 	}
