@@ -203,12 +203,26 @@ func (d *AvahiDaemon) waitPublished(file string) {
 	})
 }
 
+// busEscape writes a value of a D-Bus address.
+func busEscape(s string) string {
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		switch {
+		case '0' <= c && c <= '9', 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z', strings.IndexByte(`-_/.*`, c) >= 0:
+			b.WriteByte(c)
+		default:
+			fmt.Fprintf(&b, "%%%02x", c)
+		}
+	}
+	return b.String()
+}
+
 // dbus starts a private bus that lets everyone do everything, and returns its
 // address.
 func (h *Host) dbus(dir string) string {
 	h.lab.t.Helper()
 	Require(h.lab.t, "dbus-daemon")
-	address := "unix:path=" + filepath.Join(dir, "bus")
+	address := "unix:path=" + busEscape(filepath.Join(dir, "bus"))
 	conf := h.lab.writeFile(dir, "bus.conf", `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig>
   <type>system</type>

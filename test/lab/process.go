@@ -370,7 +370,13 @@ func (o *output) tail() string {
 	if len(lines) == 0 {
 		return "    (it said nothing)"
 	}
-	return cut + "    " + strings.Join(lines, "\n    ")
+	short := make([]string, len(lines))
+	for i, line := range lines {
+		if short[i] = line; len(line) > 400 {
+			short[i] = line[:400] + "…"
+		}
+	}
+	return cut + "    " + strings.Join(short, "\n    ")
 }
 
 // stream is a program's stdout or stderr.
