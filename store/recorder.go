@@ -160,16 +160,16 @@ func (r *Recorder) Flush(ctx context.Context) error {
 	rows := r.pending.take()
 	r.mu.Unlock()
 	var err error
-	for n := 0; len(rows) > 0 && err == nil; rows = rows[n:] {
-		n = min(len(rows), rowsTransaction)
-		if err = r.store.SaveObservations(ctx, rows[:n]); err != nil {
-			n = 0
-			continue
+	for len(rows) > 0 {
+		step := rows[:min(len(rows), rowsTransaction)]
+		if err = r.store.SaveObservations(ctx, step); err != nil {
+			break
 		}
 		r.mu.Lock()
-		r.pending.written(rows[:n])
-		r.stats.Written += uint64(n)
+		r.pending.written(step)
+		r.stats.Written += uint64(len(step))
 		r.mu.Unlock()
+		rows = rows[len(step):]
 	}
 	r.mu.Lock()
 	r.stats.Dropped += r.pending.giveBack(rows)
