@@ -27,8 +27,7 @@ func (d *Decoder) ipv4(c *context, b []byte) drop {
 		return dropIPHeader
 	}
 	switch {
-	case total == 0:
-		total = len(b) // the network card was left to cut it into segments
+	case total == 0: // the network card was left to cut it into segments
 	case total < header:
 		return dropIPHeader
 	case total > len(b):

@@ -2,6 +2,7 @@ package passive
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math/bits"
@@ -72,7 +73,7 @@ func (x *Reader) nextNG() (packet.Frame, error) {
 		x.record = x.offset
 		head, err := x.src.Peek(8)
 		if len(head) < 8 {
-			if len(head) == 0 && err == io.EOF {
+			if len(head) == 0 && errors.Is(err, io.EOF) {
 				return packet.Frame{}, io.EOF
 			}
 			_, err = x.take(8, "block header", false)

@@ -396,7 +396,7 @@ func (p *parser) protoNode(q qualifiers, v string, at int) (node, error) {
 		}
 		return etherType{vlan: p.vlan, value: uint32(n)}, nil
 	}
-	number := uint32(0)
+	var number uint32
 	if x, ok := protocols[name]; ok {
 		number = x.number
 	} else {
