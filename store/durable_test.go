@@ -191,6 +191,14 @@ func onSmallDisk() int {
 		if err := db.Commit(ctx, []lanfolk.DeviceRecord{said}); err != nil {
 			return err
 		}
+		closed := filepath.Join(dir, "closed.db")
+		earlier, err := store.Open(ctx, closed, store.Options{})
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(earlier.Commit(ctx, []lanfolk.DeviceRecord{said}), earlier.Close()); err != nil {
+			return err
+		}
 		ballast := filepath.Join(dir, "ballast")
 		if err := fillDisk(ballast); err != nil {
 			return err
@@ -214,6 +222,20 @@ func onSmallDisk() int {
 		// A lanfolk that is started now says what is wrong.
 		if _, err := store.Open(ctx, filepath.Join(dir, "other.db"), store.Options{}); !errors.Is(err, store.ErrFull) || !strings.Contains(err.Error(), "make room") {
 			return fmt.Errorf("open on a full disk: %w", err)
+		}
+		if _, err := store.Open(ctx, closed, store.Options{}); !errors.Is(err, store.ErrFull) {
+			return fmt.Errorf("open what is there on a full disk: %w", err)
+		}
+		// Reading needs no room.
+		earlier, err = store.Open(ctx, closed, store.Options{ReadOnly: true})
+		if err != nil {
+			return fmt.Errorf("open to read on a full disk: %w", err)
+		}
+		if s, err := earlier.Snapshot(ctx); err != nil || len(s.Devices) != 1 {
+			return fmt.Errorf("read on a full disk: %+v, %w", s, err)
+		}
+		if err := earlier.Close(); err != nil {
+			return err
 		}
 		if _, err := db.Snapshot(ctx); err != nil {
 			return fmt.Errorf("read on a full disk: %w", err)

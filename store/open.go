@@ -102,15 +102,22 @@ func openToRead(ctx context.Context, path string, o Options) (*sql.DB, int64, er
 		return nil, 0, err
 	}
 	pool, version, err := look(ctx, path, readOnly, o)
-	if o.ReadOnly && cantOpen(err) {
-		// In WAL mode a reader needs the -shm file, which it can't make on a
-		// medium or in a folder that it may not write to. With no -wal file
-		// there is no writer, and the file can be read as one that never changes.
-		if _, walErr := os.Stat(path + "-wal"); errors.Is(walErr, fs.ErrNotExist) {
-			pool, version, err = look(ctx, path, immutable, o)
-		}
+	// In WAL mode a reader needs the -shm file, which it can't make on a full
+	// disk, on a medium or in a folder that it may not write to. With nothing in
+	// the files of a writer there is none, and the database can be read as one
+	// that never changes. (On a full disk the -shm file may be one that another
+	// try could not fill.)
+	full := errors.Is(classify(err), ErrFull)
+	if o.ReadOnly && (full || cantOpen(err)) && empty(path+"-wal") && (full || empty(path+"-shm")) {
+		pool, version, err = look(ctx, path, immutable, o)
 	}
 	return pool, version, err
+}
+
+// empty says whether there is no file at path, or nothing in it.
+func empty(path string) bool {
+	info, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist) || (err == nil && info.Size() == 0)
 }
 
 // look opens path, and closes it again if it isn't ours or too new.
