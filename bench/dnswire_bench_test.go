@@ -167,7 +167,7 @@ func BenchmarkDNSWireBuild(b *testing.B) {
 }
 
 // BenchmarkDNSWireHostile reads a message made to cost much: each name points to
-// another label of one long name. Compare ns/byte with that of a plain message.
+// another label of one long name. It is refused when it has taken too many steps. Compare ns/byte with that of a plain message.
 func BenchmarkDNSWireHostile(b *testing.B) {
 	const answers = 250
 	var w []byte
@@ -182,7 +182,8 @@ func BenchmarkDNSWireHostile(b *testing.B) {
 	b.SetBytes(int64(len(w)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := dnswire.Parse(w); err != nil {
+		_, err := dnswire.Parse(w)
+		if e, ok := err.(*dnswire.Error); err != nil && (!ok || e.Reason != dnswire.ReasonWork) {
 			b.Fatal(err)
 		}
 	}

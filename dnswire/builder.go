@@ -194,7 +194,7 @@ func (b *Builder) find(h uint64, suffix string) (uint16, bool) {
 // holds says whether the message has the name at off, byte for byte. A name that
 // is still being written ends where the buffer does and is no match.
 func (b *Builder) holds(off int, name string) bool {
-	v := NameView{b.buf, off}
+	v := view(b.buf[:len(b.buf):len(b.buf)], off)
 	at := 0
 	l, o, start, ok := v.next(off, off)
 	for ; ok; l, o, start, ok = v.next(o, start) {

@@ -8,11 +8,12 @@ func Steps(b []byte) int {
 	}
 	p := parser{msg: b, limit: 1 << 30}
 	for q := range m.Questions() {
-		p.name(q.Name.off, len(b))
+		p.name(q.Name.off(), len(b))
 	}
 	for r := range m.Records() {
-		p.name(r.Name.off, len(b))
-		p.rdata(r.Type, r.off, r.end)
+		p.name(r.Name.off(), len(b))
+		_, off, end := r.rdata()
+		p.rdata(r.Type, off, end)
 	}
 	return p.steps
 }

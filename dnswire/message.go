@@ -104,6 +104,7 @@ func Parse(b []byte) (m Message, err error) {
 		return Message{}, &Error{Where: "header", Offset: maxLen, Reason: ReasonLong, Value: len(b)}
 	}
 	m.parse(b)
+	b = b[:len(b):len(b)] // views find the end of the message by its capacity
 	m.msg = b
 	counts := [...]int{int(m.QDCount), int(m.ANCount), int(m.NSCount), int(m.ARCount)}
 	if least := headerLen + counts[0]*minQuestion + (counts[1]+counts[2]+counts[3])*minRecord; least > len(b) {
@@ -157,7 +158,10 @@ func (m *Message) Questions() iter.Seq[Question] {
 func (m *Message) eachQuestion(yield func(Question) bool) {
 	off := headerLen
 	for range m.QDCount {
-		q := Question{Name: NameView{m.msg, off}}
+		if off > len(m.msg) {
+			return // not after Parse
+		}
+		q := Question{Name: view(m.msg, off)}
 		off = skipName(m.msg, off)
 		if off+4 > len(m.msg) {
 			return
@@ -198,11 +202,9 @@ func (m *Message) eachRecord(yield func(Record) bool) {
 				Class:   class &^ TopBit,
 				Flush:   class&TopBit != 0,
 				TTL:     uint32(f[4])<<24 | uint32(f[5])<<16 | uint32(f[6])<<8 | uint32(f[7]),
-				Name:    NameView{m.msg, off},
-				off:     fixed + 10,
-				end:     fixed + 10 + size,
+				Name:    view(m.msg, off),
 			}
-			off = r.end
+			off = fixed + 10 + size
 			switch r.Type {
 			case TypeOPT: // RFC 6891 §6.1.2: the class is a size
 				r.Class, r.Flush = class, false

@@ -9,29 +9,39 @@ const maxPointers = 126
 // as the message's bytes are left alone; its methods allocate nothing but where
 // they say so. The zero NameView is no name.
 type NameView struct {
-	msg []byte
-	off int
+	// at is the message up to where the name begins; its capacity ends with the
+	// message. Three words instead of a message and an offset let a Record, with its
+	// name, pass in registers.
+	at []byte
 }
+
+// view returns the name at off; the capacity of msg must end with the message.
+func view(msg []byte, off int) NameView { return NameView{msg[:off]} }
+
+func (v NameView) msg() []byte { return v.at[:cap(v.at)] }
+
+func (v NameView) off() int { return len(v.at) }
 
 // next returns the label at off and where the walk goes on. Pointers must
 // lead to before start, the offset at which the present run of labels began; so
 // a walk ends even if the bytes changed after Parse. ok is false at the end.
 func (v NameView) next(off, start int) (l []byte, nextOff, nextStart int, ok bool) {
-	for uint(off) < uint(len(v.msg)) {
-		c := int(v.msg[off])
+	msg := v.msg()
+	for uint(off) < uint(len(msg)) {
+		c := int(msg[off])
 		switch {
 		case c == 0:
 			return nil, off, start, false
 		case c <= maxLabel:
 			end := off + 1 + c
-			if end > len(v.msg) {
+			if end > len(msg) {
 				return nil, off, start, false
 			}
-			return v.msg[off+1 : end], end, start, true
-		case c < 0xC0 || off+1 >= len(v.msg):
+			return msg[off+1 : end], end, start, true
+		case c < 0xC0 || off+1 >= len(msg):
 			return nil, off, start, false
 		}
-		to := (c&0x3F)<<8 | int(v.msg[off+1])
+		to := (c&0x3F)<<8 | int(msg[off+1])
 		if to >= start {
 			return nil, off, start, false
 		}
@@ -42,13 +52,15 @@ func (v NameView) next(off, start int) (l []byte, nextOff, nextStart int, ok boo
 
 // AppendWire appends the uncompressed wire form.
 func (v NameView) AppendWire(dst []byte) []byte {
-	n := len(dst)
-	for off := v.off; uint(off) < uint(len(v.msg)); {
-		end, to := v.run(off)
+	n, msg := len(dst), v.msg()
+	for off := v.off(); uint(off) < uint(len(msg)); {
+		end, to := run(msg, off)
 		if len(dst)-n+end-off > maxName {
 			break // not after Parse
 		}
-		dst = append(dst, v.msg[off:end]...)
+		if end > off {
+			dst = append(dst, msg[off:end]...)
+		}
 		if to < 0 {
 			break
 		}
@@ -61,13 +73,15 @@ func (v NameView) AppendWire(dst []byte) []byte {
 // Name.Fold holds, so that m[Name(buf)] and m[string(buf)] look a name up
 // without allocating.
 func (v NameView) AppendFolded(dst []byte) []byte {
-	n := len(dst)
-	for off := v.off; uint(off) < uint(len(v.msg)); {
-		end, to := v.run(off)
+	n, msg := len(dst), v.msg()
+	for off := v.off(); uint(off) < uint(len(msg)); {
+		end, to := run(msg, off)
 		if len(dst)-n+end-off > maxName {
 			break // not after Parse
 		}
-		dst = appendFolded(dst, v.msg[off:end])
+		if end > off {
+			dst = appendFolded(dst, msg[off:end])
+		}
 		if to < 0 {
 			break
 		}
@@ -79,8 +93,8 @@ func (v NameView) AppendFolded(dst []byte) []byte {
 // run returns the end of the labels that stand in a row at off, behind the final 0
 // if there is one. Otherwise to is where the pointer behind them leads; it is -1 at the
 // end of the name.
-func (v NameView) run(off int) (end, to int) {
-	msg, start := v.msg, off
+func run(msg []byte, off int) (end, to int) {
+	start := off
 	for uint(off) < uint(len(msg)) && msg[off]-1 < maxLabel {
 		off += 1 + int(msg[off])
 	}
@@ -97,11 +111,11 @@ func (v NameView) run(off int) (end, to int) {
 
 // AppendText appends the name as Name.String would print it.
 func (v NameView) AppendText(dst []byte) []byte {
-	if v.msg == nil {
+	if v.at == nil {
 		return dst
 	}
 	total, first := 1, true
-	l, off, start, ok := v.next(v.off, v.off)
+	l, off, start, ok := v.next(v.off(), v.off())
 	for ; ok; l, off, start, ok = v.next(off, start) {
 		if total += 1 + len(l); total > maxName {
 			break
@@ -120,11 +134,11 @@ func (v NameView) AppendText(dst []byte) []byte {
 
 // Equal compares with ASCII case folding.
 func (v NameView) Equal(n Name) bool {
-	if v.msg == nil {
+	if v.at == nil {
 		return n == ""
 	}
 	at := 0
-	l, off, start, ok := v.next(v.off, v.off)
+	l, off, start, ok := v.next(v.off(), v.off())
 	for ; ok; l, off, start, ok = v.next(off, start) {
 		end := at + 1 + len(l)
 		if end >= len(n) || int(n[at]) != len(l) {
