@@ -1,6 +1,7 @@
 package lab_test
 
 import (
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -27,8 +28,8 @@ func TestHostsReachEachOtherThroughARouter(t *testing.T) {
 		t.Errorf("router has %s in b, not the first address", got)
 	}
 	for _, dst := range []string{"10.99.2.10", "fd99:2::a"} {
-		if !reaches(early, late, dst) {
-			t.Errorf("%s doesn't reach %s of late\n%s", "early", dst, early.Run("ip", "route").Stdout)
+		if err := reaches(early, late, dst); err != nil {
+			t.Errorf("early doesn't reach %s of late: %v\n%s", dst, err, early.Run("ip", "route").Stdout)
 		}
 	}
 	// The machine's own namespace has no part in it.
@@ -37,18 +38,21 @@ func TestHostsReachEachOtherThroughARouter(t *testing.T) {
 	}
 }
 
-// reaches sends datagrams between two hosts until one arrives. It asks for
-// longer than a neighbour that was lost takes to be found again.
-func reaches(from, to *lab.Host, dst string) bool { return reachesWithin(3*time.Second, from, to, dst) }
+// reaches sends datagrams between two hosts until one arrives, and returns why
+// none does. It asks for longer than a neighbour that was lost takes to be found
+// again.
+func reaches(from, to *lab.Host, dst string) error {
+	return reachesWithin(5*time.Second, from, to, dst)
+}
 
-func reachesWithin(d time.Duration, from, to *lab.Host, dst string) bool {
+func reachesWithin(d time.Duration, from, to *lab.Host, dst string) error {
 	var in, out net.PacketConn
 	err := to.Do(func() (err error) {
 		in, err = net.ListenPacket("udp", net.JoinHostPort(dst, "4000"))
 		return err
 	})
 	if err != nil {
-		return false
+		return err
 	}
 	defer in.Close()
 	err = from.Do(func() (err error) {
@@ -56,22 +60,24 @@ func reachesWithin(d time.Duration, from, to *lab.Host, dst string) bool {
 		return err
 	})
 	if err != nil {
-		return false
+		return err
 	}
 	defer out.Close()
 	addr, err := net.ResolveUDPAddr("udp", net.JoinHostPort(dst, "4000"))
 	if err != nil {
-		return false
+		return err
 	}
 	for end := time.Now().Add(d); time.Now().Before(end); {
-		_, _ = out.WriteTo([]byte("hello"), addr)
+		_, sent := out.WriteTo([]byte("hello"), addr)
 		_ = in.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 		buf := make([]byte, 16)
-		if n, _, err := in.ReadFrom(buf); err == nil && string(buf[:n]) == "hello" {
-			return true
+		n, _, got := in.ReadFrom(buf)
+		if got == nil && string(buf[:n]) == "hello" {
+			return nil
 		}
+		err = errors.Join(sent, got)
 	}
-	return false
+	return err
 }
 
 func TestLinkGoesAndComes(t *testing.T) {
@@ -81,24 +87,24 @@ func TestLinkGoesAndComes(t *testing.T) {
 	x, y := l.Host("x").Join(a), l.Host("y").Join(a)
 	k := x.Link(a)
 	dst := y.Link(a).V4.String()
-	if !reaches(x, y, dst) {
-		t.Fatal("x doesn't reach y to begin with")
+	if err := reaches(x, y, dst); err != nil {
+		t.Fatalf("x doesn't reach y to begin with: %v", err)
 	}
 	k.Down()
-	if reachesWithin(300*time.Millisecond, x, y, dst) {
+	if reachesWithin(300*time.Millisecond, x, y, dst) == nil {
 		t.Error("x reaches y though its link is down")
 	}
 	k.Up()
-	if !reaches(x, y, dst) || !reaches(y, x, k.V6.String()) {
-		t.Error("the link doesn't come up again")
+	if err := errors.Join(reaches(x, y, dst), reaches(y, x, k.V6.String())); err != nil {
+		t.Errorf("the link doesn't come up again: %v\n%s", err, x.Run("ip", "addr").Stdout)
 	}
 	k.Unplug()
-	if reachesWithin(300*time.Millisecond, x, y, dst) {
+	if reachesWithin(300*time.Millisecond, x, y, dst) == nil {
 		t.Error("x reaches y though its cable is out")
 	}
 	k.Plug()
-	if !reaches(x, y, dst) {
-		t.Error("the cable doesn't go in again")
+	if err := reaches(x, y, dst); err != nil {
+		t.Errorf("the cable doesn't go in again: %v", err)
 	}
 	k.SetMTU(1280)
 	if out := x.Run("ip", "link", "show", k.Name).Stdout; !strings.Contains(out, "mtu 1280") {
