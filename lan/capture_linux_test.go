@@ -288,6 +288,8 @@ func TestCaptureOfALinkThatGoesAway(t *testing.T) {
 		defer func() { <-removed }()
 		go func() {
 			defer close(removed)
+			// Of a link that is down already the kernel doesn't tell that it goes.
+			p.a.SetDown(t, "eth0")
 			time.Sleep(50 * time.Millisecond)
 			p.b.Remove(t, "eth0")
 		}()

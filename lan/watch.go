@@ -60,7 +60,6 @@ func (w *watch[E]) run(ctx context.Context, first []E, subscribed bool, hints, l
 			settling = false
 		case <-lost:
 			subscribed = false
-			poll.Reset(pollEvery)
 		case <-poll.C:
 		}
 		list, err := w.list()
