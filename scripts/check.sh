@@ -7,13 +7,28 @@ cd "$(dirname "$0")/.."
 began=$SECONDS
 summary=()
 failed=0
+used=$(mktemp)
+trap 'rm -f "$used"' EXIT
+
+# cpu sets processor to the seconds of processor time that all steps so far took.
+cpu() {
+  local u s
+  times >"$used"
+  { read -r; read -r u s; } <"$used"
+  processor=$((${u%m*} * 60 + ${s%m*} * 60))
+  u=${u#*m} s=${s#*m}
+  processor=$((processor + ${u%%[.,]*} + ${s%%[.,]*}))
+}
 
 step() {
-  local name=$1 start=$SECONDS status=ok
+  local name=$1 start=$SECONDS status=ok before
   shift
+  cpu
+  before=$processor
   printf '\n== %s: %s\n' "$name" "$*"
   "$@" || { status=FAILED; failed=1; }
-  summary+=("$(printf '%-10s %4d s  %s' "$name" $((SECONDS - start)) "$status")")
+  cpu
+  summary+=("$(printf '%-10s %4d s, %4d s of processor time  %s' "$name" $((SECONDS - start)) $((processor - before)) "$status")")
 }
 
 make='make --no-print-directory'
