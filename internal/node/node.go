@@ -166,8 +166,13 @@ func (n *Node) supervisorEvent(e suture.Event) {
 
 // openInventory makes the registry and the recorder, with what the last run saved.
 func (n *Node) openInventory(ctx context.Context) error {
+	vendor, err := openVendors(n.Config.Vendors.File)
+	if err != nil {
+		return err
+	}
 	c := n.Config.Inventory
 	n.registry = lanfolk.NewRegistry(lanfolk.RegistryOptions{
+		Vendor:           vendor,
 		Journal:          n.db,
 		Sink:             n.db,
 		Retention:        c.Retention.Duration(),
