@@ -460,3 +460,28 @@ func TestFloodOfServicesIsBounded(t *testing.T) {
 		}
 	})
 }
+
+func TestSettledWaitsForWhatIsBeingResolved(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		records := web("NAS", "nas.local", 80, "10.0.0.9")
+		x := r.respond(r.wire, "nas", "10.0.0.9/16", false, records[0])
+		go func() { time.Sleep(1600 * time.Millisecond); x.send(records[1:], nil) }()
+		same(t, "events", r.once(resolveHTTP), []string{`add NAS._http._tcp.local nas.local:80 [10.0.0.9] ["path=/" "ro"] on eth0`, "settled"})
+	})
+}
+
+func TestAddressesOfTheOtherFamilyAreAskedForAFewTimesOnly(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		x := r.respond(r.wire, "nas", "10.0.0.9/16", false, web("NAS", "nas.local", 80, "10.0.0.9")...)
+		r.during(resolveHTTP, time.Hour)
+		n := 0
+		for _, q := range x.questions() {
+			if q == "nas.local AAAA" {
+				n++
+			}
+		}
+		if n < 2 || n > 3 {
+			t.Errorf("AAAA asked %d times in an hour, want 2 or 3", n)
+		}
+	})
+}

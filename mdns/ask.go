@@ -247,10 +247,10 @@ func (z *zone) denial(s *slot) *entry {
 	return nil
 }
 
-// answered is called when a record of the slot was heard. A unique answer ends
-// the series until the record is at 80 % of its TTL.
-func (z *zone) answered(s *slot, e *entry) {
-	if a := s.ask; a != nil && e.rr.Flush && !a.series.IsZero() {
+// answered is called when a unique record of the slot was heard: that ends the
+// series until the record is at 80 % of its TTL (RFC 6762 §5.2).
+func (z *zone) answered(s *slot) {
+	if a := s.ask; a != nil && !a.series.IsZero() {
 		a.series = time.Time{}
 		z.plan(a)
 	}

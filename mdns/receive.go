@@ -187,7 +187,7 @@ func (z *zone) refreshed(h *hearing, e *entry, ttl uint32, flush bool) {
 		}
 	}
 	if flush {
-		z.answered(e.slot, e)
+		z.answered(e.slot)
 		if !e.slot.flush && len(e.slot.entries) > 1 {
 			e.slot.flush = true
 			z.flushed = append(z.flushed, e.slot)

@@ -3,6 +3,7 @@ package mdns_test
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -103,7 +104,11 @@ func TestUnicastAnswersAreAskedForOnlyAtTheStart(t *testing.T) {
 		r.engine.AskUnicast = func(packet.Link) bool { return true }
 		r.run()
 		r.subscribe(q("_http._tcp.local", dnswire.TypePTR))
+		time.Sleep(300 * time.Millisecond)
+		r.subscribe(q("_smb._tcp.local", dnswire.TypePTR)).sub.Close()
+		late := r.subscribe(q("_smb._tcp.local", dnswire.TypePTR))
 		time.Sleep(10 * time.Second)
+		late.sub.Close()
 		r.subscribe(q("_ipp._tcp.local", dnswire.TypePTR))
 		time.Sleep(10 * time.Second)
 		r.nic.SetUp(false)
@@ -113,9 +118,9 @@ func TestUnicastAnswersAreAskedForOnlyAtTheStart(t *testing.T) {
 		qu := 0
 		for i, s := range r.queries() {
 			for _, text := range s.questions() {
-				if text == http+" QU" || text == "_ipp._tcp.local PTR QU" {
+				if strings.HasSuffix(text, " QU") {
 					qu++
-					if i != 0 && s.at < 21*time.Second {
+					if i != 0 && s.at < 20*time.Second {
 						t.Errorf("at %v asked %s; want multicast answers but at the start and when the link came up", s.at, text)
 					}
 				}
@@ -254,6 +259,11 @@ func TestOwnPacketsAreIgnoredButNotThoseOfOtherProgramsHere(t *testing.T) {
 		st := r.engine.Stats()
 		if n := len(r.queries()); n != 6 || st.Dropped["own packet"] != 12 || st.Suppressed != 0 {
 			t.Errorf("%d queries, %d of our own heard, %d suppressed; want 6, 12 and 0", n, st.Dropped["own packet"], st.Suppressed)
+		}
+		// Another host may ask in the same words.
+		r.inject("10.0.0.77:5353", group4, message(dnswire.Header{}, []mdns.Question{q("nas.local", dnswire.TypeA)}))
+		if st := r.engine.Stats(); st.Queries != 2 {
+			t.Errorf("%d queries of another host heard on two links, want 2", st.Queries)
 		}
 		other, err := r.host.ListenMulticast(r.nic.Link(), group4)
 		if err != nil {

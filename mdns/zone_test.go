@@ -90,6 +90,21 @@ func TestResponseThatChangesNothingAllocatesNothing(t *testing.T) {
 	if got := len(z.records); got != 5 {
 		t.Errorf("%d records, want 5", got)
 	}
+	if _, again := z.memos.find(data); !again {
+		t.Error("the response isn't remembered")
+	}
+	// Once one of its records is gone it is news again.
+	now = now.Add(121 * time.Second)
+	z.advance(now)
+	if got := len(z.records); got != 2 {
+		t.Fatalf("%d records after 121 s, want 2", got)
+	}
+	p.Time = now
+	z.hear(p)
+	if got := len(z.records); got != 5 {
+		t.Errorf("%d records after the response came again, want 5", got)
+	}
+	checkCache(t, &z.cache)
 }
 
 func TestQueryOfOthersAllocatesNothing(t *testing.T) {
