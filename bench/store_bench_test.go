@@ -142,9 +142,11 @@ func BenchmarkStoreLatest(b *testing.B) {
 		}
 	}
 	for name, f := range map[string]func(n int) store.ObservationFilter{
-		"name":     func(n int) store.ObservationFilter { return store.ObservationFilter{Query: seen(n).Query} },
-		"protocol": func(n int) store.ObservationFilter { return store.ObservationFilter{Query: seen(n).Query, Protocol: "mdns"} },
-		"mac":      func(n int) store.ObservationFilter { return store.ObservationFilter{MAC: seen(n).SrcMAC} },
+		"name": func(n int) store.ObservationFilter { return store.ObservationFilter{Query: seen(n).Query} },
+		"protocol": func(n int) store.ObservationFilter {
+			return store.ObservationFilter{Query: seen(n).Query, Protocol: "mdns"}
+		},
+		"mac": func(n int) store.ObservationFilter { return store.ObservationFilter{MAC: seen(n).SrcMAC} },
 	} {
 		b.Run("by="+name, func(b *testing.B) {
 			for b.Loop() {
