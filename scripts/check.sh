@@ -32,7 +32,18 @@ step() {
 }
 
 make='make --no-print-directory'
-step packages $make packages
+# The packages that only the tests need come while the linters run.
+packages=$(mktemp)
+trap 'rm -f "$used" "$packages"' EXIT
+$make packages >"$packages" 2>&1 &
+installer=$!
+installed() {
+  local code=0
+  wait "$installer" || code=$?
+  cat "$packages"
+  return $code
+}
+
 step download bash -c 'go mod download & go mod download -modfile=tools.mod; wait $!'
 step vet $make vet
 step static $make staticcheck
@@ -40,6 +51,7 @@ step golangci $make golangci
 step generated $make generated
 step tidy $make tidy
 step fuzz $make fuzz
+step packages installed
 # Last, so that what go test says closes the log.
 step test $make test-race
 
