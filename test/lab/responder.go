@@ -24,6 +24,9 @@ type Responder struct {
 	HostName string // without domain, "" for the host's own
 	Services []Service
 	TTL      uint32 // of every record, in seconds; 0 for 120
+	// PointerTTL is that of PTR and TXT records, 0 for TTL. RFC 6762 §10
+	// recommends 4,500 s for these and 120 s for what holds a host's name.
+	PointerTTL uint32
 	// Quiet leaves the announcements at the start out: it speaks only when asked.
 	Quiet bool
 }
@@ -83,13 +86,20 @@ func (r *RunningResponder) build(o Responder) error {
 	if o.TTL == 0 {
 		o.TTL = 120
 	}
+	if o.PointerTTL == 0 {
+		o.PointerTTL = o.TTL
+	}
 	host := label(o.HostName) + ".local."
 	header := func(name string, t uint16, shared bool) dns.RR_Header {
 		class := uint16(dns.ClassINET)
 		if !shared {
 			class |= 1 << 15 // cache-flush (RFC 6762 §10.2)
 		}
-		return dns.RR_Header{Name: name, Rrtype: t, Class: class, Ttl: o.TTL}
+		ttl := o.TTL
+		if t == dns.TypePTR || t == dns.TypeTXT {
+			ttl = o.PointerTTL
+		}
+		return dns.RR_Header{Name: name, Rrtype: t, Class: class, Ttl: ttl}
 	}
 	add := func(rr dns.RR, shared bool) {
 		r.records = append(r.records, rr)
