@@ -60,7 +60,7 @@ func (d *database) run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 			if d.db.Load() == nil && d.open(ctx) == nil {
-				d.log.Info("the database is open; what an earlier run knew comes back at the next start")
+				d.log.Info("the database is open; what was kept in memory is saved now")
 			}
 		}
 	}
@@ -82,12 +82,19 @@ func (d *database) Close() error {
 	return nil
 }
 
-// Snapshot returns what the last run saved, nothing where there is no database.
+// Snapshot returns what the last run saved. A disk too full to write may still
+// be read: so devices keep their ids. Where nothing can be read there is
+// nothing, and the status tells why.
 func (d *database) Snapshot(ctx context.Context) (lanfolk.Snapshot, error) {
-	db, err := d.get()
-	if err != nil {
-		return lanfolk.Snapshot{}, nil //nolint:nilerr // the status tells; the node goes on in memory
+	if db := d.db.Load(); db != nil {
+		return db.Snapshot(ctx)
 	}
+	db, err := store.Open(ctx, d.path, store.Options{ReadOnly: true, BusyTimeout: time.Second})
+	if err != nil {
+		d.log.Warn("what the last run knew can't be read", "err", err)
+		return lanfolk.Snapshot{}, nil
+	}
+	defer db.Close()
 	return db.Snapshot(ctx)
 }
 
