@@ -29,9 +29,9 @@
 // Everything that comes off a network is hostile. A Decoder follows at most two
 // VLAN tags and eight IPv6 extension headers, holds at most 64 datagrams in
 // fragments (4 of one source, 16 KiB each) and 256 TCP flows (64 of one source,
-// 4 MiB in all), and remembers at most 2 MiB of text so that what is said again
-// needs no memory. A packet that is malformed is counted with its reason and
-// yields no fact.
+// 4 MiB in all), and remembers at most 6 MiB of texts and of what packets said,
+// so that what is said again needs no memory and little time. A packet that is
+// malformed is counted with its reason and yields no fact.
 //
 // # Fingerprints
 //

@@ -183,6 +183,13 @@ func TestRepeatsDiffer(t *testing.T) {
 		func() string { return say(macB, client, 5353, 1) },
 		func() string { return say(macA, server, 5353, 1) },
 		func() string { return say(macA, client, 4000, 1) },
+		func() string { // the same bits as an address, but of IPv6
+			var s string
+			mapped := netip.AddrFrom16(client.As16())
+			f := ethernet(eth(macB, macA, 0x86dd, ip6(17, mapped, netip.AddrFrom16(netip.MustParseAddr("224.0.0.251").As16()), 1, udp(5353, 5353, query(t, "nas.local")))))
+			d.Decode(f, func(x *passive.Fact) { s = text(x) })
+			return s
+		},
 		func() string { onLink = false; defer func() { onLink = true }(); return say(macA, client, 5353, 1) },
 	}
 	seen := map[string]bool{}
