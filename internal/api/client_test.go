@@ -173,6 +173,13 @@ func TestClientErrors(t *testing.T) {
 			}
 		})
 	}
+	here := client.Unix(n.socket)
+	if _, err := here.Explain(t.Context(), "nobody/at all?"); !errors.Is(err, client.ErrNotFound) || !strings.Contains(fmt.Sprint(err), `"nobody/at all?"`) {
+		t.Errorf("an unknown device: %v", err)
+	}
+	if _, err := here.SetNames(t.Context(), "nobody", nil); !errors.Is(err, client.ErrNotFound) {
+		t.Errorf("an unknown device's name: %v", err)
+	}
 	for _, address := range []string{"nas:4747", "ftp://nas", "http://", "://"} {
 		if _, err := client.HTTP(address, ""); err == nil {
 			t.Errorf("%q is taken for an address", address)

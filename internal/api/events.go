@@ -78,7 +78,6 @@ func (s *Server) eventRoutes() {
 			s.schema(DeviceEvent{}, "DeviceEvent"), s.schema(ServiceEvent{}, "ServiceEvent"), s.schema(SyncedEvent{}, "SyncedEvent"),
 		}}}},
 	}}
-	op.Middlewares = huma.Middlewares{unhurried}
 	huma.Register(s.api, op, func(ctx context.Context, in *watchQuery) (*huma.StreamResponse, error) {
 		f, err := in.filter()
 		if err != nil {
@@ -97,18 +96,6 @@ func (s *Server) eventRoutes() {
 			s.watch(ctx, w, f, in.Kind == "all")
 		}}, nil
 	})
-}
-
-// unhurried takes the server's timeouts off a request that may run for long.
-// (A read deadline that passes would end the request's context.) Each write of
-// a stream sets its own.
-func unhurried(ctx huma.Context, next func(huma.Context)) {
-	_, w := humago.Unwrap(ctx)
-	c := http.NewResponseController(w)
-	// An error means that there is no timeout: a test's recorder.
-	_ = c.SetReadDeadline(time.Time{})
-	_ = c.SetWriteDeadline(time.Now().Add(maxFindTimeout + writeTimeout))
-	next(ctx)
 }
 
 // watch writes events to w until ctx ends or the client is gone or too slow.

@@ -50,6 +50,15 @@ func (s *Server) findRoutes() {
 	huma.Register(s.api, op, s.find)
 }
 
+// unhurried takes the server's timeout for answers off a search, which may have
+// nothing to say for longer.
+func unhurried(ctx huma.Context, next func(huma.Context)) {
+	_, w := humago.Unwrap(ctx)
+	// An error means that there is no timeout: a test's recorder.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(maxFindTimeout + writeTimeout))
+	next(ctx)
+}
+
 func (s *Server) find(ctx context.Context, in *findQuery) (*huma.StreamResponse, error) {
 	if s.o.Finder == nil {
 		return nil, huma.NewError(http.StatusNotImplemented, "nothing can be asked from here")

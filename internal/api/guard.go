@@ -12,7 +12,8 @@ import (
 
 // caller is who sent a request.
 type caller struct {
-	via   string // "socket", "token", "session"
+	via   string // "socket", "token", "session", "sign-in"
+	addr  string // "host:port" of a TCP connection
 	name  string // the token's
 	uid   int    // the peer's, on a socket
 	pid   int
@@ -62,7 +63,8 @@ func (s *Server) guard(next http.Handler) http.Handler {
 				problem(w, http.StatusForbidden, "the request comes from another web page")
 				return
 			}
-			next.ServeHTTP(w, r)
+			who := caller{via: "sign-in", addr: r.RemoteAddr}
+			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey, who)))
 			return
 		}
 		w.Header().Set("Cache-Control", "no-store")
@@ -92,7 +94,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, conn connection) 
 		if !ok {
 			return caller{}, http.StatusUnauthorized, "the API token is not known here"
 		}
-		return caller{via: "token", name: name}, 0, ""
+		return caller{via: "token", name: name, addr: r.RemoteAddr}, 0, ""
 	}
 	cookie, err := r.Cookie(cookieName(r.Host))
 	if err != nil {
@@ -106,7 +108,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, conn connection) 
 	if expires.Sub(now) < sessionLifetime-sessionRenewal {
 		http.SetCookie(w, sessionCookie(r, first(s.sessions.create(now)), now.Add(sessionLifetime)))
 	}
-	return caller{via: "session"}, 0, ""
+	return caller{via: "session", addr: r.RemoteAddr}, 0, ""
 }
 
 func first[A, B any](a A, _ B) A { return a }

@@ -18,6 +18,9 @@ import (
 // rows are the names that the list shows, in its order.
 const rows = `[...document.querySelectorAll("#list li")].map(li => [li.ariaPosInSet, li.querySelector(".name").textContent]).sort((a, b) => a[0] - b[0]).map(r => r[1])`
 
+// inOrder says whether the rows stand in the document as they do on the page.
+const inOrder = `[...document.querySelectorAll("#list li")].every((li, i, all) => i === 0 || +li.ariaPosInSet === +all[i-1].ariaPosInSet + 1)`
+
 func TestPage(t *testing.T) {
 	b := newBrowser(t)
 	for _, c := range []struct {
@@ -157,6 +160,9 @@ func testPageSearch(t *testing.T, b browser) {
 	pick("order", "newest")
 	if got := eval[[]string](p, rows); got[0] != "Phone" || got[14] != "router" {
 		t.Errorf("newest first: %q", got)
+	}
+	if !eval[bool](p, inOrder) {
+		t.Error("the rows have another order in the document than on the page: the Tab key jumps")
 	}
 }
 
@@ -465,7 +471,7 @@ func testPageMany(t *testing.T, b browser) {
 	}
 	eval[any](p, `(() => { const s = document.getElementById("search"); s.value = ""; s.dispatchEvent(new Event("input")); document.getElementById("scroller").scrollTop = 64 * 4000; })(), 0`)
 	p.wait(`[...document.querySelectorAll("#list .name")].some(e => e.textContent === "host 4001")`)
-	if !eval[bool](p, `[...document.querySelectorAll("#list li")].every((li, i, all) => i === 0 || +li.ariaPosInSet === +all[i-1].ariaPosInSet + 1)`) {
+	if !eval[bool](p, inOrder) {
 		t.Error("the rows are not in order in the document")
 	}
 }

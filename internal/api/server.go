@@ -285,6 +285,9 @@ func (s *Server) stream(ctx context.Context) (_ context.Context, done func(), er
 func (s *Server) audit(ctx context.Context, what string, args ...any) {
 	who := callerOf(ctx)
 	args = append(args, "via", who.via)
+	if who.addr != "" {
+		args = append(args, "addr", who.addr)
+	}
 	if who.name != "" {
 		args = append(args, "token", who.name)
 	}

@@ -267,7 +267,7 @@ func TestChangesAreAudited(t *testing.T) {
 		t.Fatalf("%d %s", resp.StatusCode, body)
 	}
 	log := n.log.String()
-	for _, want := range []string{`msg="device named" device=d-printer names="[Printer upstairs]" via=token token=test`, `msg="device tagged"`} {
+	for _, want := range []string{`msg="device named" device=d-printer names="[Printer upstairs]" via=token addr=127.0.0.1:`, ` token=test`, `msg="device tagged"`} {
 		if !strings.Contains(log, want) {
 			t.Errorf("the log lacks %q:\n%s", want, log)
 		}

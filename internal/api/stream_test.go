@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +17,7 @@ import (
 	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/internal/api"
 	"github.com/lanfolk/lanfolk/internal/api/client"
+	"github.com/lanfolk/lanfolk/internal/find"
 )
 
 // pipes is a listener whose connections are in memory, for virtual time.
@@ -58,13 +60,17 @@ func (l pipes) dial(t *testing.T, path string) net.Conn {
 }
 
 // bubble serves in virtual time.
-func bubble(t *testing.T, v api.Inventory, f func(l pipes)) {
+func bubble(t *testing.T, v api.Inventory, f func(l pipes), change ...func(*api.Options)) {
 	synctest.Test(t, func(t *testing.T) {
 		tokens, err := api.ParseTokens([]byte("test " + apiToken))
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := api.New(api.Options{Inventory: v, Tokens: tokens})
+		o := api.Options{Inventory: v, Tokens: tokens}
+		for _, f := range change {
+			f(&o)
+		}
+		s, err := api.New(o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -136,6 +142,30 @@ func TestAClientThatTakesNothingIsCutOff(t *testing.T) {
 			t.Errorf("cut off after %v", took)
 		}
 	})
+}
+
+// slowFinder takes its time before it answers.
+type slowFinder struct{ takes time.Duration }
+
+func (f slowFinder) Find(_ context.Context, _ find.Request, emit func(find.Answer)) error {
+	time.Sleep(f.takes)
+	emit(find.Answer{Device: printer()})
+	return nil
+}
+
+func TestALongSearchIsAnswered(t *testing.T) {
+	bubble(t, newInventory(), func(l pipes) {
+		conn := l.dial(t, "/api/v1/find?q=printer&timeout=4m")
+		defer conn.Close()
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != 200 || !strings.Contains(string(body), "d-printer") {
+			t.Errorf("%d %s %v", resp.StatusCode, body, err)
+		}
+	}, func(o *api.Options) { o.Finder = slowFinder{3 * time.Minute} })
 }
 
 func TestStreamsAreLimited(t *testing.T) {
