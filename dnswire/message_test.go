@@ -89,6 +89,9 @@ func rejects() []reject {
 			"dnswire: question 1: name: longer than 255 bytes"},
 		{"name of 256 bytes by a pointer", header(2, 0, 0, 0).bytes(long + "\x00\x00\x01\x00\x01").bytes("\x3e" + strings.Repeat("y", 62) + pointer(12) + "\x00\x01\x00\x01"), dnswire.ReasonNameLength,
 			"dnswire: question 2: name: longer than 255 bytes"},
+		{"name of 256 bytes by a pointer that was followed before", header(3, 0, 0, 0).bytes(long + "\x00\x00\x01\x00\x01").bytes("\x01y" + pointer(12) + "\x00\x01\x00\x01").
+			bytes("\x3e" + strings.Repeat("y", 62) + pointer(12) + "\x00\x01\x00\x01"), dnswire.ReasonNameLength,
+			"dnswire: question 3: name: longer than 255 bytes"},
 		{"more than 126 pointers", append(chain[:5:5], append(raw{0, 0, 2}, append(chain[8:], raw("").record(pointer(23+2*150+1), dnswire.TypeA, 1, addrA)...)...)...), dnswire.ReasonPointers,
 			"dnswire: answer 2: name: more than 126 pointers"},
 		{"A of 3 bytes", header(0, 1, 0, 0).record(local, dnswire.TypeA, 1, addrA[:3]), dnswire.ReasonRDataShort, "dnswire: answer 1: A rdata: ends early, at offset 32"},
