@@ -58,6 +58,7 @@ type core struct {
 	stats   Stats
 	scratch []byte
 	join    joiner
+	reached int // facts that were joined anew, all in all
 }
 
 func newCore(l limits, newID func() string, vendor func(MAC) string) *core {

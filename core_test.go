@@ -17,7 +17,7 @@ var t0 = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 func testCore() *core {
 	n := 0
 	c := newCore(limits{
-		sightings: 100000, perSource: 50000, devices: 10000,
+		sightings: 100000, perSource: 50000, devices: 100000,
 		retention: DefaultRetention, serviceRetention: DefaultServiceRetention,
 	}, func() string { n++; return fmt.Sprintf("d%d", n) }, func(m MAC) string {
 		if m[0] == 0 {

@@ -74,7 +74,11 @@ func ProtocolIdentifier(protocol, id string) Identifier {
 
 // foldHost lowers ASCII letters only, as RFC 6762 §16 compares names.
 func foldHost(name string) string {
-	b := []byte(strings.TrimSuffix(name, "."))
+	name = strings.TrimSuffix(name, ".")
+	if strings.IndexFunc(name, func(r rune) bool { return 'A' <= r && r <= 'Z' }) < 0 {
+		return name
+	}
+	b := []byte(name)
 	for i, c := range b {
 		if 'A' <= c && c <= 'Z' {
 			b[i] = c + 'a' - 'A'

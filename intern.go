@@ -52,6 +52,8 @@ type ident struct {
 	lead  int32  // the component that it leads to there
 	next  int32
 
+	seeded uint64 // 1 + the number of rejoins when all holders were seeded
+
 	strong bool
 	void   bool // names nobody: a loopback address, "localhost"
 }

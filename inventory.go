@@ -145,10 +145,17 @@ func (c *core) makeRoom() {
 		return
 	}
 	var worst *device
-	for range min(64, len(c.order)) {
+	looked := 0
+	for range c.order {
 		c.handDev = (c.handDev + 1) % len(c.order)
 		d := c.order[c.handDev]
-		if d != nil && d.nlive == 0 && !d.emptied && !d.named() && (worst == nil || d.last < worst.last) {
+		if d == nil {
+			continue
+		}
+		if looked++; looked > 64 {
+			break
+		}
+		if d.nlive == 0 && !d.emptied && !d.named() && (worst == nil || d.last < worst.last) {
 			worst = d
 		}
 	}

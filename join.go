@@ -144,7 +144,10 @@ func (c *core) leave(f *fact) {
 				c.seedLoose(i)
 				continue
 			}
-			i.each(func(h *fact) bool { c.seed(h); return true })
+			if i.seeded != c.stats.Rejoins+1 {
+				i.seeded = c.stats.Rejoins + 1
+				i.each(func(h *fact) bool { c.seed(h); return true })
+			}
 		}
 	}
 	f.loose = false
@@ -352,6 +355,7 @@ func (c *core) rejoin() {
 			})
 		}
 	}
+	c.reached += len(j.region)
 	c.lead()
 	c.unite()
 	c.collect()

@@ -60,7 +60,9 @@ type Registry struct {
 	o     RegistryOptions
 	queue queue
 
-	saving sync.Mutex // held while a batch is saved or a person's word committed; before mu
+	// saving is held while a batch is saved or a person's word committed, and
+	// taken before mu. It is a channel so that waiting for it can be given up.
+	saving chan struct{}
 
 	mu       sync.Mutex // guards what follows; Run holds it for a step at a time
 	core     *core
@@ -86,7 +88,7 @@ func NewRegistry(o RegistryOptions) *Registry {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	r := &Registry{o: o, queue: queue{max: o.Queue, ready: make(chan struct{}, 1)}}
+	r := &Registry{o: o, saving: make(chan struct{}, 1), queue: queue{max: o.Queue, ready: make(chan struct{}, 1)}}
 	r.core = newCore(limits{
 		sightings: o.MaxSightings, perSource: o.MaxPerSource, devices: o.MaxDevices,
 		retention: o.Retention, serviceRetention: o.ServiceRetention,
@@ -176,8 +178,12 @@ func (r *Registry) saveAll(ctx context.Context) {
 
 // save hands one batch to the sink and says whether there is more.
 func (r *Registry) save(ctx context.Context) bool {
-	r.saving.Lock()
-	defer r.saving.Unlock()
+	select {
+	case r.saving <- struct{}{}:
+	case <-ctx.Done():
+		return false
+	}
+	defer func() { <-r.saving }()
 	r.mu.Lock()
 	o := r.core.unsaved()
 	r.mu.Unlock()

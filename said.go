@@ -241,8 +241,12 @@ func (r *Registry) Rejoin(ctx context.Context, ref string, id Identifier) (*Devi
 // applies it. No batch is saved meanwhile, so that the sink never overwrites
 // the journal's records with older ones.
 func (r *Registry) say(ctx context.Context, ref string, words func(*device) ([]saying, error)) (*Device, error) {
-	r.saving.Lock()
-	defer r.saving.Unlock()
+	select {
+	case r.saving <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-r.saving }()
 	r.mu.Lock()
 	d, err := r.core.resolve(ref)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 // Bounds of what a picture shows.
 const (
 	maxNamesShown     = 32
+	maxMACsShown      = 64
 	maxAddressesShown = 64
 )
 
@@ -26,6 +27,7 @@ const (
 
 type rankedName struct {
 	rank int
+	fold string
 	name string
 }
 
@@ -63,10 +65,10 @@ func (d *device) portrait() portrait {
 			if f.service() {
 				rank = rankService
 			}
-			p.names = append(p.names, rankedName{rank, c.name})
+			p.names = append(p.names, rankedName{rank, foldHost(c.name), c.name})
 		}
 		for range c.addresses {
-			p.address(c.nextAddr())
+			p.addresses = append(p.addresses, c.nextAddr())
 		}
 		for _, i := range f.ids {
 			p.ident(i)
@@ -79,33 +81,31 @@ func (d *device) portrait() portrait {
 func (p *portrait) ident(i *ident) {
 	switch i.scope.kind {
 	case IDMAC:
-		if m, err := ParseMAC(i.value); err == nil && !i.void && !slices.Contains(p.macs, m) {
+		if m, err := ParseMAC(i.value); err == nil && !i.void {
 			p.macs = append(p.macs, m)
 		}
 	case IDIP:
 		if a, err := netip.ParseAddr(i.value); err == nil && !i.void {
-			p.address(a)
+			p.addresses = append(p.addresses, a)
 		}
 	case IDHost:
-		if !i.void && !slices.Contains(p.names, rankedName{rankHost, i.value}) {
-			p.names = append(p.names, rankedName{rankHost, i.value})
+		if !i.void {
+			p.names = append(p.names, rankedName{rankHost, foldHost(i.value), i.value})
 		}
-	}
-}
-
-func (p *portrait) address(a netip.Addr) {
-	if !slices.Contains(p.addresses, a) {
-		p.addresses = append(p.addresses, a)
 	}
 }
 
 // heardNames returns the names best first, each once whatever its case.
 func (p *portrait) heardNames() []string {
 	slices.SortFunc(p.names, func(a, b rankedName) int {
-		return cmp.Or(cmp.Compare(a.rank, b.rank), strings.Compare(foldHost(a.name), foldHost(b.name)), strings.Compare(a.name, b.name))
+		return cmp.Or(cmp.Compare(a.rank, b.rank), strings.Compare(a.fold, b.fold), strings.Compare(a.name, b.name))
 	})
+	p.names = slices.Compact(p.names)
 	out := make([]string, 0, min(len(p.names), maxNamesShown))
 	for _, n := range p.names {
+		if len(out) == maxNamesShown {
+			break
+		}
 		out = addName(out, n.name)
 	}
 	return out
@@ -147,7 +147,7 @@ func (c *core) paint(d *device) *Device {
 		ID: d.id, Aliases: make([]string, 0, len(d.aliases)), State: Unreachable,
 		Gateway: p.gateway, FirstSeen: timeOf(d.first), LastSeen: timeOf(d.last),
 	}
-	v.Names, v.Tags = make([]string, 0, len(p.names)), []string{}
+	v.Names, v.Tags = []string{}, []string{}
 	for _, a := range append([]*device{d}, d.aliases...) {
 		if a != d {
 			v.Aliases = append(v.Aliases, a.id)
@@ -184,8 +184,9 @@ func (c *core) paint(d *device) *Device {
 	}
 	slices.SortFunc(p.macs, func(a, b MAC) int { return bytes.Compare(a[:], b[:]) })
 	slices.SortFunc(p.addresses, netip.Addr.Compare)
-	v.MACs = append(make([]MAC, 0, len(p.macs)), p.macs...)
-	v.Addresses = append(make([]netip.Addr, 0, len(p.addresses)), p.addresses[:min(len(p.addresses), maxAddressesShown)]...)
+	p.macs, p.addresses = slices.Compact(p.macs), slices.Compact(p.addresses)
+	v.MACs = append(make([]MAC, 0, min(len(p.macs), maxMACsShown)), p.macs[:min(len(p.macs), maxMACsShown)]...)
+	v.Addresses = append(make([]netip.Addr, 0, min(len(p.addresses), maxAddressesShown)), p.addresses[:min(len(p.addresses), maxAddressesShown)]...)
 	v.Protocols = append(make([]string, 0, len(p.protocols)), p.sortedProtocols()...)
 	v.RandomMAC = len(v.MACs) > 0 && !slices.ContainsFunc(v.MACs, func(m MAC) bool { return !m.Local() })
 	if d.view != nil && slices.Equal(d.view.MACs, v.MACs) {
