@@ -283,7 +283,7 @@ func TestSettledAtOnceFromTheCache(t *testing.T) {
 			defer close(done)
 			b := resolveHTTP
 			b.Source = r.source
-			for range b.Events(ctx) { //nolint:revive // keeps the question asked
+			for range b.Events(ctx) { // keeps the question asked
 			}
 		}()
 		time.Sleep(20 * time.Second)

@@ -27,7 +27,7 @@ func ExampleBrowser() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	go engine.Run(ctx) //nolint:errcheck // ends with ctx
+	go engine.Run(ctx) // ends with ctx
 
 	conn, err := printer.ListenMulticast(nic.Link(), mdns.IPv4.Group())
 	if err != nil {

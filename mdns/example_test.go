@@ -25,7 +25,7 @@ func ExampleEngine() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	go engine.Run(ctx) //nolint:errcheck // ends with ctx
+	go engine.Run(ctx) // ends with ctx
 
 	nas, err := dnswire.ParseName("nas.local")
 	if err != nil {

@@ -22,7 +22,7 @@ var ErrNoAnswer = errors.New("mdns: nobody answered")
 //
 // Other answers, changes and caching are for an Engine.
 func OneShot(ctx context.Context, conn Conn, group netip.AddrPort, questions ...Question) ([]dnswire.RR, error) {
-	defer conn.Close() //nolint:errcheck // nothing is left to lose
+	defer conn.Close() // nothing is left to lose
 	id := uint16(1 + rand.N(0xffff))
 	var b dnswire.Builder
 	b.Reset(nil, dnswire.Header{ID: id}, minMTU-IPv6.headers())
@@ -41,7 +41,7 @@ func OneShot(ctx context.Context, conn Conn, group netip.AddrPort, questions ...
 		got <- result{rrs, err}
 	}()
 	defer func() {
-		conn.Close() //nolint:errcheck // ends the goroutine, if it still reads
+		conn.Close() // ends the goroutine, if it still reads
 		<-got
 	}()
 	timer := time.NewTimer(0)

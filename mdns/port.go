@@ -67,7 +67,7 @@ func startPort(c *core, p *place, conn Conn) *port {
 // close makes both goroutines end.
 func (t *port) close() {
 	close(t.done)
-	t.conn.Close() //nolint:errcheck // nothing is left to lose
+	t.conn.Close() // nothing is left to lose
 }
 
 // read parses what comes and hands it over until the socket fails.

@@ -1,0 +1,206 @@
+package dnssd
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/lanfolk/lanfolk/dnswire"
+)
+
+// settleDirty brings the picture of every touched service up to date and tells
+// what changed.
+func (c *catalog) settleDirty(now time.Time) {
+	for i := 0; i < len(c.dirty); i++ {
+		s := c.dirty[i]
+		s.isDirty = false
+		c.update(now, s)
+	}
+	clear(c.dirty)
+	c.dirty = c.dirty[:0]
+}
+
+func (c *catalog) update(now time.Time, s *service) {
+	s.pointers = slices.DeleteFunc(s.pointers, func(p *pointer) bool { return !p.live() })
+	if len(s.pointers) == 0 {
+		c.drop(s)
+		return
+	}
+	pic := s.last
+	c.pointTo(s, &pic)
+	complete := true
+	if c.resolve && !s.isType {
+		complete = c.resolved(now, s, &pic)
+	}
+	switch {
+	case !s.told && !complete:
+	case !s.told:
+		c.add(s, pic)
+	case !s.last.same(&pic), c.refreshes && pic.Expires.Sub(s.last.Expires).Abs() >= time.Second:
+		s.last = pic
+		c.out = append(c.out, Event{Update, pic})
+	}
+}
+
+func (c *catalog) add(s *service, pic Service) {
+	s.told, s.last = true, pic
+	delete(c.pending, s)
+	c.out = append(c.out, Event{Add, pic})
+}
+
+// pointTo fills in what the service's PTR records say.
+func (c *catalog) pointTo(s *service, pic *Service) {
+	pic.Subtypes, pic.Expires = nil, time.Time{}
+	for _, p := range s.pointers {
+		if p.subtype != "" && !slices.Contains(pic.Subtypes, p.subtype) {
+			pic.Subtypes = append(pic.Subtypes, p.subtype)
+		}
+		if u := p.until(); u.After(pic.Expires) {
+			pic.Expires, pic.TTL, pic.Source = u, p.ttl, p.source
+		}
+	}
+	slices.Sort(pic.Subtypes)
+}
+
+// resolved fills in what SRV, TXT and address records say. It returns whether
+// that is all there is to know.
+func (c *catalog) resolved(now time.Time, s *service, pic *Service) bool {
+	if s.self == nil {
+		return false
+	}
+	srv, srvFact := bestSRV(s.self.facts[dnswire.TypeSRV])
+	if srvFact != nil && (s.host == nil || !s.host.name.Equal(srv.Target)) {
+		c.release(s, s.host)
+		s.host = c.use(s, s.key.link, srv.Target)
+	}
+	if srvFact != nil {
+		c.askHost(s)
+	}
+	var addresses []netip.Addr
+	var addressUntil time.Time
+	if srvFact != nil {
+		addresses, addressUntil = s.host.addresses()
+		// The old host's addresses aren't the new one's. What is known stays
+		// until these come, or for a moment.
+		if len(addresses) == 0 && s.last.Resolved && pic.Host != srv.Target.String() {
+			if s.moved.IsZero() {
+				s.moved = now
+				c.moving[s] = struct{}{}
+			}
+			if now.Sub(s.moved) < textWait {
+				return true
+			}
+			pic.Addresses = nil
+		}
+	}
+	s.moved = time.Time{}
+	delete(c.moving, s)
+	txt := s.self.facts[dnswire.TypeTXT]
+	if len(txt) > 0 {
+		// The newest: after a change the old one stays for another second.
+		pic.TXT = textOf(txt[len(txt)-1].rr)
+	}
+	pic.Resolved = srvFact != nil && len(addresses) > 0
+	if srvFact != nil {
+		pic.Host, pic.Port, pic.Priority, pic.Weight = srv.Target.String(), srv.Port, srv.Priority, srv.Weight
+	}
+	if pic.Resolved {
+		pic.Addresses = addresses
+		for _, t := range [...]time.Time{srvFact.until(), addressUntil} {
+			if t.Before(pic.Expires) {
+				pic.Expires = t
+			}
+		}
+	}
+	// A TXT record must be there (RFC 6763 §6.1), but some hosts have none.
+	return pic.Resolved && (len(txt) > 0 || s.self.none[dnswire.TypeTXT] || now.Sub(s.found) >= textWait)
+}
+
+// textWait is how long a service that is known but for its TXT record waits for
+// it, and one that moved for the addresses of its new host.
+const textWait = time.Second
+
+// bestSRV returns the record with the lowest priority, of these the heaviest
+// (RFC 2782), of these the newest: after a change the old one stays for a second.
+func bestSRV(facts []*fact) (best dnswire.SRV, from *fact) {
+	for _, f := range facts {
+		srv, ok := f.rr.SRV()
+		if !ok {
+			continue
+		}
+		if from == nil || cmp.Or(cmp.Compare(srv.Priority, best.Priority), cmp.Compare(best.Weight, srv.Weight)) <= 0 {
+			best, from = srv, f
+		}
+	}
+	return best, from
+}
+
+// addresses returns the host's addresses in order, and until when one of them holds.
+func (n *node) addresses() ([]netip.Addr, time.Time) {
+	var out []netip.Addr
+	var until time.Time
+	for _, t := range [...]dnswire.Type{dnswire.TypeA, dnswire.TypeAAAA} {
+		for _, f := range n.facts[t] {
+			if a, ok := f.rr.Addr(); ok {
+				out = append(out, a)
+				if u := f.until(); u.After(until) {
+					until = u
+				}
+			}
+		}
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return out, until
+}
+
+// textOf returns the strings of a TXT record. One empty string says the same
+// as none (RFC 6763 §6.1).
+func textOf(rr dnswire.RR) TXT {
+	s, _ := rr.TXT()
+	if len(s) == 1 && s[0] == "" {
+		return nil
+	}
+	return s
+}
+
+func (c *catalog) drop(s *service) {
+	c.release(s, s.self)
+	c.release(s, s.host)
+	delete(c.services, s.key)
+	delete(c.pending, s)
+	delete(c.moving, s)
+	l := c.links[s.key.link]
+	if s.isType {
+		l.types--
+	} else {
+		l.services--
+	}
+	if *l == (links{}) {
+		delete(c.links, s.key.link)
+	}
+	if s.told {
+		c.out = append(c.out, Event{Remove, s.last})
+	}
+}
+
+// tellPartial tells the services that were found before the given time and
+// couldn't be resolved, as far as they are known. It returns when to call it again
+// for those that are left, the zero time if none are.
+func (c *catalog) tellPartial(now time.Time, wait time.Duration) time.Time {
+	var next time.Time
+	for s := range c.pending {
+		at := s.found.Add(wait)
+		if at.After(now) {
+			if next.IsZero() || at.Before(next) {
+				next = at
+			}
+			continue
+		}
+		pic := s.last
+		c.pointTo(s, &pic)
+		c.resolved(now, s, &pic)
+		c.add(s, pic)
+	}
+	return next
+}
