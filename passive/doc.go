@@ -24,6 +24,24 @@
 // [Filter] is a kernel filter that lets through only what a Decoder can use.
 // Package pcapfilter compiles the filters that people write.
 //
+// # Fields
+//
+// The further values of a [Fact], by protocol; those that a packet doesn't tell
+// are left out:
+//
+//	arp   operation (request, reply), kind (request, reply, probe, announcement),
+//	      sender_mac, sender_ip, target_mac, target_ip
+//	ndp   message (rs, ra, ns, na), kind (probe), target, flags, hop_limit,
+//	      lifetime, prefixes, dns, mtu, link_address
+//	dhcp  message (discover, …, bootp), client_mac, client_hardware, hostname,
+//	      fqdn, vendor_class, user_class, client_id, parameters, options,
+//	      requested_ip, client_ip, your_ip, server_id, relay, relay_info, lease,
+//	      max_size, architecture, machine_id
+//	dns, mdns, llmnr
+//	      section (answer, authority, additional), flush, unicast (QU), class (if
+//	      not IN), udp_size (OPT), opcode (if not 0), rcode, truncated, transport
+//	      (tcp)
+//
 // # Limits
 //
 // Everything that comes off a network is hostile. A Decoder follows at most two

@@ -53,17 +53,6 @@ func Parse(text string) (*Filter, error) {
 	return &Filter{text, root}, nil
 }
 
-// Compile compiles an expression for Ethernet frames; nil for an empty one,
-// which lets all through. For frames of other links see Filter.Program, for
-// capture files Filter.Matcher.
-func Compile(text string) ([]bpf.Instruction, error) {
-	f, err := Parse(text)
-	if err != nil || f.root == nil {
-		return nil, err
-	}
-	return f.Program(packet.LinkEthernet)
-}
-
 // String returns the expression as it was given.
 func (f *Filter) String() string { return f.text }
 

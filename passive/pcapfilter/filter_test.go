@@ -314,19 +314,6 @@ func TestBareAddress(t *testing.T) {
 	}
 }
 
-// TestCompile: the short way, for Ethernet.
-func TestCompile(t *testing.T) {
-	if ops, err := pcapfilter.Compile("  "); ops != nil || err != nil {
-		t.Errorf("empty: %v, %v", ops, err)
-	}
-	if ops, err := pcapfilter.Compile("arp"); len(ops) == 0 || err != nil {
-		t.Errorf("arp: %v, %v", ops, err)
-	}
-	if _, err := pcapfilter.Compile("arp and"); err == nil {
-		t.Error("no error")
-	}
-}
-
 // TestStrippedTag: a tag that the network card took off counts.
 func TestStrippedTag(t *testing.T) {
 	f, err := pcapfilter.Parse("vlan 5 and udp port 53")
