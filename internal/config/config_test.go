@@ -111,6 +111,8 @@ token_file = "/etc/lanfolk/tokens"
 enabled = true
 promiscuous = true
 filter = "not port 22"
+retention = "30d"
+max_rows = 5_000
 
 [inventory]
 retention = "1w2d3h"
@@ -133,7 +135,7 @@ file = "/etc/lanfolk/oui.txt"
 	if want := (config.MDNS{Enabled: true, IPv4: true}); c.MDNS != want {
 		t.Errorf("[mdns] reads as %+v", c.MDNS)
 	}
-	if want := (config.Passive{Enabled: config.On, Promiscuous: true, Filter: "not port 22"}); c.Passive != want {
+	if p := c.Passive; p.Enabled != config.On || !p.Promiscuous || p.Filter != "not port 22" || p.Retention.Duration() != 30*24*time.Hour || p.MaxRows != 5000 {
 		t.Errorf("[passive] reads as %+v", c.Passive)
 	}
 	if i := c.Inventory; i.Retention.Duration() != (9*24+3)*time.Hour || i.ForgetServices.Duration() != 90*time.Minute || i.MaxSightings != 1_000_000 {

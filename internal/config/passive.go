@@ -3,6 +3,9 @@ package config
 import (
 	"errors"
 	"fmt"
+	"time"
+
+	"github.com/lanfolk/lanfolk/passive/pcapfilter"
 )
 
 // Passive is the section [passive]: capture of what passes by.
@@ -13,9 +16,15 @@ type Passive struct {
 	Promiscuous bool `toml:"promiscuous"`
 	// Filter is an expression in the manner of tcpdump; "" takes what lanfolk can read.
 	Filter string `toml:"filter"`
+	// Retention is how long a row of the fingerprint database is kept after it
+	// was last heard, and MaxRows how many there are at most.
+	Retention Duration `toml:"retention"`
+	MaxRows   int      `toml:"max_rows"`
 }
 
-func defaultPassive() Passive { return Passive{Enabled: Auto} }
+func defaultPassive() Passive {
+	return Passive{Enabled: Auto, Retention: Duration{90 * 24 * time.Hour}, MaxRows: 1_000_000}
+}
 
 const maxFilter = 4096 // bytes
 
@@ -25,6 +34,13 @@ func (p Passive) check(bad func(key string, err error)) {
 		bad("filter", fmt.Errorf("has %d bytes, more than %d", len(p.Filter), maxFilter))
 	case !printable(p.Filter):
 		bad("filter", errors.New("want one line of printable characters"))
+	default:
+		_, err := pcapfilter.Parse(p.Filter)
+		bad("filter", err)
+	}
+	const least, most = 1000, 1_000_000_000
+	if p.MaxRows < least || p.MaxRows > most {
+		bad("max_rows", fmt.Errorf("want %d to %d, not %d", least, most, p.MaxRows))
 	}
 }
 

@@ -188,7 +188,10 @@ func (n *Node) openInventory(ctx context.Context) error {
 		return fmt.Errorf("node: take over the inventory of the last run: %w", err)
 	}
 	n.self = n.newSelf(ctx)
-	n.recorder = store.NewRecorder(n.db, store.RecorderOptions{Log: n.Log})
+	n.recorder = store.NewRecorder(n.db, store.RecorderOptions{
+		Keep: store.Retention{MaxAge: n.Config.Passive.Retention.Duration(), MaxRows: int64(n.Config.Passive.MaxRows)},
+		Log:  n.Log,
+	})
 	n.selection = sockets.Selection{Names: n.Config.Interfaces, Exclude: n.Config.ExcludeInterfaces}
 	return nil
 }
