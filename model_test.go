@@ -4,9 +4,9 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"testing"
 )
 
+// perm returns the numbers below n in any order.
 func perm(n int) []int { return rand.Perm(n) }
 
 // check holds the core against the rule of join.go, computed from nothing but
@@ -262,5 +262,3 @@ func model(facts []*fact) []string {
 	}
 	return partition(facts, func(f *fact) any { return group[f] })
 }
-
-var _ testing.TB
