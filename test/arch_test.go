@@ -46,7 +46,7 @@ func rules() []rule {
 		{"internal/agent", []string{".", "reverse", "store", "packet"}},
 		{"internal/api", []string{".", "store", "packet", "internal/find", "internal/config"}},
 		{"internal/find", []string{".", "packet"}},
-		{"internal/config", []string{".", "packet"}},
+		{"internal/config", []string{".", "packet", "passive"}}, // it checks the capture filter
 		// These join lan to what needs sockets or frames. Of the domain, capture
 		// knows Observation alone: it merges rows as the database does.
 		{"internal/sockets", []string{"lan", "mdns", "packet"}},

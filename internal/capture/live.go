@@ -41,7 +41,7 @@ type Stats struct {
 // Run gives every fact to emit until ctx ends; then it returns nil. A missing
 // right to capture is an error that errors.Is os.ErrPermission.
 func (l *Live) Run(ctx context.Context, emit func(*passive.Fact)) error {
-	filter, err := l.rawFilter()
+	filter, err := kernelFilter(l.Link)
 	if err != nil {
 		return err
 	}
@@ -53,6 +53,12 @@ func (l *Live) Run(ctx context.Context, emit func(*passive.Fact)) error {
 	defer context.AfterFunc(ctx, func() { c.Close() })()
 	d := passive.NewDecoder(passive.Options{OnLink: func(_ string, a netip.Addr) bool { return l.Link.OnLink(a) }})
 	l.open.Store(&opened{c, d})
+	// The person's filter is applied here and not in the kernel, where the VLAN
+	// tag isn't part of the frame any more.
+	var matcher *pcapfilter.Matcher
+	if l.Filter != nil {
+		matcher = l.Filter.Matcher()
+	}
 	for {
 		frame, err := c.Read()
 		if err != nil {
@@ -61,23 +67,25 @@ func (l *Live) Run(ctx context.Context, emit func(*passive.Fact)) error {
 			}
 			return err
 		}
+		if matcher != nil {
+			if ok, err := matcher.Match(frame); err != nil {
+				return err
+			} else if !ok {
+				continue
+			}
+		}
 		d.Decode(frame, emit)
 	}
 }
 
-// rawFilter is made for what the link's frames begin with.
-func (l *Live) rawFilter() ([]bpf.RawInstruction, error) {
-	link, err := lan.CaptureType(l.Link)
-	if err != nil {
+// kernelFilter keeps what the decoder can't use in the kernel. What comes by a
+// tunnel has another form, and is little.
+func kernelFilter(l packet.Link) ([]bpf.RawInstruction, error) {
+	t, err := lan.CaptureType(l)
+	if err != nil || t != packet.LinkEthernet {
 		return nil, err
 	}
-	switch {
-	case l.Filter != nil:
-		return l.Filter.Raw(link)
-	case link == packet.LinkEthernet:
-		return passive.Filter(), nil
-	}
-	return nil, nil // what comes by a tunnel is little
+	return passive.Filter(), nil
 }
 
 // Stats returns the counters since Run began.

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -28,13 +29,23 @@ func (p Passive) Observation(f *passive.Fact) (lanfolk.Observation, bool) {
 		ObservationKey: lanfolk.ObservationKey{
 			Gateway: p.Gateway, Link: f.Interface, VLAN: f.VLAN,
 			Protocol: f.Protocol, Response: f.Response,
-			Query: f.Query, Fingerprint: f.Fingerprint,
+			Query: rowQuery(f), Fingerprint: f.Fingerprint,
 			SrcMAC: lanfolk.MAC(f.SrcMAC), DstMAC: lanfolk.MAC(f.DstMAC),
 			DstClass: class(lanfolk.MAC(f.DstMAC)),
 		},
 		SrcIP: f.SrcIP, DstIP: f.DstIP,
 		First: f.Time, Last: f.Time, Count: 1,
 	}, true
+}
+
+// rowQuery is the name that a row is kept under. Resolvers that play with the
+// case of letters, as a protection, must not make a row of each play; mDNS
+// keeps the case that an owner chose.
+func rowQuery(f *passive.Fact) string {
+	if f.Protocol == passive.ProtoMDNS || f.QType == 0 {
+		return f.Query
+	}
+	return fold(f.Query)
 }
 
 // Sightings calls emit with a sighting for each device that f tells about.
@@ -128,8 +139,8 @@ func attributes(f *passive.Fact) map[string]string {
 // what writes the evidence for people: "10.0.0.5 is at 02:00:5e:10:00:01".
 func what(f *passive.Fact, c passive.Claim) string {
 	var b strings.Builder
-	if t := f.Field("type"); t != "" {
-		b.WriteString(t + ": ")
+	if m := cmp.Or(f.Field("message"), f.Field("kind")); m != "" {
+		b.WriteString(m + ": ")
 	}
 	mac := c.MAC.String()
 	if mac == "" {

@@ -119,6 +119,19 @@ func TestFactBecomesARow(t *testing.T) {
 	}
 }
 
+func TestRowsFoldTheCaseOfDNSAlone(t *testing.T) {
+	for _, c := range []struct{ protocol, query, want string }{
+		{passive.ProtoDNS, "wWw.ExAmPlE.org", "www.example.org"},
+		{passive.ProtoLLMNR, "NAS", "nas"},
+		{passive.ProtoMDNS, "Office Printer._ipp._tcp.local", "Office Printer._ipp._tcp.local"},
+	} {
+		o, _ := source.Passive{}.Observation(&passive.Fact{Protocol: c.protocol, Query: c.query, QType: 1, SrcMAC: printer})
+		if o.Query != c.want {
+			t.Errorf("%s %s: row of %s; want %s", c.protocol, c.query, o.Query, c.want)
+		}
+	}
+}
+
 func TestClaimsBecomeSightings(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -141,7 +154,7 @@ func TestClaimsBecomeSightings(t *testing.T) {
 		},
 		{
 			"a lease replaces the one before", passive.Fact{
-				Protocol: passive.ProtoDHCP, SrcMAC: printer, Fingerprint: "dhcp1:type=3", Fields: []passive.Field{{Key: "type", Value: "request"}},
+				Protocol: passive.ProtoDHCP, SrcMAC: printer, Fingerprint: "dhcp1:type=3", Fields: []passive.Field{{Key: "message", Value: "request"}},
 				Claims: []passive.Claim{{MAC: printer, ID: "duid:0001", IP: address, Host: "printer", Lifetime: time.Minute}},
 			},
 			"00:00:5e:00:53:07 duid:0001", []string{"mac 00:00:5e:00:53:07", "id duid:0001", "host printer on eth0", "ip 192.0.2.7 on eth0"},
