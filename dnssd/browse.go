@@ -208,8 +208,8 @@ func (s *search) advance(now time.Time) time.Time {
 		}
 		earlier(s.sweepAt)
 	}
+	earlier(s.waited(now))
 	partial := s.tellPartial(now, resolveTime)
-	earlier(s.textDue(now))
 	earlier(partial)
 	if !s.settled {
 		at := s.settleAt(partial)
@@ -248,22 +248,24 @@ func (s *search) settleAt(partial time.Time) time.Time {
 	return at
 }
 
-// textDue brings the services up to date that have waited long enough for a TXT
-// record or a new host's addresses, and returns when the next will have.
-func (s *search) textDue(now time.Time) time.Time {
+// waited brings the services up to date that have waited long enough for a TXT
+// record, for more addresses or for those of a new host, and returns when the
+// next will have.
+func (s *search) waited(now time.Time) time.Time {
 	var next time.Time
+	waits := [...]time.Duration{addressWait, textWait}
 	for x := range s.pending {
-		if x.self == nil || len(x.self.facts) == 0 {
-			continue
-		}
-		at := x.found.Add(textWait)
-		if at.After(now) {
-			if next.IsZero() || at.Before(next) {
-				next = at
+		for x.checked < len(waits) {
+			at := x.found.Add(waits[x.checked])
+			if at.After(now) {
+				if next.IsZero() || at.Before(next) {
+					next = at
+				}
+				break
 			}
-			continue
+			x.checked++
+			s.mark(x)
 		}
-		s.mark(x)
 	}
 	for x := range s.moving {
 		if at := x.moved.Add(textWait); !at.After(now) {

@@ -110,6 +110,7 @@ type service struct {
 	self     *node     // its SRV and TXT
 	host     *node     // its addresses
 	moved    time.Time // since when it waits for the addresses of a new host
+	checked  int       // how many of the waits are over
 	told     bool
 	last     Service
 	isDirty  bool

@@ -29,6 +29,10 @@ const (
 	// lookupQuiet is how long to wait after an answer for those of other hosts,
 	// links and families.
 	lookupQuiet = 150 * time.Millisecond
+	// lookupAgain is how long after an answer to one question to wait for those
+	// to the others: until the query was repeated. A host that has just sent a
+	// record to everybody stays silent for a second (RFC 6762 §6).
+	lookupAgain = 1300 * time.Millisecond
 )
 
 // Answer is one record that a look-up found.
@@ -134,12 +138,18 @@ func lookup(ctx context.Context, src Source, questions ...mdns.Question) ([]mdns
 	feed.Ask(questions...)
 	found := map[recordKey]mdns.Event{}
 	none := map[mdns.Zone]int{}
+	open := map[dnswire.Type]bool{} // types that nothing is known about yet
+	for _, q := range questions {
+		open[q.Type] = true
+	}
 	end := time.Now().Add(lookupMax)
-	var quiet time.Time
+	var first, last time.Time // news
 	for {
 		until := end
-		if !quiet.IsZero() && quiet.Before(end) {
-			until = quiet
+		if !first.IsZero() && len(open) == 0 {
+			until = earlier(end, last.Add(lookupQuiet))
+		} else if !first.IsZero() {
+			until = earlier(end, first.Add(lookupAgain))
 		}
 		wait, cancel := context.WithDeadline(ctx, until)
 		events, err := feed.Next(wait)
@@ -159,17 +169,23 @@ func lookup(ctx context.Context, src Source, questions ...mdns.Question) ([]mdns
 			switch ev.Op {
 			case mdns.OpAdd:
 				found[k] = ev
-				quiet = time.Now().Add(lookupQuiet)
+				delete(open, ev.RR.Type)
+			case mdns.OpNone:
+				// Another host, on another link, may still know better.
+				none[ev.Zone]++
+				delete(open, ev.Question.Type)
 			case mdns.OpRemove:
 				delete(found, k)
+				continue
 			case mdns.OpReset:
 				clear(found)
-			case mdns.OpNone:
-				// Only if it denies all that is asked for. Another host, on
-				// another link, may still know better.
-				if none[ev.Zone]++; none[ev.Zone] == len(questions) && quiet.IsZero() {
-					quiet = time.Now().Add(lookupQuiet)
-				}
+				continue
+			default:
+				continue
+			}
+			last = time.Now()
+			if first.IsZero() {
+				first = last
 			}
 		}
 	}
@@ -247,6 +263,7 @@ func Resolve(ctx context.Context, src Source, in Instance) ([]Service, error) {
 	denied := 0
 	end := time.Now().Add(lookupMax)
 	for {
+		wake := s.waited(time.Now())
 		s.exchange()
 		until := end
 		if len(s.told()) > 0 {
@@ -254,9 +271,16 @@ func Resolve(ctx context.Context, src Source, in Instance) ([]Service, error) {
 		} else if denied > 0 && len(c.services) == 0 {
 			until = earlier(end, c.news.Add(answerTime))
 		}
+		waiting := !wake.IsZero() && wake.Before(until)
+		if waiting {
+			until = wake
+		}
 		wait, cancel := context.WithDeadline(ctx, until)
 		events, err := feed.Next(wait)
 		cancel()
+		if waiting && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+			continue
+		}
 		if err != nil && ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
 			return nil, err
 		}

@@ -203,3 +203,20 @@ func TestHostsHearsAddressesWithoutAsking(t *testing.T) {
 		}
 	})
 }
+
+func TestLookupWaitsForTheAddressesThatAreMissing(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		x := r.respond(r.wire, "nas", "10.0.0.9/16", false, addr("nas.local", "fe80::9"))
+		go func() {
+			time.Sleep(time.Second) // the A record was sent to everybody just before
+			x.become([]dnswire.RR{addr("nas.local", "10.0.0.9")})
+		}()
+		got, err := dnssd.LookupHost(r.t.Context(), r.source, "nas.local")
+		if err != nil || addresses(got) != "nas.local 10.0.0.9 eth0, nas.local fe80::9 eth0" {
+			t.Errorf("%q, %v; want both addresses", addresses(got), err)
+		}
+		if d := time.Since(r.start); d > 1500*time.Millisecond {
+			t.Errorf("took %v, want at most 1.5 s", d)
+		}
+	})
+}

@@ -114,12 +114,24 @@ func (c *catalog) resolved(now time.Time, s *service, pic *Service) bool {
 		}
 	}
 	// A TXT record must be there (RFC 6763 §6.1), but some hosts have none.
-	return pic.Resolved && (len(txt) > 0 || s.self.none[dnswire.TypeTXT] || now.Sub(s.found) >= textWait)
+	return pic.Resolved && (s.host.bothFamilies() || now.Sub(s.found) >= addressWait) &&
+		(len(txt) > 0 || s.self.none[dnswire.TypeTXT] || now.Sub(s.found) >= textWait)
+}
+
+// bothFamilies says whether it is known which IPv4 and which IPv6 addresses the
+// host has.
+func (n *node) bothFamilies() bool {
+	return (len(n.facts[dnswire.TypeA]) > 0 || n.none[dnswire.TypeA]) && (len(n.facts[dnswire.TypeAAAA]) > 0 || n.none[dnswire.TypeAAAA])
 }
 
 // textWait is how long a service that is known but for its TXT record waits for
 // it, and one that moved for the addresses of its new host.
 const textWait = time.Second
+
+// addressWait is how long a service whose host has addresses of one family
+// waits for those of the other: they may come in a packet of their own, which
+// is sent up to 120 ms later (RFC 6762 §6).
+const addressWait = 120 * time.Millisecond
 
 // bestSRV returns the record with the lowest priority, of these the heaviest
 // (RFC 2782), of these the newest: after a change the old one stays for a second.
