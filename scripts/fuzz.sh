@@ -29,7 +29,7 @@ for t in "${targets[@]}"; do
   # At its time limit the fuzzer now and then reports the limit itself as the
   # failure (go.dev/issue/48591); without an input that fails that is no finding.
   if go test -run '^$' -fuzz "^$func\$" -fuzztime "${share}ms" -fuzzminimizetime 5s -parallel 2 "$pkg" >"$log" 2>&1 ||
-    { grep -q 'context deadline exceeded' "$log" && ! grep -q 'Failing input written' "$log"; }; then
+    { grep -qE '^ *context deadline exceeded$' "$log" && ! grep -qE 'Failing input written|seed corpus entry|panic:' "$log"; }; then
     printf 'fuzz: ok   %s %s: %s\n' "$pkg" "$func" "$(grep -oE 'execs: [0-9]+' "$log" | tail -n 1)"
   else
     printf 'fuzz: FAIL %s %s\n' "$pkg" "$func"
