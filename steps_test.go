@@ -137,6 +137,12 @@ func TestSteps(t *testing.T) {
 			{time.Hour, []Sighting{func() Sighting { s := sight("mdns/a", "host=me.local"); s.Origin.Self = true; return s }()}, nil, nil, "", ""},
 			{time.Hour, []Sighting{func() Sighting { s := sight("mdns/b", "host=old.local"); s.What = "late"; return s }()}, nil, nil, "", ""},
 		},
+		"two links of a chain that end in one step leave two devices": {
+			{0, []Sighting{sight("arp/a", macA, "host=c.local", "life=1h"), sight("x/3", "id=p:1", "host=c.local", "life=59s"),
+				sight("x/1", "id=p:1", "id=p:2", "life=60s"), sight("x/0", "id=p:2", "life=1h")}, nil, nil,
+				"add device d1", "d1 reachable: arp/a x/0 x/1 x/3"},
+			{time.Minute, nil, nil, nil, "update device d1, add device d2", "d1 reachable: arp/a\nd2 reachable: x/0"},
+		},
 		"an address that moves is ambiguous until the old claim runs out": {
 			{0, []Sighting{sight("arp/a", macA, "ip=10.0.0.5", "life=60s"), sight("mdns/x", "host=x.local", "ip=10.0.0.5", "life=1h")}, nil, nil,
 				"add device d1", "d1 reachable: arp/a mdns/x"},
