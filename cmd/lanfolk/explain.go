@@ -38,20 +38,7 @@ why it was taken to be about this device.
 			if err != nil {
 				return err
 			}
-			switch f.name {
-			case "json":
-				enc := encoder(a.out)
-				enc.SetIndent("", "  ")
-				return enc.Encode(e)
-			case "jsonl":
-				return encoder(a.out).Encode(e)
-			case "yaml":
-				return encodeYAML(a.out, e)
-			case "name":
-				_, err := fmt.Fprintln(a.out, e.Device.ID)
-				return err
-			}
-			return explain(a.out, e, time.Now())
+			return document(a.out, f, e, e.Device.ID, func(w io.Writer) error { return explain(w, e, time.Now()) })
 		},
 	}
 	f.flags(cmd)

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lanfolk/lanfolk"
+	"github.com/lanfolk/lanfolk/internal/api/client"
 )
 
 // newFor is how long a device or service counts as new.
@@ -65,76 +66,58 @@ func (l *listing) check() error {
 }
 
 func devicesCommand(a app) *cobra.Command {
-	var l listing
-	cmd := &cobra.Command{
+	return listCommand(a, &cobra.Command{
 		Use:   "devices",
 		Short: "List the devices that the node knows",
 		Example: `  lanfolk devices --new
   lanfolk devices --state unreachable -o wide
   lanfolk devices --watch --json`,
-		Args: args(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := l.check(); err != nil {
-				return err
-			}
-			c, err := l.node.client()
-			if err != nil {
-				return err
-			}
-			p := devicePrinter(time.Now())
-			if l.watch {
-				l.filter.Kind = lanfolk.KindDevice
-				return watch(cmd.Context(), a, l, p, func(e lanfolk.Event) *lanfolk.Device { return e.Device })
-			}
-			devices, err := c.Devices(cmd.Context(), l.filter)
-			if err != nil {
-				return err
-			}
-			return p.list(a.out, l.format, devices)
-		},
-	}
-	l.flags(cmd)
-	return cmd
+	}, lanfolk.KindDevice, devicePrinter, (*client.Client).Devices,
+		func(e lanfolk.Event) *lanfolk.Device { return e.Device })
 }
 
 func servicesCommand(a app) *cobra.Command {
-	var l listing
-	cmd := &cobra.Command{
+	return listCommand(a, &cobra.Command{
 		Use:   "services",
 		Short: "List the services that the node knows",
 		Example: `  lanfolk services --type _ipp._tcp
   lanfolk services --watch --json`,
-		Args: args(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := l.check(); err != nil {
-				return err
-			}
-			c, err := l.node.client()
-			if err != nil {
-				return err
-			}
-			p := servicePrinter(time.Now())
-			if l.watch {
-				l.filter.Kind = lanfolk.KindService
-				return watch(cmd.Context(), a, l, p, func(e lanfolk.Event) *lanfolk.Service { return e.Service })
-			}
-			services, err := c.Services(cmd.Context(), l.filter)
-			if err != nil {
-				return err
-			}
-			return p.list(a.out, l.format, services)
-		},
+	}, lanfolk.KindService, servicePrinter, (*client.Client).Services,
+		func(e lanfolk.Event) *lanfolk.Service { return e.Service })
+}
+
+// listCommand completes a command that lists one kind of thing: list asks for
+// all of them, object takes one out of a change.
+func listCommand[T any](
+	a app, cmd *cobra.Command, kind lanfolk.Kind, columns func(now time.Time) printer[*T],
+	list func(*client.Client, context.Context, lanfolk.Filter) ([]*T, error), object func(lanfolk.Event) *T,
+) *cobra.Command {
+	var l listing
+	cmd.Args = args(cobra.NoArgs)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := l.check(); err != nil {
+			return err
+		}
+		c, err := l.node.client()
+		if err != nil {
+			return err
+		}
+		if l.watch {
+			l.filter.Kind = kind
+			return watch(cmd.Context(), a, c, l, columns(time.Now()), object)
+		}
+		items, err := list(c, cmd.Context(), l.filter)
+		if err != nil {
+			return err
+		}
+		return columns(time.Now()).list(a.out, l.format, items)
 	}
 	l.flags(cmd)
 	return cmd
 }
 
 // watch prints changes as they come: {"event":…, and the object's own fields}.
-func watch[T any](ctx context.Context, a app, l listing, p printer[*T], object func(lanfolk.Event) *T) error {
-	c, err := l.node.client()
-	if err != nil {
-		return err
-	}
+func watch[T any](ctx context.Context, a app, c *client.Client, l listing, p printer[*T], object func(lanfolk.Event) *T) error {
 	out := bufio.NewWriter(a.out)
 	for e, err := range c.Watch(ctx, l.filter) {
 		if err != nil {

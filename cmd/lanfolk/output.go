@@ -143,6 +143,25 @@ func (p printer[T]) one(w io.Writer, f format, item T) error {
 	}
 }
 
+// document prints a single object. people writes it for them; id is what
+// -o name prints.
+func document(w io.Writer, f format, v any, id string, people func(io.Writer) error) error {
+	switch f.name {
+	case "json":
+		enc := encoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(v)
+	case "jsonl":
+		return encoder(w).Encode(v)
+	case "yaml":
+		return encodeYAML(w, v)
+	case "name":
+		_, err := fmt.Fprintln(w, visible(id))
+		return err
+	}
+	return people(w)
+}
+
 // encoder writes JSON without HTML's escapes: nobody puts it into a page.
 func encoder(w io.Writer) *json.Encoder {
 	enc := json.NewEncoder(w)

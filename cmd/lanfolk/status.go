@@ -33,20 +33,7 @@ func statusCommand(a app) *cobra.Command {
 			if err := c.Status(cmd.Context(), &s); err != nil {
 				return err
 			}
-			switch f.name {
-			case "json":
-				enc := encoder(a.out)
-				enc.SetIndent("", "  ")
-				return enc.Encode(s)
-			case "jsonl":
-				return encoder(a.out).Encode(s)
-			case "yaml":
-				return encodeYAML(a.out, s)
-			case "name":
-				_, err := fmt.Fprintln(a.out, s.Name)
-				return err
-			}
-			return printStatus(a.out, f, s, time.Now())
+			return document(a.out, f, s, s.Name, func(w io.Writer) error { return printStatus(w, f, s, time.Now()) })
 		},
 	}
 	f.flags(cmd)
