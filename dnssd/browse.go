@@ -140,7 +140,9 @@ func (s *search) run(ctx context.Context) error {
 		for i := range events {
 			s.hear(&events[i])
 		}
-		s.settleDirty(time.Now())
+		if s.sweepAt.IsZero() {
+			s.settleDirty(time.Now())
+		}
 		if !s.emit() {
 			return nil
 		}
@@ -201,12 +203,12 @@ func (s *search) advance(now time.Time) time.Time {
 			wake = t
 		}
 	}
+	if s.sweepAt.After(now) {
+		return s.sweepAt // the picture is incomplete until then
+	}
 	if !s.sweepAt.IsZero() {
-		if !s.sweepAt.After(now) {
-			s.sweepAt = time.Time{}
-			s.sweep(now)
-		}
-		earlier(s.sweepAt)
+		s.sweepAt = time.Time{}
+		s.sweep(now)
 	}
 	earlier(s.waited(now))
 	partial := s.tellPartial(now, resolveTime)

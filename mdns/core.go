@@ -180,7 +180,7 @@ func (c *core) setLinks(now time.Time, links []packet.Link) {
 			continue
 		}
 		for _, f := range [...]Family{IPv4, IPv6} {
-			if slices.ContainsFunc(l.Prefixes, f.has) {
+			if (c.engine.Family == 0 || c.engine.Family == f) && slices.ContainsFunc(l.Prefixes, f.has) {
 				want[placeKey{l.Index, f}] = l
 			}
 		}

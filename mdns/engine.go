@@ -36,6 +36,8 @@ type Engine struct {
 	// port 5353, since it would get some of them in our place (§15.1). It is
 	// called whenever a socket is opened. nil means no.
 	AskUnicast func(link packet.Link) bool
+	// Family is the only address family that is used; the zero value means both.
+	Family Family
 	// Observers see what is heard.
 	Observers []Observer
 	// Log gets what a person might want to know; nil is silent.

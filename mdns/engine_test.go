@@ -33,6 +33,17 @@ func TestOneSocketForEachLinkAndFamily(t *testing.T) {
 	})
 }
 
+func TestOneFamilyAlone(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.nic.SetAddresses("10.0.0.1/24", "fe80::1/64")
+		r.engine.Family = mdns.IPv6
+		r.run()
+		if z := r.engine.Stats().Zones; len(z) != 1 || z[0].Zone.Family != mdns.IPv6 {
+			t.Errorf("zones %v, want just eth0 IPv6", z)
+		}
+	})
+}
+
 func TestQueriesGoOutOnEveryLinkAndFamily(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		r.nic.SetAddresses("10.0.0.1/24", "fe80::1/64")
