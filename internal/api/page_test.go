@@ -489,9 +489,9 @@ func testPageRebinding(t *testing.T, b browser) {
 	p.open(n)
 	other, q := serve(t, newInventory()), b.tab(t)
 	q.do(chromedp.Navigate("http://" + other.addr + "/healthz"))
-	got := eval[string](q, `window.got = "", fetch("http://`+n.addr+`/api/v1/devices", {credentials: "include", mode: "no-cors"}).then(r => { window.got = r.type }, e => { window.got = "refused" }), ""`)
+	eval[string](q, `window.got = "", fetch("http://`+n.addr+`/api/v1/devices", {credentials: "include", mode: "no-cors"}).then(r => { window.got = r.type }, e => { window.got = "refused" }), ""`)
 	q.wait(`window.got !== ""`)
-	if got = eval[string](q, "window.got"); got != "refused" && got != "opaque" {
+	if got := eval[string](q, "window.got"); got != "refused" && got != "opaque" {
 		t.Errorf("another origin got %q", got)
 	}
 }
