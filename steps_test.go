@@ -257,7 +257,7 @@ func TestResolve(t *testing.T) {
 		"nas":  `lanfolk: device "nas": ambiguous: it may be any of d1, d2`,
 		"nosy": `lanfolk: device "nosy": not found`,
 	} {
-		got := ""
+		var got string
 		if d, err := c.resolve(ref); err != nil {
 			got = err.Error()
 		} else {

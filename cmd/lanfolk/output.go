@@ -46,9 +46,6 @@ func (f *format) check() error {
 	return nil
 }
 
-// people says whether the output is a table for people.
-func (f *format) people() bool { return f.name == "table" || f.name == "wide" }
-
 // column is one column of a table.
 type column[T any] struct {
 	title string

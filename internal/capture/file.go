@@ -4,6 +4,7 @@ package capture
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -52,7 +53,7 @@ func (f File) Read(ctx context.Context, emit func(*passive.Fact) error) (passive
 	}
 	for n := 1; ; n++ {
 		frame, err := reader.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return decoder.Stats(), nil
 		}
 		if err != nil {

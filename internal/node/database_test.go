@@ -30,7 +30,7 @@ func saved(t *testing.T) string {
 
 func TestDatabaseThatCantBeWrittenIsReadAndTriedAgain(t *testing.T) {
 	path := saved(t)
-	why := error(store.ErrFull)
+	var why error = store.ErrFull
 	d := &database{path: path, log: slog.New(slog.DiscardHandler)}
 	d.err.Store(&why)
 

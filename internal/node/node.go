@@ -118,7 +118,8 @@ type supervised struct {
 	done       <-chan error
 }
 
-func (s supervised) wait() { <-s.done }
+// wait returns when every part has ended. Their failures were told as they came.
+func (s supervised) wait() { _ = <-s.done }
 
 // supervise runs parts until ctx ends, each on its own: one that fails is
 // started again after a pause that grows.
