@@ -144,13 +144,12 @@ func TestAClientThatTakesNothingIsCutOff(t *testing.T) {
 	})
 }
 
-// slowFinder takes its time before it answers.
+// slowFinder takes its time before it finds nothing.
 type slowFinder struct{ takes time.Duration }
 
-func (f slowFinder) Find(_ context.Context, _ find.Request, emit func(find.Answer)) error {
+func (f slowFinder) Find(context.Context, find.Request, func(find.Answer)) error {
 	time.Sleep(f.takes)
-	emit(find.Answer{Device: printer()})
-	return nil
+	return find.ErrNoAnswer
 }
 
 func TestALongSearchIsAnswered(t *testing.T) {
@@ -162,7 +161,7 @@ func TestALongSearchIsAnswered(t *testing.T) {
 			t.Fatal(err)
 		}
 		body, err := io.ReadAll(resp.Body)
-		if err != nil || resp.StatusCode != 200 || !strings.Contains(string(body), "d-printer") {
+		if err != nil || resp.StatusCode != 504 || !strings.Contains(string(body), "nobody answered") {
 			t.Errorf("%d %s %v", resp.StatusCode, body, err)
 		}
 	}, func(o *api.Options) { o.Finder = slowFinder{3 * time.Minute} })
