@@ -28,7 +28,7 @@ func (a app) withMulticast(ctx context.Context, interfaces []string, ask func(co
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	engine := sockets.Engine(selection, sockets.Families{}, a.logger(slog.LevelWarn, config.FormatAuto))
+	engine := sockets.Engine(selection, 0, a.logger(slog.LevelWarn, config.FormatAuto))
 	ended := make(chan error, 1)
 	go func() {
 		err := engine.Run(ctx)

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lanfolk/lanfolk/dnssd"
+	"github.com/lanfolk/lanfolk/internal/config"
 	"github.com/lanfolk/lanfolk/internal/sockets"
 	"github.com/lanfolk/lanfolk/internal/source"
 	"github.com/lanfolk/lanfolk/mdns"
@@ -48,7 +49,7 @@ func (n *Node) runMDNS(ctx context.Context) error {
 		return unavailable{errors.New("the config says mdns.enabled = false"), ""}
 	}
 	var hosts dnssd.Hosts
-	engine := sockets.Engine(n.selection, sockets.Families{NoIPv4: !c.IPv4, NoIPv6: !c.IPv6}, n.Log, &hosts)
+	engine := sockets.Engine(n.selection, family(c), n.Log, &hosts)
 	n.mdns.set(engine)
 	defer n.mdns.set(nil)
 	from := source.MDNS{Gateway: n.Config.Name}
@@ -82,6 +83,17 @@ func (n *Node) runMDNS(ctx context.Context) error {
 		}
 	})
 	return tasks.Wait()
+}
+
+// family is the one address family that the config leaves, 0 for both.
+func family(c config.MDNS) mdns.Family {
+	switch {
+	case !c.IPv4:
+		return mdns.IPv6
+	case !c.IPv6:
+		return mdns.IPv4
+	}
+	return 0
 }
 
 func (m *multicast) detail() string {

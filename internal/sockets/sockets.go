@@ -5,7 +5,6 @@ package sockets
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -66,23 +65,16 @@ func (s Selection) Watch(ctx context.Context) (<-chan []packet.Link, error) {
 	return chosen, nil
 }
 
-// Families says which address families are used. The zero value means both.
-type Families struct{ NoIPv4, NoIPv6 bool }
-
-var errFamilyOff = errors.New("the address family is switched off")
-
-// Engine returns an mDNS engine on the chosen links. It runs when its Run is
-// called.
-func Engine(s Selection, f Families, log *slog.Logger, observers ...mdns.Observer) *mdns.Engine {
+// Engine returns an mDNS engine on the chosen links, for one address family or,
+// if family is 0, for both. It runs when its Run is called.
+func Engine(s Selection, family mdns.Family, log *slog.Logger, observers ...mdns.Observer) *mdns.Engine {
 	return &mdns.Engine{
 		Links: s.Watch,
 		Listen: func(link packet.Link, group netip.AddrPort) (mdns.Conn, error) {
-			if group.Addr().Is4() && f.NoIPv4 || group.Addr().Is6() && f.NoIPv6 {
-				return nil, errFamilyOff
-			}
 			return lan.ListenMulticast(link, group)
 		},
 		AskUnicast: aloneOnPort,
+		Family:     family,
 		Observers:  observers,
 		Log:        log,
 	}
