@@ -67,6 +67,7 @@ asks the node that "lanfolk up" runs.`,
 	}{
 		{"node", upCommand(a)},
 		{"node", statusCommand(a)},
+		{"node", pageCommand(a)},
 		{"node", doctorCommand(a)},
 		{"node", configCommand(a)},
 		{"inventory", devicesCommand(a)},
