@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -52,35 +51,10 @@ func (n *Node) runMDNS(ctx context.Context) error {
 	engine := sockets.Engine(n.selection, family(c), n.Log, &hosts)
 	n.mdns.set(engine)
 	defer n.mdns.set(nil)
-	from := source.MDNS{Gateway: n.Config.Name}
-
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return engine.Run(ctx) })
 	tasks.Go(func() error {
-		browser := dnssd.Browser{Source: dnssd.Multicast(engine), All: true, Resolve: true, Refreshes: true}
-		for ev, err := range browser.Events(ctx) {
-			if err != nil {
-				return err
-			}
-			if s, ok := from.Service(time.Now(), ev); ok {
-				n.registry.Observe(s)
-			}
-		}
-		return nil
-	})
-	tasks.Go(func() error {
-		for {
-			events, err := hosts.Next(ctx)
-			if ctx.Err() != nil {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			for _, ev := range events {
-				n.registry.Observe(from.Host(ev))
-			}
-		}
+		return source.MDNS{Gateway: n.Config.Name}.Feed(ctx, dnssd.Multicast(engine), &hosts, n.registry.Observe)
 	})
 	return tasks.Wait()
 }
