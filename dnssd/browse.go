@@ -17,8 +17,10 @@ const (
 	answerTime = 700 * time.Millisecond
 	// quietTime is how long nothing new may come before a look is complete.
 	quietTime = 500 * time.Millisecond
-	// secondLook is how long to wait after the first query when nothing at all
-	// was found: the repetition after a second, and its answers.
+	// secondLook is how long to wait after the first query for the repetition
+	// after a second and its answers. It is needed where nothing at all was
+	// found, and where only multicast answers were asked for: a host that has
+	// just answered somebody else keeps silent for a second (RFC 6762 §6).
 	secondLook = 1500 * time.Millisecond
 	// resolveTime is how long a service may take to resolve. Then it is told as
 	// far as it is known.
@@ -100,6 +102,7 @@ type search struct {
 	start   time.Time
 	asked   time.Time // when a question for instances first went out in a zone, the last such time
 	first   time.Time // the first such time
+	shared  bool      // in some zone only multicast answers were asked for
 	zones   map[zoneQuestion]struct{}
 	settled bool
 	sweepAt time.Time // after a reset
@@ -159,6 +162,7 @@ func (s *search) hear(ev *mdns.Event) {
 			if s.first.IsZero() {
 				s.first = ev.Time
 			}
+			s.shared = s.shared || !ev.Unicast
 			if ev.Time.After(s.asked) {
 				s.asked = ev.Time
 			}
@@ -235,7 +239,7 @@ func (s *search) settleAt(partial time.Time) time.Time {
 		return s.start.Add(settleMax)
 	}
 	at := s.asked.Add(answerTime)
-	if len(s.services) == 0 {
+	if len(s.services) == 0 || s.shared {
 		at = s.asked.Add(secondLook)
 	}
 	if t := s.news.Add(quietTime); t.After(at) {

@@ -263,6 +263,36 @@ func TestSettledWithNobodyThereWaitsForTheSecondQuery(t *testing.T) {
 	})
 }
 
+// While another program shares the port no unicast answers are asked for. A host
+// that has just answered somebody else then says nothing to the first query
+// (RFC 6762 §6): the first look lasts until the second.
+func TestSettledWaitsForTheSecondQueryWhereThePortIsShared(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		host := r.net.Host("shared")
+		host.Attach(r.wire, "eth0", "10.0.0.2/16")
+		engine := r.newEngine(host)
+		engine.AskUnicast = nil
+		r.run(engine)
+		r.source = dnssd.Multicast(engine)
+		r.respond(r.wire, "nas", "10.0.0.9/16", true, web("NAS", "nas.local", 80, "10.0.0.9")...)
+		silent := r.respond(r.wire, "tv", "10.0.0.8/16", true, web("TV", "tv.local", 80, "10.0.0.8")...)
+		silent.mute = true
+		speaks := make(chan struct{})
+		defer func() { <-speaks }()
+		go func() {
+			defer close(speaks)
+			time.Sleep(800 * time.Millisecond)
+			silent.mu.Lock()
+			defer silent.mu.Unlock()
+			silent.mute = false
+		}()
+		same(t, "events", r.once(resolveHTTP), []string{
+			`add NAS._http._tcp.local nas.local:80 [10.0.0.9] ["path=/" "ro"] on eth0`,
+			`add TV._http._tcp.local tv.local:80 [10.0.0.8] ["path=/" "ro"] on eth0`, "settled",
+		})
+	})
+}
+
 func TestSettledWithoutALink(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		r.nic.SetUp(false)

@@ -47,9 +47,11 @@ func inBubble(t *testing.T, f func(*rig)) {
 	})
 }
 
+// newEngine makes an engine that is alone on its host.
 func (r *rig) newEngine(host *lantest.Host) *mdns.Engine {
 	return &mdns.Engine{
-		Links: host.WatchLinks,
+		Links:      host.WatchLinks,
+		AskUnicast: func(packet.Link) bool { return true },
 		Listen: func(l packet.Link, g netip.AddrPort) (mdns.Conn, error) {
 			c, err := host.ListenMulticast(l, g)
 			if err != nil {

@@ -184,7 +184,7 @@ func openCapture(link packet.Link, o CaptureOptions) (_ *Capture, err error) {
 	}
 	defer func() {
 		if err != nil {
-			c.ring.unmap()
+			err = errors.Join(err, c.ring.unmap())
 		}
 	}()
 	if o.Promiscuous {

@@ -117,7 +117,7 @@ func (z *zone) replay(now time.Time, w *want) {
 		w.to.receive(z.none(now, a, e))
 	}
 	if !a.asked.IsZero() {
-		w.to.receive(Event{Op: OpAsked, Zone: z.id, Question: a.question(), Time: a.asked})
+		w.to.receive(Event{Op: OpAsked, Zone: z.id, Question: a.question(), Unicast: a.lastQU.Equal(a.asked), Time: a.asked})
 	}
 }
 
@@ -292,7 +292,7 @@ func (z *zone) collect(now time.Time, a *ask, within time.Duration) {
 
 func (z *zone) tellAsked(now time.Time, a *ask) {
 	for _, w := range a.wants {
-		w.to.receive(Event{Op: OpAsked, Zone: z.id, Question: a.question(), Time: now})
+		w.to.receive(Event{Op: OpAsked, Zone: z.id, Question: a.question(), Unicast: a.lastQU.Equal(now), Time: now})
 	}
 }
 

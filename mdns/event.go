@@ -85,6 +85,10 @@ type Event struct {
 	RR dnswire.RR
 	// Question is set for OpNone and OpAsked.
 	Question Question
+	// Unicast says of an OpAsked that unicast answers were asked for: then hosts
+	// answer that have multicast their records within the last second, too
+	// (RFC 6762 §5.4, §6).
+	Unicast bool
 	// Source is who the record was first heard from. A reflector may stand in
 	// between.
 	Source netip.Addr

@@ -47,10 +47,9 @@ func rules() []rule {
 		{"internal/api", []string{".", "store", "packet", "internal/find", "internal/config"}},
 		{"internal/find", []string{".", "packet"}},
 		{"internal/config", []string{".", "packet", "passive"}}, // it checks the capture filter
-		// These join lan to what needs sockets or frames. Of the domain, capture
-		// knows Observation alone: it merges rows as the database does.
+		// These join lan to what needs sockets or frames.
 		{"internal/sockets", []string{"lan", "mdns", "packet"}},
-		{"internal/capture", []string{".", "lan", "passive", "dnswire", "packet"}},
+		{"internal/capture", []string{"lan", "passive", "packet"}},
 		{"internal/doctor", []string{"lan", "mdns", "packet", "internal/config", "internal/sockets"}},
 		{"internal", []string{".", "packet"}},
 		{"store", []string{"."}},

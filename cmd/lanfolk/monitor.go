@@ -162,7 +162,7 @@ type monitorSink struct {
 	db    *store.DB
 	mu    sync.Mutex
 	out   *bufio.Writer
-	rows  capture.Rows
+	rows  store.Rows
 	facts printer[*passive.Fact]
 	live  bool
 	buf   []byte

@@ -33,7 +33,7 @@ func (a app) logger(level slog.Level, form config.LogFormat) *slog.Logger {
 	case form == config.FormatJSON:
 		return slog.New(slog.NewJSONHandler(a.err, &slog.HandlerOptions{Level: level}))
 	case form == config.FormatPretty, form == config.FormatAuto && terminal(a.err):
-		return slog.New(tint.NewHandler(a.err, &tint.Options{
+		return slog.New(tint.NewTextHandler(a.err, &tint.Options{
 			Level: level, TimeFormat: time.TimeOnly, NoColor: !a.colour(a.err),
 		}))
 	default:

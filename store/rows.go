@@ -1,4 +1,4 @@
-package capture
+package store
 
 import (
 	"cmp"
@@ -10,7 +10,8 @@ import (
 // maxRows bounds how many rows are merged in memory, about half a gigabyte.
 const maxRows = 1_000_000
 
-// Rows merges observations in memory, as the database does.
+// Rows merges observations in memory, as a database does, for what needs no
+// file: a capture that is read once. It is for one goroutine.
 type Rows struct {
 	rows map[lanfolk.ObservationKey]*lanfolk.Observation
 	// Dropped counts observations that would have made one row too many.
