@@ -12,6 +12,9 @@ import (
 // minToken is the shortest API token in bytes: 32 hexadecimal digits are 128 bits.
 const minToken = 32
 
+// maxTokenName is the longest name of a token in bytes.
+const maxTokenName = 64
+
 // maxTokenFile bounds what is read of a token file, in bytes.
 const maxTokenFile = 1 << 20
 
@@ -60,6 +63,9 @@ func ParseTokens(b []byte) (Tokens, error) {
 			return Tokens{}, fmt.Errorf("line %d: %d words; want a name and a token", n, len(fields))
 		}
 		name, token := fields[0], fields[1]
+		if len(name) > maxTokenName {
+			return Tokens{}, fmt.Errorf("line %d: the name has %d bytes; at most %d", n, len(name), maxTokenName)
+		}
 		if len(token) < minToken {
 			return Tokens{}, fmt.Errorf("line %d: the token of %q has %d characters; at least %d", n, name, len(token), minToken)
 		}
