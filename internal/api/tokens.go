@@ -54,7 +54,8 @@ func ReadTokens(path string) (Tokens, error) {
 func ParseTokens(b []byte) (Tokens, error) {
 	t := Tokens{names: make(map[[sha256.Size]byte]string)}
 	lines := bufio.NewScanner(bytes.NewReader(b))
-	for n := 1; lines.Scan(); n++ {
+	n := 1
+	for ; lines.Scan(); n++ {
 		fields := strings.Fields(lines.Text())
 		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
 			continue
@@ -75,8 +76,8 @@ func ParseTokens(b []byte) (Tokens, error) {
 		}
 		t.names[sum] = name
 	}
-	if err := lines.Err(); err != nil {
-		return Tokens{}, err
+	if lines.Err() != nil {
+		return Tokens{}, fmt.Errorf("line %d: longer than %d bytes", n, bufio.MaxScanTokenSize)
 	}
 	return t, nil
 }
