@@ -107,7 +107,8 @@ func (m *monitor) readFile(ctx context.Context, filter *pcapfilter.Filter, sink 
 		}
 		defer fmt.Fprint(m.err, "\r\x1b[K")
 	}
-	stats, err := f.Read(ctx, func(fact *passive.Fact) error { return sink.fact(source.Passive{}, fact) })
+	var from source.Passive
+	stats, err := f.Read(ctx, func(fact *passive.Fact) error { return sink.fact(&from, fact) })
 	if n := dropped(stats.Drops); n != "" {
 		fmt.Fprintf(m.err, "dropped: %s\n", n)
 	}
@@ -131,7 +132,7 @@ func (m *monitor) listen(ctx context.Context, filter *pcapfilter.Filter, sink *m
 	var wg sync.WaitGroup
 	for _, link := range links {
 		wg.Go(func() {
-			from := source.Passive{Link: link}
+			from := &source.Passive{Link: link}
 			live := capture.Live{Link: link, Filter: filter, Promiscuous: m.promiscuous}
 			err := live.Run(ctx, func(fact *passive.Fact) {
 				if err := sink.fact(from, fact); err != nil {
@@ -180,7 +181,7 @@ func (m *monitor) sink(ctx context.Context) (*monitorSink, error) {
 	return s, nil
 }
 
-func (s *monitorSink) fact(from source.Passive, f *passive.Fact) error {
+func (s *monitorSink) fact(from *source.Passive, f *passive.Fact) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.m.packets {

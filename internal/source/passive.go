@@ -2,6 +2,7 @@ package source
 
 import (
 	"cmp"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -11,18 +12,31 @@ import (
 )
 
 // Passive turns the facts of passive monitoring on one link into the domain's
-// words.
+// words. It takes the facts of one decoder, in their order, in one goroutine.
 type Passive struct {
 	Gateway string // this node's name, "" for a node alone
 	// Link is the link that the facts come from. Its zero value, for a capture
 	// file, knows no address of our own.
 	Link packet.Link
+
+	last    flow                // of the packet in hand
+	counted map[string]struct{} // the queries that it counts for
+}
+
+// flow tells one packet's facts from those of the next.
+type flow struct {
+	time           time.Time
+	protocol       string
+	response       bool
+	srcMAC, dstMAC passive.MAC
+	src, dst       netip.AddrPort
 }
 
 // Observation returns the row of the fingerprint database that f counts for,
-// and whether there is one: what lanfolk itself asked isn't news.
-func (p Passive) Observation(f *passive.Fact) (lanfolk.Observation, bool) {
-	if p.self(f) {
+// and whether there is one: what lanfolk itself asked isn't news, and a packet
+// counts once for a row, however many records it has for the name.
+func (p *Passive) Observation(f *passive.Fact) (lanfolk.Observation, bool) {
+	if p.self(f) || p.again(f) {
 		return lanfolk.Observation{}, false
 	}
 	return lanfolk.Observation{
@@ -38,6 +52,26 @@ func (p Passive) Observation(f *passive.Fact) (lanfolk.Observation, bool) {
 	}, true
 }
 
+// again says whether the packet has counted for the fact's row already. The
+// rest of a row's key is the same for all facts of a packet.
+func (p *Passive) again(f *passive.Fact) bool {
+	this := flow{
+		f.Time, f.Protocol, f.Response, f.SrcMAC, f.DstMAC,
+		netip.AddrPortFrom(f.SrcIP, f.SrcPort), netip.AddrPortFrom(f.DstIP, f.DstPort),
+	}
+	if p.counted == nil {
+		p.counted = make(map[string]struct{})
+	}
+	if this != p.last {
+		p.last = this
+		clear(p.counted)
+	}
+	query := rowQuery(f)
+	_, again := p.counted[query]
+	p.counted[query] = struct{}{}
+	return again
+}
+
 // rowQuery is the name that a row is kept under. Resolvers that play with the
 // case of letters, as a protection, must not make a row of each play; mDNS
 // keeps the case that an owner chose.
@@ -49,7 +83,7 @@ func rowQuery(f *passive.Fact) string {
 }
 
 // Sightings calls emit with a sighting for each device that f tells about.
-func (p Passive) Sightings(f *passive.Fact, emit func(lanfolk.Sighting)) {
+func (p *Passive) Sightings(f *passive.Fact, emit func(lanfolk.Sighting)) {
 	for _, c := range f.Claims {
 		o := lanfolk.Origin{Protocol: f.Protocol, Gateway: p.Gateway, Link: f.Interface, Self: p.self(f)}
 		if f.SrcIP.IsValid() {
@@ -87,7 +121,7 @@ func (p Passive) Sightings(f *passive.Fact, emit func(lanfolk.Sighting)) {
 // self says whether lanfolk itself sent the packet: a question by mDNS that
 // left from this link. Another program on this machine may have asked it, too;
 // nothing is lost with its question.
-func (p Passive) self(f *passive.Fact) bool {
+func (p *Passive) self(f *passive.Fact) bool {
 	return f.Protocol == passive.ProtoMDNS && !f.Response &&
 		len(p.Link.MAC) == 6 && [6]byte(p.Link.MAC) == [6]byte(f.SrcMAC)
 }

@@ -88,7 +88,7 @@ func TestServiceStates(t *testing.T) {
 }
 
 func TestFactBecomesARow(t *testing.T) {
-	p := source.Passive{Gateway: "gw", Link: packet.Link{Name: "eth0", MAC: net.HardwareAddr(phone[:])}}
+	p := &source.Passive{Gateway: "gw", Link: packet.Link{Name: "eth0", MAC: net.HardwareAddr(phone[:])}}
 	f := &passive.Fact{
 		Time: noon, Interface: "eth0", VLAN: 7, Protocol: passive.ProtoMDNS, Response: true,
 		SrcMAC: printer, DstMAC: group, SrcIP: address, DstIP: netip.MustParseAddr("224.0.0.251"),
@@ -104,6 +104,18 @@ func TestFactBecomesARow(t *testing.T) {
 	}
 	if !ok || o != want {
 		t.Errorf("row %+v, %v\nwant %+v", o, ok, want)
+	}
+	f.Record = &passive.Record{Name: "printer.local", Type: 28}
+	if _, ok := p.Observation(f); ok {
+		t.Error("a second record for the name made the packet count twice")
+	}
+	f.Query = "other.local"
+	if _, ok := p.Observation(f); !ok {
+		t.Error("another name in the same packet counts for no row")
+	}
+	f.Query, f.Time = "printer.local", noon.Add(time.Second)
+	if _, ok := p.Observation(f); !ok {
+		t.Error("the next packet counts for no row")
 	}
 	f.DstMAC = all
 	if o, _ := p.Observation(f); o.DstClass != lanfolk.Broadcast {
@@ -125,7 +137,7 @@ func TestRowsFoldTheCaseOfDNSAlone(t *testing.T) {
 		{passive.ProtoLLMNR, "NAS", "nas"},
 		{passive.ProtoMDNS, "Office Printer._ipp._tcp.local", "Office Printer._ipp._tcp.local"},
 	} {
-		o, _ := source.Passive{}.Observation(&passive.Fact{Protocol: c.protocol, Query: c.query, QType: 1, SrcMAC: printer})
+		o, _ := new(source.Passive).Observation(&passive.Fact{Protocol: c.protocol, Query: c.query, QType: 1, SrcMAC: printer})
 		if o.Query != c.want {
 			t.Errorf("%s %s: row of %s; want %s", c.protocol, c.query, o.Query, c.want)
 		}
@@ -172,7 +184,7 @@ func TestClaimsBecomeSightings(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			c.fact.Interface, c.fact.Time = "eth0", noon
 			var got []lanfolk.Sighting
-			source.Passive{}.Sightings(&c.fact, func(s lanfolk.Sighting) { got = append(got, s) })
+			new(source.Passive).Sightings(&c.fact, func(s lanfolk.Sighting) { got = append(got, s) })
 			if len(got) != 1 {
 				t.Fatalf("%d sightings; want 1", len(got))
 			}
@@ -189,7 +201,7 @@ func TestClaimsBecomeSightings(t *testing.T) {
 
 func TestClaimThatNamesNobodyIsNoSighting(t *testing.T) {
 	f := passive.Fact{Protocol: passive.ProtoARP, Interface: "eth0", Time: noon, Claims: []passive.Claim{{MAC: all}, {}}}
-	source.Passive{}.Sightings(&f, func(s lanfolk.Sighting) { t.Errorf("sighting %+v", s) })
+	new(source.Passive).Sightings(&f, func(s lanfolk.Sighting) { t.Errorf("sighting %+v", s) })
 }
 
 func TestNeighbourRows(t *testing.T) {
