@@ -21,6 +21,11 @@ type Device struct {
 	Services  []*Service   `json:"services"`
 	Gateway   string       `json:"gateway"`
 	Tags      []string     `json:"tags"` // what a person said
+	// Separated are the identifiers that a person separated: those that the
+	// person said of this device or one of its aliases, and those that its
+	// sightings hold and the person said of another device. So both sides of
+	// a split show it, and Rejoin takes it back from either.
+	Separated []Identifier `json:"separated"`
 	// RandomMAC says that every MAC is locally administered: the device may
 	// come back under another one.
 	RandomMAC bool      `json:"random_mac"`

@@ -213,9 +213,7 @@ func (r *Registry) save(ctx context.Context) bool {
 // Devices returns the devices that the filter chooses, the oldest first. The
 // list is never nil.
 func (r *Registry) Devices(f Filter) []*Device {
-	r.mu.Lock()
-	all, _ := r.core.pictures()
-	r.mu.Unlock()
+	all, _ := r.pictures()
 	if f == (Filter{}) {
 		return all
 	}
@@ -225,9 +223,7 @@ func (r *Registry) Devices(f Filter) []*Device {
 // Services returns the services that the filter chooses, in the order of
 // their devices. The list is never nil.
 func (r *Registry) Services(f Filter) []*Service {
-	r.mu.Lock()
-	devices, orphans := r.core.pictures()
-	r.mu.Unlock()
+	devices, orphans := r.pictures()
 	out := []*Service{}
 	add := func(all []*Service) {
 		for _, s := range all {
@@ -241,6 +237,24 @@ func (r *Registry) Services(f Filter) []*Service {
 	}
 	add(orphans)
 	return out
+}
+
+// pictures returns the pictures of one moment. Those that nobody made yet are
+// made before it, some at a time, so that sightings and other readers wait for
+// none but the few that changed meanwhile.
+func (r *Registry) pictures() (devices []*Device, orphans []*Service) {
+	r.paint()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.core.pictures()
+}
+
+func (r *Registry) paint() {
+	for at, more := 0, true; more; {
+		r.mu.Lock()
+		at, more = r.core.paintFrom(at)
+		r.mu.Unlock()
+	}
 }
 
 // Device returns the device that ref means: an id, an alias, a MAC, an IP

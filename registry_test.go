@@ -267,6 +267,7 @@ func TestRestart(t *testing.T) {
 		if _, err := r.Separate(t.Context(), "Attic", ipOf(t, r, "Attic")); err != nil {
 			t.Fatal(err)
 		}
+		shared := ipOf(t, r, "Attic")
 		time.Sleep(2 * time.Second)
 		before := r.Devices(lanfolk.Filter{})
 		stop()
@@ -277,8 +278,14 @@ func TestRestart(t *testing.T) {
 		if after := r.Devices(lanfolk.Filter{}); view(before) != view(after) {
 			t.Errorf("before\n%v\nafter\n%v", view(before), view(after))
 		}
-		if _, err := r.Rejoin(t.Context(), "Attic", ipOf(t, r, "Attic")); err != nil {
-			t.Fatal(err)
+		// Both sides of the split show it, and it can be taken back from either.
+		for ref, separated := range map[string][]lanfolk.Identifier{"Attic": {shared}, "nas.local": {shared}, "10.0.0.6": {}} {
+			if d, err := r.Device(ref); err != nil || d.Separated == nil || !slices.Equal(d.Separated, separated) {
+				t.Errorf("separated of %s: %+v, %v", ref, d, err)
+			}
+		}
+		if d, err := r.Rejoin(t.Context(), "nas.local", shared); err != nil || d.Separated == nil || len(d.Separated) > 0 {
+			t.Fatal(d, err)
 		}
 		d, err := r.Device("nas.local")
 		if err != nil || d.Names[0] != "Attic" || len(d.Services) != 1 || len(d.Aliases) != 1 || !slices.Equal(d.Tags, []string{"storage"}) {
@@ -374,6 +381,46 @@ func TestSayErrors(t *testing.T) {
 		_, err = r.Rejoin(ctx, "d1", host)
 		check(err, lanfolk.ErrNotFound, "lanfolk: host x on eth0 is not separated: not found")
 	})
+}
+
+// TestListingLetsOthersIn has somebody ask for the last device while the first
+// list of many is made.
+func TestListingLetsOthersIn(t *testing.T) {
+	const devices = 5000
+	mac := func(n int) string { return fmt.Sprintf("00:00:5e:00:%02x:%02x", n>>8, n&255) }
+	var order []string // in which devices were looked at; the registry calls one at a time
+	var r *lanfolk.Registry
+	asked := make(chan error, 1)
+	r, _ = run(t, lanfolk.RegistryOptions{Vendor: func(m lanfolk.MAC) string {
+		if order = append(order, m.String()); len(order) == 1 {
+			started := make(chan struct{})
+			go func() {
+				close(started)
+				_, err := r.Device(mac(devices - 1))
+				asked <- err
+			}()
+			<-started
+		}
+		if len(order)%256 == 0 {
+			time.Sleep(2 * time.Millisecond) // who waits longer than one is let in first
+		}
+		return "Acme"
+	}}, lanfolk.Snapshot{})
+	for n := range devices {
+		r.Observe(arp(mac(n), fmt.Sprintf("10.0.%d.%d", n>>8, n&255)))
+	}
+	for r.Stats().Observed < devices {
+		time.Sleep(time.Millisecond)
+	}
+	if got := r.Devices(lanfolk.Filter{}); len(got) != devices || got[devices-1].Vendor != "Acme" {
+		t.Fatalf("%d devices", len(got))
+	}
+	if err := <-asked; err != nil {
+		t.Fatal(err)
+	}
+	if at := slices.Index(order, mac(devices-1)); len(order) != devices || at > devices-2 {
+		t.Errorf("who asked for one of %d devices waited for the list of %d", devices, at)
+	}
 }
 
 func TestEmptyListsAreNotNull(t *testing.T) {

@@ -118,6 +118,17 @@ func (c *core) mute(ids []Identifier, by int32) {
 		}
 		i.muted += by
 		i.refs += by
+		// Whoever holds or remembers it shows that, even where nothing is joined
+		// anew.
+		i.each(func(f *fact) bool {
+			if f.dev != nil {
+				c.touch(f.dev)
+			}
+			return true
+		})
+		if d := i.last(); d != nil {
+			c.touch(d)
+		}
 		if i.strong || i.n() <= crowd {
 			i.each(func(f *fact) bool { c.seed(f); return true })
 		}

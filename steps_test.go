@@ -17,8 +17,8 @@ type step struct {
 	say   func(c *core)
 	// events is the operations that come of it, in order: "add device d1".
 	events string
-	// want is a line a device: id, aliases, state, and the keys of its live
-	// sightings.
+	// want is a line a device: id, aliases, state, what was separated, and the
+	// keys of its live sightings.
 	want string
 }
 
@@ -40,7 +40,11 @@ func (c *core) lines() string {
 		if len(v.Aliases) > 0 {
 			line += "=" + strings.Join(v.Aliases, "=")
 		}
-		out = append(out, line+" "+string(v.State)+": "+strings.Join(keys, " "))
+		line += " " + string(v.State)
+		for _, id := range v.Separated {
+			line += " not by " + id.String()
+		}
+		out = append(out, line+": "+strings.Join(keys, " "))
 	}
 	return strings.Join(out, "\n")
 }
@@ -62,7 +66,15 @@ const (
 	macB = "mac=00:00:5e:00:53:0b"
 )
 
+// separate has a person separate these identifiers of a device, and no others.
+func separate(id string, ids ...Identifier) func(*core) {
+	return func(c *core) {
+		c.hear(c.devices[id].change(func(s *Said) { s.Separated = ids }))
+	}
+}
+
 func TestSteps(t *testing.T) {
+	ip5 := Identifier{Kind: IDIP, Value: "10.0.0.5", Link: "eth0"}
 	tests := map[string][]step{
 		"a killed host's service becomes unreachable when it runs out, and is removed a day later": {
 			{0, []Sighting{sight("mdns/web", "type=_http._tcp", "host=nas.local", "life=120s")}, nil, nil,
@@ -124,14 +136,30 @@ func TestSteps(t *testing.T) {
 		"a separation splits, and taking it back joins": {
 			{0, []Sighting{sight("arp/a", macA, "ip=10.0.0.5", "life=1h"), sight("mdns/a", "host=nas.local", "ip=10.0.0.5", "life=1h")}, nil, nil,
 				"add device d1", "d1 reachable: arp/a mdns/a"},
-			{1, nil, nil, func(c *core) {
-				c.hear(c.devices["d1"].change(func(s *Said) {
-					s.Separated = []Identifier{{Kind: IDIP, Value: "10.0.0.5", Link: "eth0"}}
-				}))
-			}, "update device d1, add device d2", "d1 reachable: arp/a\nd2 reachable: mdns/a"},
-			{2, nil, nil, func(c *core) {
-				c.hear(c.devices["d1"].change(func(s *Said) { s.Separated = nil }))
-			}, "remove device d2, update device d1", "d1=d2 reachable: arp/a mdns/a"},
+			{1, nil, nil, separate("d1", ip5), "update device d1, add device d2", "d1 reachable not by ip 10.0.0.5 on eth0: arp/a\nd2 reachable not by ip 10.0.0.5 on eth0: mdns/a"},
+			{2, nil, nil, separate("d1"), "remove device d2, update device d1", "d1=d2 reachable: arp/a mdns/a"},
+		},
+		"all who hold or remember a separated identifier show it": {
+			{0, []Sighting{sight("arp/a", macA, "ip=10.0.0.5", "life=60s"), sight("arp/b", macB, "ip=10.0.0.5", "life=90s"), sight("arp/c", "mac=00:00:5e:00:53:0c", "life=1h")}, nil, nil,
+				"add device d1, add device d2, add device d3", "d1 reachable: arp/a\nd2 reachable: arp/b\nd3 reachable: arp/c"},
+			{1, nil, nil, separate("d1", ip5), "update device d1, update device d2",
+				"d1 reachable not by ip 10.0.0.5 on eth0: arp/a\nd2 reachable not by ip 10.0.0.5 on eth0: arp/b\nd3 reachable: arp/c"},
+			{60 * time.Second, nil, nil, nil, "update device d1",
+				"d1 unreachable not by ip 10.0.0.5 on eth0: \nd2 reachable not by ip 10.0.0.5 on eth0: arp/b\nd3 reachable: arp/c"},
+			{90 * time.Second, nil, nil, nil, "update device d2",
+				"d1 unreachable not by ip 10.0.0.5 on eth0: \nd2 unreachable not by ip 10.0.0.5 on eth0: \nd3 reachable: arp/c"},
+			{91 * time.Second, []Sighting{sight("dhcp/c", "mac=00:00:5e:00:53:0c", "ip=10.0.0.5", "life=1h")}, nil, nil, "update device d3, update device d2",
+				"d1 unreachable not by ip 10.0.0.5 on eth0: \nd2 unreachable: \nd3 reachable not by ip 10.0.0.5 on eth0: arp/c dhcp/c"},
+			{92 * time.Second, nil, nil, separate("d1"), "update device d3, update device d1",
+				"d1 unreachable: \nd2 unreachable: \nd3 reachable: arp/c dhcp/c"},
+		},
+		"what was separated of an alias is shown of the device that it is, in a fixed order": {
+			{0, []Sighting{sight("arp/a", macA, "ip=10.0.0.6", "life=1h"), sight("arp/b", macB, "ip=10.0.0.5", "host=b", "life=1h")}, nil, nil,
+				"add device d1, add device d2", "d1 reachable: arp/a\nd2 reachable: arp/b"},
+			{1, nil, nil, separate("d2", ip5, Identifier{Kind: IDHost, Value: "b", Link: "eth0"}), "update device d2",
+				"d1 reachable: arp/a\nd2 reachable not by host b on eth0 not by ip 10.0.0.5 on eth0: arp/b"},
+			{2, []Sighting{sight("lldp/x", macA, macB, "life=1h")}, nil, nil, "remove device d2, update device d1",
+				"d1=d2 reachable not by host b on eth0 not by ip 10.0.0.5 on eth0: arp/a arp/b lldp/x"},
 		},
 		"what lanfolk said itself is no news, nor is what ran out before it came": {
 			{time.Hour, []Sighting{func() Sighting { s := sight("mdns/a", "host=me.local"); s.Origin.Self = true; return s }()}, nil, nil, "", ""},

@@ -16,6 +16,7 @@ const (
 	maxNamesShown     = 32
 	maxMACsShown      = 64
 	maxAddressesShown = 64
+	maxSeparatedShown = 64 // beside what was said of the device itself
 )
 
 // A name's rank: what sort of fact it comes from, the best first.
@@ -38,6 +39,7 @@ type portrait struct {
 	gateway   string
 	macs      []MAC
 	addresses []netip.Addr
+	separated []Identifier
 	reachable bool
 }
 
@@ -79,6 +81,9 @@ func (d *device) portrait() portrait {
 
 // ident adds what an identifier says.
 func (p *portrait) ident(i *ident) {
+	if i.muted > 0 {
+		p.separated = append(p.separated, i.identifier())
+	}
 	switch i.scope.kind {
 	case IDMAC:
 		if m, err := ParseMAC(i.value); err == nil && !i.void {
@@ -198,8 +203,24 @@ func (c *core) paint(d *device) *Device {
 			}
 		}
 	}
+	v.Separated = d.separated(p.separated)
 	v.Services = c.services(d)
 	return v
+}
+
+// separated returns what a person separated, in a fixed order: all that was
+// said of the device and its aliases, and of what it holds as much as is shown.
+func (d *device) separated(held []Identifier) []Identifier {
+	slices.SortFunc(held, compareIdentifiers)
+	held = slices.Compact(held)
+	out := append([]Identifier{}, held[:min(len(held), maxSeparatedShown)]...)
+	for _, a := range append([]*device{d}, d.aliases...) {
+		if a.said != nil {
+			out = append(out, a.said.Separated...)
+		}
+	}
+	slices.SortFunc(out, compareIdentifiers)
+	return slices.Compact(out)
 }
 
 // services returns the pictures of a device's services, in a fixed order.
@@ -268,7 +289,7 @@ func sameDevice(a, b *Device) bool {
 	return a.ID == b.ID && slices.Equal(a.Aliases, b.Aliases) && slices.Equal(a.Names, b.Names) &&
 		slices.Equal(a.MACs, b.MACs) && slices.Equal(a.Addresses, b.Addresses) && a.Vendor == b.Vendor &&
 		a.State == b.State && slices.Equal(a.Protocols, b.Protocols) && a.Gateway == b.Gateway &&
-		slices.Equal(a.Tags, b.Tags) && a.RandomMAC == b.RandomMAC && a.FirstSeen.Equal(b.FirstSeen) &&
+		slices.Equal(a.Tags, b.Tags) && slices.Equal(a.Separated, b.Separated) && a.RandomMAC == b.RandomMAC && a.FirstSeen.Equal(b.FirstSeen) &&
 		slices.EqualFunc(a.Services, b.Services, sameService)
 }
 
@@ -336,6 +357,22 @@ func (c *core) drain() []Event {
 	clear(c.removed)
 	c.touched, c.removed = c.touched[:0], c.removed[:0]
 	return events
+}
+
+// paintFrom makes pictures that are out of date, at most stepSize of them, and
+// returns where to go on. It makes no event: nothing is touched between steps.
+func (c *core) paintFrom(at int) (next int, more bool) {
+	for left := stepSize; at < len(c.order); at++ {
+		d := c.order[at]
+		if d == nil || (d.view != nil && !d.changed && !d.stale) {
+			continue
+		}
+		if left--; left < 0 {
+			return at, true
+		}
+		c.picture(d)
+	}
+	return at, false
 }
 
 // pictures returns all devices in the order in which they were made, and the

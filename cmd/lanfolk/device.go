@@ -54,7 +54,7 @@ func deviceCommand(a app) *cobra.Command {
 		})
 	separate := func(undo bool) change {
 		return func(ctx context.Context, c *client.Client, argv []string) (*lanfolk.Device, error) {
-			id, err := identifierOf(ctx, c, argv[0], argv[1])
+			id, err := identifierOf(ctx, c, argv[0], argv[1], undo)
 			if err != nil {
 				return nil, err
 			}
@@ -70,18 +70,27 @@ func deviceCommand(a app) *cobra.Command {
 	return cmd
 }
 
-// identifierOf finds the identifier that text names among a device's own.
-func identifierOf(ctx context.Context, c *client.Client, ref, text string) (lanfolk.Identifier, error) {
+// identifierOf finds the identifier that text names: one of the device's
+// evidence or, if separated is wanted, sooner one that a person separated.
+func identifierOf(ctx context.Context, c *client.Client, ref, text string, separated bool) (lanfolk.Identifier, error) {
 	e, err := c.Explain(ctx, ref)
 	if err != nil {
 		return lanfolk.Identifier{}, err
 	}
 	var found []lanfolk.Identifier
-	for _, ev := range e.Evidence {
-		for _, id := range ev.Identifiers {
-			if (id.String() == text || id.Value == strings.ToLower(text)) && !slices.Contains(found, id) {
+	look := func(ids []lanfolk.Identifier) {
+		for _, id := range ids {
+			if (id.String() == text || strings.EqualFold(id.Value, text)) && !slices.Contains(found, id) {
 				found = append(found, id)
 			}
+		}
+	}
+	if separated {
+		look(e.Device.Separated)
+	}
+	if len(found) == 0 {
+		for _, ev := range e.Evidence {
+			look(ev.Identifiers)
 		}
 	}
 	switch len(found) {

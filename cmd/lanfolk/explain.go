@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/internal/api/client"
 )
 
@@ -62,6 +63,7 @@ func explain(w io.Writer, e client.Explanation, now time.Time) error {
 	row("macs", joined(d.MACs))
 	row("addresses", joined(d.Addresses))
 	row("tags", strings.Join(d.Tags, " "))
+	row("separated", strings.Join(texts(d.Separated), "; "))
 	row("aliases", strings.Join(d.Aliases, " "))
 	row("seen", ago(now, d.LastSeen)+", first "+ago(now, d.FirstSeen))
 	for _, s := range d.Services {
@@ -69,12 +71,17 @@ func explain(w io.Writer, e client.Explanation, now time.Time) error {
 	}
 	fmt.Fprintln(out)
 	for _, ev := range e.Evidence {
-		ids := make([]string, len(ev.Identifiers))
-		for i, id := range ev.Identifiers {
-			ids[i] = id.String()
-		}
 		fmt.Fprintf(out, "%s  %s  %s  %s\n    because: %s\n    says: %s\n", ago(now, ev.Time), visible(ev.Interface),
-			visible(ev.Protocol), visible(ev.What), visible(ev.WhyJoined), visible(strings.Join(ids, "; ")))
+			visible(ev.Protocol), visible(ev.What), visible(ev.WhyJoined), visible(strings.Join(texts(ev.Identifiers), "; ")))
 	}
 	return out.Flush()
+}
+
+// texts returns identifiers as people read them.
+func texts(ids []lanfolk.Identifier) []string {
+	out := make([]string, len(ids))
+	for i, id := range ids {
+		out[i] = id.String()
+	}
+	return out
 }

@@ -185,6 +185,7 @@ func (v *inventory) SetTags(_ context.Context, ref string, tags ...string) (*lan
 func (v *inventory) Separate(_ context.Context, ref string, id lanfolk.Identifier) (*lanfolk.Device, error) {
 	return v.change(ref, func(d *lanfolk.Device) {
 		d.MACs = slices.DeleteFunc(slices.Clone(d.MACs), func(m lanfolk.MAC) bool { return m.String() == id.Value })
+		d.Separated = append(slices.Clone(d.Separated), id)
 	})
 }
 
@@ -193,6 +194,7 @@ func (v *inventory) Rejoin(_ context.Context, ref string, id lanfolk.Identifier)
 		if m, err := lanfolk.ParseMAC(id.Value); err == nil {
 			d.MACs = append(slices.Clone(d.MACs), m)
 		}
+		d.Separated = slices.DeleteFunc(slices.Clone(d.Separated), func(x lanfolk.Identifier) bool { return x == id })
 	})
 }
 
@@ -208,7 +210,7 @@ func printer() *lanfolk.Device {
 	return &lanfolk.Device{
 		ID: "d-printer", Aliases: []string{}, Names: []string{"Office printer", "printer.local"}, MACs: []lanfolk.MAC{mac(0x20)},
 		Addresses: []netip.Addr{addr, netip.MustParseAddr("2001:db8::20")}, Vendor: "Example Printers", State: lanfolk.Reachable,
-		Protocols: []string{"arp", "mdns"}, Tags: []string{"office"}, FirstSeen: noon().Add(-time.Hour), LastSeen: noon(),
+		Protocols: []string{"arp", "mdns"}, Tags: []string{"office"}, Separated: []lanfolk.Identifier{}, FirstSeen: noon().Add(-time.Hour), LastSeen: noon(),
 		Services: []*lanfolk.Service{{
 			ID: "s-ipp", Name: "Office printer", Type: "_ipp._tcp", Protocol: "mdns", Host: "printer.local",
 			Addresses: []netip.Addr{addr}, Port: 631, Attributes: map[string]string{"pdl": "application/pdf", "rp": "ipp/print"},

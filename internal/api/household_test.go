@@ -70,7 +70,7 @@ func (m made) device(n int, now time.Time) *lanfolk.Device {
 	d := &lanfolk.Device{
 		ID: fmt.Sprintf("d%015x", n), Aliases: []string{}, Names: []string{}, MACs: []lanfolk.MAC{mac(byte(n))},
 		Addresses: []netip.Addr{addr, netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", n))}, Vendor: m.vendor, State: m.state,
-		Protocols: m.protocols, Tags: append([]string{}, m.tags...), RandomMAC: m.random,
+		Protocols: m.protocols, Tags: append([]string{}, m.tags...), Separated: []lanfolk.Identifier{}, RandomMAC: m.random,
 		FirstSeen: now.Add(-m.age), LastSeen: now.Add(-m.quiet), Services: []*lanfolk.Service{},
 	}
 	if m.random {

@@ -229,7 +229,33 @@ func testPageSeparate(t *testing.T, b browser) {
 	eval[any](p, separate+`.click(), 0`)
 	p.wait(`document.getElementById("toast").textContent.includes("Kept apart") && !document.querySelector("#panel .facts").innerText.includes("00:00:5e:00:53:04")`)
 	p.do(chromedp.Click(chromedp.CSS("#toast button")))
-	p.wait(`document.querySelector("#panel .facts").innerText.includes("00:00:5e:00:53:04")`)
+	p.wait(`document.querySelector("#panel .facts").innerText.includes("00:00:5e:00:53:04") && !document.getElementById("apart")`)
+
+	// Who comes later finds it listed, and takes it back there.
+	if _, err := v.Separate(t.Context(), "d000000000000004", lanfolk.Identifier{Kind: lanfolk.IDMAC, Value: mac(4).String(), Link: "eth0<img src=x>"}); err != nil {
+		t.Fatal(err)
+	}
+	p.wait(`document.querySelector("section[aria-labelledby=apart] .ident")?.textContent === "hardware address 00:00:5e:00:53:04 on eth0<img src=x>Join again"`)
+	p.open(n)
+	p.do(chromedp.Click(chromedp.CSS(`#list a[href="#/device/d000000000000004"]`)))
+	p.wait(`document.getElementById("apart")?.textContent === "Kept apart 1"`)
+	eval[any](p, `document.getElementById("apart").scrollIntoView(), 0`)
+	p.shoot("apart")
+	p.do(chromedp.Click(chromedp.CSS("section[aria-labelledby=apart] button")))
+	p.wait(`document.getElementById("toast").textContent.includes("Joined again") && !document.getElementById("apart")`)
+	if !eval[bool](p, `document.activeElement.matches("#panel h2")`) {
+		t.Error("the focus is not in the panel")
+	}
+	if d, err := v.Device("d000000000000004"); err != nil || len(d.Separated) > 0 {
+		t.Errorf("separated %+v, %v", d, err)
+	}
+
+	// What is kept apart offers itself for nothing else.
+	id := v.evidence["d000000000000004"][0].Identifiers[0]
+	if _, err := v.Separate(t.Context(), "d000000000000004", id); err != nil {
+		t.Fatal(err)
+	}
+	p.wait(`document.querySelector("#panel .evidence .ident")?.textContent === "hardware address 00:00:5e:00:53:04kept apart"`)
 	for _, want := range []string{"device separated", "device rejoined"} {
 		if !strings.Contains(n.log.String(), want) {
 			t.Errorf("the log lacks %q", want)
@@ -243,6 +269,7 @@ func testPageHostile(t *testing.T, b browser) {
 	evil := []string{script, "invoice\u202efdp.exe", "\u2066\u2067\x1b[31m\x00\n", "\u200b", strings.Repeat("W", 5000), "Z\u0351\u036b\u0343\u036aalgo", "مرحبا", "👩\u200d💻 desk", "__proto__", "constructor"}
 	d := printer()
 	d.Names, d.Vendor, d.Tags = evil, script, []string{script}
+	d.Separated = []lanfolk.Identifier{{Kind: "constructor", Value: script, Link: evil[2], Gateway: evil[1]}}
 	s := *d.Services[0]
 	s.Name, s.Type, s.Host = script, "constructor", "javascript:alert(1)"
 	s.Attributes = map[string]string{script: script, "__proto__": "x", "rtl\u202e": "\u202e"}

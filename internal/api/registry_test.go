@@ -48,11 +48,11 @@ func TestOverARegistry(t *testing.T) {
 	if err != nil || len(x.Evidence) != 1 || x.Evidence[0].What != "answer A nas.local 192.0.2.7" {
 		t.Errorf("explain: %+v, %v", x, err)
 	}
-	if _, err := c.Separate(t.Context(), "nas", id); err != nil {
-		t.Errorf("separate: %v", err)
+	if d, err := c.Separate(t.Context(), "nas", id); err != nil || len(d.Separated) != 1 || d.Separated[0] != id {
+		t.Errorf("separate: %+v, %v", d, err)
 	}
-	if _, err := c.Rejoin(t.Context(), "nas", id); err != nil {
-		t.Errorf("rejoin: %v", err)
+	if d, err := c.Rejoin(t.Context(), "nas", id); err != nil || d.Separated == nil || len(d.Separated) > 0 {
+		t.Errorf("rejoin: %+v, %v", d, err)
 	}
 	n.stop()
 }

@@ -27,7 +27,7 @@ func wireDevices(from []*lanfolk.Device) []*lanfolk.Device {
 func wireDevice(d *lanfolk.Device) *lanfolk.Device {
 	c := *d
 	c.Aliases, c.Names, c.MACs, c.Addresses = list(c.Aliases), list(c.Names), list(c.MACs), list(c.Addresses)
-	c.Protocols, c.Tags = list(c.Protocols), list(c.Tags)
+	c.Protocols, c.Tags, c.Separated = list(c.Protocols), list(c.Tags), list(c.Separated)
 	c.Services = wireServices(c.Services)
 	c.FirstSeen, c.LastSeen = c.FirstSeen.UTC(), c.LastSeen.UTC()
 	return &c

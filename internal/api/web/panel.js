@@ -73,10 +73,11 @@ export class Panel {
       return;
     }
     this.drawn = picture;
-    const focus = document.activeElement?.dataset?.keep;
+    const focus = this.root.contains(document.activeElement) ? document.activeElement.dataset.keep : "";
     this.drawHead(d);
-    this.body.replaceChildren(this.facts(d), this.offers(services), this.reasons(d));
-    if (focus) this.root.querySelector(`[data-keep="${CSS.escape(focus)}"]`)?.focus({ preventScroll: true });
+    this.body.replaceChildren(this.facts(d), this.offers(services), this.apart(d), this.reasons(d));
+    // A button that is gone leaves the focus in the panel.
+    if (focus) (this.root.querySelector(`[data-keep="${CSS.escape(focus)}"]`) ?? this.head.querySelector("h2")).focus({ preventScroll: true });
   }
 
   closer() {
@@ -187,11 +188,17 @@ export class Panel {
     if (this.evidence.length > this.limit) {
       section.append(h("button", { type: "button", class: "plain", onclick: () => { this.limit = Infinity; this.draw(true); } }, `Show all ${this.evidence.length}`));
     }
-    if (d.separated?.length) {
-      section.append(h("h3", {}, "Kept apart"), ...d.separated.map((id) => h("p", { class: "ident" }, ...identifier(id),
-        h("button", { type: "button", class: "plain", onclick: () => this.rejoin(d, id) }, "Join again"))));
-    }
     return section;
+  }
+
+  // apart lists what a person separated, and takes it back.
+  apart(d) {
+    if (!d.separated.length) return "";
+    return h("section", { "aria-labelledby": "apart" },
+      h("h3", { id: "apart" }, "Kept apart ", h("small", {}, String(d.separated.length))),
+      h("p", { class: "hint" }, "You said that these join nothing."),
+      ...d.separated.map((id) => h("p", { class: "ident" }, ...identifier(id),
+        h("button", { type: "button", class: "plain", "data-keep": "join " + key(id), "aria-label": "Join again: " + plain(id.value), onclick: () => this.rejoin(d, id) }, "Join again"))));
   }
 
   fact(d, e) {
@@ -201,7 +208,8 @@ export class Panel {
       e.why_joined ? h("p", { class: "because" }, show(e.why_joined)) : "",
       e.identifiers.length ? h("details", { class: "idents" }, h("summary", {}, e.identifiers.length === 1 ? "1 identifier" : `${e.identifiers.length} identifiers`),
         ...e.identifiers.map((id) => h("p", { class: "ident" }, ...identifier(id),
-          h("button", { type: "button", class: "plain", title: "What has this identifier is another device", onclick: () => this.separate(d, id) }, "Not this device")))) : "");
+          d.separated.some((x) => key(x) === key(id)) ? h("span", { class: "faint" }, "kept apart")
+            : h("button", { type: "button", class: "plain", title: "What has this identifier is another device", onclick: () => this.separate(d, id) }, "Not this device")))) : "");
   }
 
   async separate(d, id) {
@@ -224,6 +232,8 @@ export class Panel {
     }
   }
 }
+
+const key = (id) => JSON.stringify([id.kind, id.value, id.gateway ?? "", id.interface ?? ""]);
 
 const kinds = { mac: "hardware address", id: "id", host: "host name", ip: "address" };
 
