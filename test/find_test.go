@@ -33,20 +33,21 @@ func TestFindAsksAloneAndThroughANode(t *testing.T) {
 	ask("through a node", n.Run)
 }
 
-// A third of all packets gets lost, both ways: questions are asked again.
+// Packets get lost, both ways: questions are asked again. With 15 of 100 lost, a
+// host is missed by all seven queries of 90 s once in some 8,000 times.
 func TestBrowseOnALossyLink(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
 	a := l.Subnet("a", "10.99.1.0/24")
 	desk := l.Host("desk").Join(a)
-	desk.Link(a).Lose(33)
+	desk.Link(a).Lose(15)
 	want := []string{"one", "two", "three", "four", "five"}
 	for _, name := range want {
 		l.Host(name).Join(a).Links[0].Respond(lab.Responder{Quiet: true, Services: []lab.Service{{Name: name, Type: "_http._tcp", Port: 80}}})
 	}
 	p := desk.Lanfolk("browse", "_http._tcp", "--resolve", "--json").Start()
 	found := make(map[string]bool)
-	p.WaitLine(40*time.Second, "the last of five services", func(line string) bool {
+	p.WaitLine(90*time.Second, "the last of five services", func(line string) bool {
 		var e event
 		if json.Unmarshal([]byte(line), &e) == nil && e.Event != "remove" && e.Port != 0 && len(e.Addresses) > 0 && slices.Contains(want, e.Name) {
 			found[e.Name] = true
