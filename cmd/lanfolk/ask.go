@@ -3,13 +3,74 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"iter"
 	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
 
 	"github.com/lanfolk/lanfolk/dnssd"
+	"github.com/lanfolk/lanfolk/internal/api/client"
 	"github.com/lanfolk/lanfolk/internal/config"
+	"github.com/lanfolk/lanfolk/internal/find"
 	"github.com/lanfolk/lanfolk/internal/sockets"
+	"github.com/lanfolk/lanfolk/internal/source"
 	"github.com/lanfolk/lanfolk/lan"
 )
+
+// asking is a command that asks the network: through a running node, for two
+// engines on one host would take answers from each other, or alone.
+type asking struct {
+	app
+	node       nodeFlags
+	interfaces *[]string
+	direct     bool
+}
+
+func (x *asking) flags(cmd *cobra.Command) {
+	x.node.flags(cmd)
+	x.interfaces = interfaceFlag(cmd)
+	cmd.Flags().BoolVar(&x.direct, "direct", false, "ask with own sockets, even beside a running node")
+}
+
+// ask asks through the node, or alone where there is none.
+func (x *asking) ask(ctx context.Context, through func(*client.Client) error, alone func(context.Context, dnssd.Source) error) error {
+	// Interfaces are the command's own: the node uses those that it was given.
+	if !x.direct && len(*x.interfaces) == 0 {
+		c, err := x.node.client()
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		err = through(c)
+		named := x.node.api != "" || x.node.state != ""
+		switch {
+		case !named && errors.Is(err, client.ErrDenied):
+			return fmt.Errorf("%w; --direct asks without the node", err)
+		case named || !errors.Is(err, client.ErrNobodyListens):
+			return err
+		}
+	}
+	return x.withMulticast(ctx, *x.interfaces, alone)
+}
+
+// asker asks by DNS-SD alone: through a node or with own sockets.
+type asker interface {
+	Browse(ctx context.Context, r find.BrowseRequest) iter.Seq2[find.Instance, error]
+	Resolve(ctx context.Context, name, serviceType string, timeout time.Duration) ([]find.Instance, error)
+	Lookup(ctx context.Context, host string, timeout time.Duration) ([]find.HostAddress, error)
+}
+
+// askDNSSD hands do the node, or an engine of its own where there is none. Then
+// do is called a second time; the first call has got nothing.
+func (x *asking) askDNSSD(ctx context.Context, do func(context.Context, asker) error) error {
+	return x.ask(ctx,
+		func(c *client.Client) error { return do(ctx, c) },
+		func(ctx context.Context, src dnssd.Source) error {
+			return do(ctx, source.DNSSD{Source: func() dnssd.Source { return src }})
+		})
+}
 
 // withMulticast runs ask with an mDNS engine of its own on the named
 // interfaces, every usable one if none is named.
@@ -40,15 +101,27 @@ func (a app) withMulticast(ctx context.Context, interfaces []string, ask func(co
 	return errors.Join(<-ended, err)
 }
 
-// lookupError gives the outcomes of a look-up their exit codes.
-func lookupError(what string, err error) error {
+// found gives the outcomes of a search their exit codes.
+func found(what string, err error) error {
 	switch {
-	case errors.Is(err, dnssd.ErrNone):
-		return outcome{what + ": its owner says that there is none", errNotFound}
-	case errors.Is(err, dnssd.ErrTimeout):
+	case errors.Is(err, find.ErrNone), errors.Is(err, client.ErrNotFound):
+		return outcome{what + ": somebody who must know says that there is none", errNotFound}
+	case errors.Is(err, find.ErrNoAnswer), errors.Is(err, client.ErrNoAnswer):
 		return outcome{what + ": nobody answered", errNoAnswer}
 	}
 	return err
+}
+
+// timeoutFlag adds --timeout; positive checks it.
+func timeoutFlag(cmd *cobra.Command, timeout *time.Duration) {
+	cmd.Flags().DurationVar(timeout, "timeout", find.DefaultTimeout, "how long to wait for answers")
+}
+
+func positive(timeout time.Duration) error {
+	if timeout <= 0 {
+		return usagef("--timeout %v: want more than 0", timeout)
+	}
+	return nil
 }
 
 // outcome is an error with words for people and a kind for the exit code.

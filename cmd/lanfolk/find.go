@@ -20,18 +20,15 @@ import (
 
 // finding is one run of the command.
 type finding struct {
-	app
-	format     format
-	node       nodeFlags
-	interfaces *[]string
-	via        []string
-	timeout    time.Duration
-	first      bool
-	direct     bool
+	asking
+	format  format
+	via     []string
+	timeout time.Duration
+	first   bool
 }
 
 func findCommand(a app) *cobra.Command {
-	x := finding{app: a}
+	x := finding{asking: asking{app: a}}
 	cmd := &cobra.Command{
 		Use:   "find QUERY",
 		Short: "Ask every protocol at once who offers, or who is, QUERY",
@@ -49,13 +46,11 @@ said that there is none.`,
 		RunE: func(cmd *cobra.Command, argv []string) error { return x.run(cmd.Context(), argv[0]) },
 	}
 	x.format.flags(cmd)
-	x.node.flags(cmd)
-	x.interfaces = interfaceFlag(cmd)
+	x.asking.flags(cmd)
+	timeoutFlag(cmd, &x.timeout)
 	fl := cmd.Flags()
 	fl.StringSliceVar(&x.via, "via", nil, "ask only by these `PROTOCOLS`: mdns, neighbours, fingerprints")
-	fl.DurationVar(&x.timeout, "timeout", find.DefaultTimeout, "how long to wait for answers")
 	fl.BoolVar(&x.first, "first", false, "end at the first answer")
-	fl.BoolVar(&x.direct, "direct", false, "ask with own sockets, even beside a running node")
 	return cmd
 }
 
@@ -63,43 +58,27 @@ func (x *finding) run(ctx context.Context, text string) error {
 	if err := x.format.check(); err != nil {
 		return err
 	}
-	if x.timeout <= 0 {
-		return usagef("--timeout %v: want more than 0", x.timeout)
+	if err := positive(x.timeout); err != nil {
+		return err
 	}
 	query, err := find.ParseQuery(text)
 	if err != nil {
 		return usage{err}
 	}
 	out := foundPrinter{w: bufio.NewWriter(x.out), format: x.format}
-	err = x.ask(ctx, query, out.add)
+	err = x.ask(ctx,
+		func(c *client.Client) error {
+			o := client.FindOptions{Via: x.via, Timeout: x.timeout, First: x.first}
+			return each(c.Find(ctx, query.Text, o), out.add)
+		},
+		func(ctx context.Context, src dnssd.Source) error { return x.alone(ctx, src, query, out.add) })
 	if end := out.end(); err == nil {
 		err = end
 	}
-	switch {
-	case errors.Is(err, find.ErrNone), errors.Is(err, client.ErrNotFound):
-		return outcome{text + ": somebody who must know says that there is none", errNotFound}
-	case errors.Is(err, find.ErrNoAnswer), errors.Is(err, client.ErrNoAnswer):
-		return outcome{text + ": nobody answered", errNoAnswer}
-	case errors.Is(err, find.ErrProtocol):
+	if errors.Is(err, find.ErrProtocol) {
 		return usage{err}
 	}
-	return err
-}
-
-// ask asks through the node, or alone where there is none.
-func (x *finding) ask(ctx context.Context, q find.Query, emit func(find.Answer) error) error {
-	// Interfaces are the command's own: the node uses those that it was given.
-	if !x.direct && len(*x.interfaces) == 0 {
-		c, err := x.node.client()
-		if err != nil {
-			return err
-		}
-		err = each(c.Find(ctx, q.Text, client.FindOptions{Via: x.via, Timeout: x.timeout, First: x.first}), emit)
-		if !errors.Is(err, client.ErrNotRunning) || x.node.api != "" || x.node.state != "" {
-			return err
-		}
-	}
-	return x.alone(ctx, q, emit)
+	return found(text, err)
 }
 
 func each(answers iter.Seq2[find.Answer, error], emit func(find.Answer) error) error {
@@ -114,7 +93,7 @@ func each(answers iter.Seq2[find.Answer, error], emit func(find.Answer) error) e
 	return nil
 }
 
-func (x *finding) alone(ctx context.Context, q find.Query, emit func(find.Answer) error) error {
+func (x *finding) alone(ctx context.Context, src dnssd.Source, q find.Query, emit func(find.Answer) error) error {
 	links, err := lan.Links()
 	if err != nil {
 		return err
@@ -123,23 +102,21 @@ func (x *finding) alone(ctx context.Context, q find.Query, emit func(find.Answer
 	for _, l := range links {
 		names[l.Index] = l.Name
 	}
-	return x.withMulticast(ctx, *x.interfaces, func(ctx context.Context, src dnssd.Source) error {
-		ctx, cancel := context.WithCancelCause(ctx)
-		defer cancel(nil)
-		f := find.Finder{Askers: []find.Asker{
-			source.AskMDNS{Source: func() dnssd.Source { return src }},
-			source.AskNeighbours{Neighbours: source.Neighbours{Interface: func(i int) string { return names[i] }}},
-		}}
-		err := f.Find(ctx, find.Request{Query: q, Via: x.via, Timeout: x.timeout, First: x.first}, func(a find.Answer) {
-			if err := emit(a); err != nil {
-				cancel(err)
-			}
-		})
-		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
-			return cause
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	f := find.Finder{Askers: []find.Asker{
+		source.AskMDNS{Source: func() dnssd.Source { return src }},
+		source.AskNeighbours{Neighbours: source.Neighbours{Interface: func(i int) string { return names[i] }}},
+	}}
+	err = f.Find(ctx, find.Request{Query: q, Via: x.via, Timeout: x.timeout, First: x.first}, func(a find.Answer) {
+		if err := emit(a); err != nil {
+			cancel(err)
 		}
-		return err
 	})
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return err
 }
 
 // foundPrinter prints answers: at once where lines are asked for, else as a

@@ -44,8 +44,9 @@ func rootCommand(a app) *cobra.Command {
 they speak anyway, keeps one inventory with the evidence for each entry, and
 answers questions about it.
 
-A command that asks or listens works alone. A command that shows the inventory
-asks the node that "lanfolk up" runs.`,
+A command that shows the inventory asks the node that "lanfolk up" runs. One that
+asks the network does it through that node or, where none runs, alone. One that
+listens works alone.`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		DisableAutoGenTag: true,

@@ -28,6 +28,7 @@ func statuses() []struct {
 		{find.ErrNone, http.StatusNotFound},
 		{find.ErrNoAnswer, http.StatusGatewayTimeout},
 		{find.ErrProtocol, http.StatusUnprocessableEntity},
+		{find.ErrOff, http.StatusServiceUnavailable},
 		{errBusy, http.StatusServiceUnavailable},
 		{context.DeadlineExceeded, http.StatusGatewayTimeout},
 		{context.Canceled, http.StatusServiceUnavailable},

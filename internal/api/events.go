@@ -100,14 +100,8 @@ func (s *Server) eventRoutes() {
 
 // watch writes events to w until ctx ends or the client is gone or too slow.
 func (s *Server) watch(ctx context.Context, w http.ResponseWriter, f lanfolk.Filter, apart bool) {
-	h := w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Accel-Buffering", "no") // a proxy must not wait for more
-	w.WriteHeader(http.StatusOK)
-	out := eventWriter{control: http.NewResponseController(w), buf: bufio.NewWriterSize(w, 32<<10), apart: apart}
-	out.enc = json.NewEncoder(out.buf)
-	out.enc.SetEscapeHTML(false)
+	out := newEventWriter(w, "text/event-stream")
+	out.apart = apart
 	if err := out.comment("lanfolk"); err != nil {
 		return
 	}
@@ -162,12 +156,25 @@ func gathered(ctx context.Context, from <-chan lanfolk.Event) <-chan lanfolk.Eve
 	return to
 }
 
-// eventWriter writes server-sent events (HTML Standard §9.2).
+// eventWriter writes server-sent events (HTML Standard §9.2) or lines of JSON.
 type eventWriter struct {
 	control *http.ResponseController
 	buf     *bufio.Writer
 	enc     *json.Encoder
 	apart   bool // devices go without their services
+}
+
+// newEventWriter begins a stream.
+func newEventWriter(w http.ResponseWriter, contentType string) *eventWriter {
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no") // a proxy must not wait for more
+	w.WriteHeader(http.StatusOK)
+	out := &eventWriter{control: http.NewResponseController(w), buf: bufio.NewWriterSize(w, 32<<10)}
+	out.enc = json.NewEncoder(out.buf)
+	out.enc.SetEscapeHTML(false)
+	return out
 }
 
 // maxBatch is how many events go out before the deadline is set anew.
@@ -220,11 +227,25 @@ func (w *eventWriter) event(e lanfolk.Event) error {
 	return w.buf.WriteByte('\n')
 }
 
-func (w *eventWriter) comment(text string) error {
+func (w *eventWriter) comment(text string) error { return w.text(": " + text + "\n\n") }
+
+// text writes what carries no event.
+func (w *eventWriter) text(s string) error {
 	if err := w.deadline(); err != nil {
 		return err
 	}
-	if _, err := w.buf.WriteString(": " + text + "\n\n"); err != nil {
+	if _, err := w.buf.WriteString(s); err != nil {
+		return err
+	}
+	return w.flush()
+}
+
+// line writes one line of JSON.
+func (w *eventWriter) line(v any) error {
+	if err := w.deadline(); err != nil {
+		return err
+	}
+	if err := w.enc.Encode(v); err != nil {
 		return err
 	}
 	return w.flush()

@@ -1,9 +1,7 @@
 package api
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"net/http"
 	"time"
 
@@ -67,9 +65,9 @@ func (s *Server) find(ctx context.Context, in *findQuery) (*huma.StreamResponse,
 	if err != nil {
 		return nil, refused("query.q", err.Error(), in.Q)
 	}
-	timeout, err := time.ParseDuration(in.Timeout)
-	if err != nil || timeout <= 0 || timeout > maxFindTimeout {
-		return nil, refused("query.timeout", "is no duration between 0 and "+maxFindTimeout.String(), in.Timeout)
+	timeout, err := parseTimeout(in.Timeout)
+	if err != nil {
+		return nil, err
 	}
 	ctx, done, err := s.stream(ctx)
 	if err != nil {
@@ -99,10 +97,7 @@ func (s *Server) find(ctx context.Context, in *findQuery) (*huma.StreamResponse,
 	return &huma.StreamResponse{Body: func(c huma.Context) {
 		defer done()
 		_, w := humago.Unwrap(c)
-		w.Header().Set("Content-Type", "application/jsonl")
-		out := eventWriter{control: http.NewResponseController(w), buf: bufio.NewWriter(w)}
-		out.enc = json.NewEncoder(out.buf)
-		out.enc.SetEscapeHTML(false)
+		out := newEventWriter(w, "application/jsonl")
 		for ok {
 			if err := out.answer(a); err != nil {
 				return // the client has gone; done ends the search
@@ -117,18 +112,18 @@ func (s *Server) find(ctx context.Context, in *findQuery) (*huma.StreamResponse,
 	}}, nil
 }
 
+// parseTimeout reads how long a search may take.
+func parseTimeout(text string) (time.Duration, error) {
+	timeout, err := time.ParseDuration(text)
+	if err != nil || timeout <= 0 || timeout > maxFindTimeout {
+		return 0, refused("query.timeout", "is no duration between 0 and "+maxFindTimeout.String(), text)
+	}
+	return timeout, nil
+}
+
 func (w *eventWriter) answer(a find.Answer) error {
-	if err := w.deadline(); err != nil {
-		return err
-	}
-	var line any
 	if a.Service != nil {
-		line = FoundService{lanfolk.KindService, wireService(a.Service)}
-	} else {
-		line = FoundDevice{lanfolk.KindDevice, wireDevice(a.Device)}
+		return w.line(FoundService{lanfolk.KindService, wireService(a.Service)})
 	}
-	if err := w.enc.Encode(line); err != nil {
-		return err
-	}
-	return w.flush()
+	return w.line(FoundDevice{lanfolk.KindDevice, wireDevice(a.Device)})
 }

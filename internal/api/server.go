@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -65,12 +66,23 @@ type Finder interface {
 	Find(ctx context.Context, r find.Request, emit func(find.Answer)) error
 }
 
+// DNSSD asks by DNS-SD and mDNS alone: a source.DNSSD. Errors that match those of
+// package find, or lanfolk.ErrInvalid for a wrong question, have a status of
+// their own.
+type DNSSD interface {
+	// Browse ends without an error when ctx does.
+	Browse(ctx context.Context, r find.BrowseRequest) iter.Seq2[find.Instance, error]
+	Resolve(ctx context.Context, name, serviceType string, timeout time.Duration) ([]find.Instance, error)
+	Lookup(ctx context.Context, host string, timeout time.Duration) ([]find.HostAddress, error)
+}
+
 // Options say what a Server serves. Only Inventory is needed; what is left out
 // answers 501 (Not Implemented).
 type Options struct {
 	Inventory    Inventory
 	Fingerprints func(ctx context.Context, f store.ObservationFilter) ([]lanfolk.Observation, error)
 	Finder       Finder
+	DNSSD        DNSSD
 	// Status returns what `lanfolk status` shows, encoded as it is.
 	Status func() any
 	// StatusType is a zero value of what Status returns: the OpenAPI document
@@ -158,6 +170,7 @@ func (s *Server) routes() {
 	s.eventRoutes()
 	s.fingerprintRoutes()
 	s.findRoutes()
+	s.dnssdRoutes()
 	s.statusRoutes()
 	s.sessionRoutes()
 }

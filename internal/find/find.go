@@ -34,6 +34,9 @@ var (
 	ErrProtocol = errors.New("find: no such protocol")
 )
 
+// ErrOff says that a protocol can't be asked, for it isn't running.
+var ErrOff = errors.New("isn't running here")
+
 // Answer is one thing that was found: a service or a device.
 type Answer struct {
 	Service *lanfolk.Service

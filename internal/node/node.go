@@ -231,6 +231,7 @@ func (n *Node) openAPI(ctx context.Context) (*api.Server, error) {
 		Inventory:    n.registry,
 		Fingerprints: n.db.Observations,
 		Finder:       n.finder(),
+		DNSSD:        source.DNSSD{Source: n.mdns.source},
 		Status:       func() any { return n.Status() },
 		StatusType:   Status{},
 		Metrics:      metrics,

@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -24,7 +25,7 @@ type AskMDNS struct {
 }
 
 // errNoMDNS says that mDNS can't be asked.
-var errNoMDNS = errors.New("mDNS isn't running here")
+var errNoMDNS = fmt.Errorf("mDNS %w", find.ErrOff)
 
 // Protocol implements find.Asker.
 func (AskMDNS) Protocol() string { return protocolMDNS }
@@ -47,10 +48,8 @@ func (a AskMDNS) Ask(ctx context.Context, q find.Query, emit func(lanfolk.Sighti
 }
 
 func (a AskMDNS) browse(ctx context.Context, src dnssd.Source, serviceType string, emit func(lanfolk.Sighting)) error {
-	b := dnssd.Browser{Source: src, Type: serviceType, Resolve: true, Once: true}
-	if sub, rest, ok := strings.Cut(serviceType, "._sub."); ok {
-		b.Subtype, b.Type = sub, rest
-	}
+	b := dnssd.Browser{Source: src, Resolve: true, Once: true}
+	b.Type, b.Subtype = serviceAndSubtype(serviceType)
 	for ev, err := range b.Events(ctx) {
 		if err != nil {
 			return err

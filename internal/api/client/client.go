@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/lanfolk/lanfolk"
+	"github.com/lanfolk/lanfolk/internal/find"
 )
 
 const prefix = "/api/v1"
@@ -141,14 +142,29 @@ func (c *Client) Fingerprints(ctx context.Context, q FingerprintQuery) ([]lanfol
 	set(v, "query", q.Query)
 	set(v, "mac", q.MAC.String())
 	setTime(v, "since", q.Since)
-	if q.Latest {
-		v.Set("latest", "true")
-	}
+	setFlag(v, "latest", q.Latest)
 	if q.Limit > 0 {
 		v.Set("limit", fmt.Sprint(q.Limit))
 	}
 	var out []lanfolk.Observation
 	return out, c.get(ctx, "/fingerprints", v, &out)
+}
+
+// Resolve asks through the node where the instance of a service type is. It
+// fails with ErrNoAnswer when nobody answered, with ErrNotFound when its owner
+// said that there is none.
+func (c *Client) Resolve(ctx context.Context, name, serviceType string, timeout time.Duration) ([]find.Instance, error) {
+	var out []find.Instance
+	q := url.Values{"name": {name}, "type": {serviceType}, "timeout": {timeout.String()}}
+	return out, c.get(ctx, "/resolve", q, &out)
+}
+
+// Lookup asks through the node for a host's addresses, or for the name behind
+// the address that host is. It fails as Resolve does.
+func (c *Client) Lookup(ctx context.Context, host string, timeout time.Duration) ([]find.HostAddress, error) {
+	var out []find.HostAddress
+	q := url.Values{"host": {host}, "timeout": {timeout.String()}}
+	return out, c.get(ctx, "/lookup", q, &out)
 }
 
 // Status reads the node's status into v, a pointer to a struct or to a
@@ -241,6 +257,12 @@ func filterQuery(f lanfolk.Filter) url.Values {
 func set(v url.Values, key, value string) {
 	if value != "" {
 		v.Set(key, value)
+	}
+}
+
+func setFlag(v url.Values, key string, on bool) {
+	if on {
+		v.Set(key, "true")
 	}
 }
 

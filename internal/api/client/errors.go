@@ -20,6 +20,9 @@ var (
 	ErrNoAnswer   = errors.New("nobody answered")
 )
 
+// ErrNobodyListens is the kind of ErrNotRunning of a call that nobody heard.
+var ErrNobodyListens = fmt.Errorf("%w: nothing listens", ErrNotRunning)
+
 // Error is an answer that says what is wrong (RFC 9457).
 type Error struct {
 	Status int    `json:"status"` // of HTTP
@@ -81,7 +84,7 @@ func (c *Client) why(ctx context.Context, err error) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: nothing listens at %s", ErrNotRunning, c.where)
+		return fmt.Errorf("%w at %s", ErrNobodyListens, c.where)
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("%w: %s broke the connection off", ErrNotRunning, c.where)
 	case errors.Is(err, fs.ErrPermission):

@@ -99,9 +99,7 @@ func (c *Client) Find(ctx context.Context, query string, o FindOptions) iter.Seq
 		if o.Timeout > 0 {
 			q.Set("timeout", o.Timeout.String())
 		}
-		if o.First {
-			q.Set("first", "true")
-		}
+		setFlag(q, "first", o.First)
 		err := c.lines(ctx, "/find", q, "application/jsonl", o.Timeout+silence, func(line []byte) (bool, error) {
 			e, err := event(line)
 			if err != nil {
@@ -111,6 +109,28 @@ func (c *Client) Find(ctx context.Context, query string, o FindOptions) iter.Seq
 		})
 		if err != nil && !errors.Is(err, errStopped) {
 			yield(find.Answer{}, err)
+		}
+	}
+}
+
+// Browse looks through the node for services as they come and go, until ctx or
+// the loop ends or, with Once, things have settled. The last pair may hold an
+// error: ErrNotRunning when the node ends.
+func (c *Client) Browse(ctx context.Context, r find.BrowseRequest) iter.Seq2[find.Instance, error] {
+	return func(yield func(find.Instance, error) bool) {
+		q := url.Values{}
+		set(q, "type", r.Type)
+		setFlag(q, "resolve", r.Resolve)
+		setFlag(q, "once", r.Once)
+		err := c.lines(ctx, "/browse", q, "application/jsonl", silence, func(line []byte) (bool, error) {
+			var i find.Instance
+			if err := json.Unmarshal(line, &i); err != nil {
+				return false, fmt.Errorf("client: browse: %w", err)
+			}
+			return yield(i, nil), nil
+		})
+		if err != nil && !errors.Is(err, errStopped) && ctx.Err() == nil {
+			yield(find.Instance{}, err)
 		}
 	}
 }

@@ -1,0 +1,209 @@
+package source
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"iter"
+	"net/netip"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/lanfolk/lanfolk"
+	"github.com/lanfolk/lanfolk/dnssd"
+	"github.com/lanfolk/lanfolk/dnswire"
+	"github.com/lanfolk/lanfolk/internal/find"
+)
+
+// DNSSD asks by DNS-SD and mDNS alone and hands on what was answered, past the
+// inventory. Errors match lanfolk.ErrInvalid where the question is wrong,
+// find.ErrNone, find.ErrNoAnswer, and find.ErrOff while there is nothing to ask.
+type DNSSD struct {
+	// Source returns what to ask, nil while there's none.
+	Source func() dnssd.Source
+}
+
+// Browse yields services as they come and go until ctx ends or, with Once,
+// things have settled. The last pair may hold an error: not for ctx's end.
+func (d DNSSD) Browse(ctx context.Context, r find.BrowseRequest) iter.Seq2[find.Instance, error] {
+	return func(yield func(find.Instance, error) bool) {
+		service, subtype, err := ParseType(r.Type)
+		src := d.Source()
+		if err == nil && src == nil {
+			err = errNoMDNS
+		}
+		if err != nil {
+			yield(find.Instance{}, err)
+			return
+		}
+		b := dnssd.Browser{Source: src, Type: service, Subtype: subtype, Resolve: r.Resolve, Once: r.Once}
+		for ev, err := range b.Events(ctx) {
+			switch {
+			case err != nil:
+				yield(find.Instance{}, err)
+				return
+			case ev.Op == dnssd.Settled:
+			case !yield(instance(ev.Op, ev.Service, r.Resolve), nil):
+				return
+			}
+		}
+	}
+}
+
+// Resolve says where the instance of a type is, on each link where somebody
+// says it.
+func (d DNSSD) Resolve(ctx context.Context, name, serviceType string, timeout time.Duration) ([]find.Instance, error) {
+	in, err := ParseInstance(name, serviceType)
+	if err != nil {
+		return nil, err
+	}
+	src := d.Source()
+	if src == nil {
+		return nil, errNoMDNS
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	services, err := dnssd.Resolve(ctx, src, in)
+	if err != nil {
+		return nil, outcome(err)
+	}
+	out := make([]find.Instance, len(services))
+	for i, s := range services {
+		out[i] = instance("", s, true)
+	}
+	return out, nil
+}
+
+// Lookup returns the addresses of a host in .local, or the names of those that
+// have the address that host is.
+func (d DNSSD) Lookup(ctx context.Context, host string, timeout time.Duration) ([]find.HostAddress, error) {
+	if err := CheckHost(host); err != nil {
+		return nil, err
+	}
+	src := d.Source()
+	if src == nil {
+		return nil, errNoMDNS
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	var answers []dnssd.Answer
+	var err error
+	if ip, notIP := netip.ParseAddr(host); notIP == nil {
+		answers, err = dnssd.LookupAddr(ctx, src, ip)
+	} else {
+		answers, err = dnssd.LookupHost(ctx, src, host)
+	}
+	if err != nil {
+		return nil, outcome(err)
+	}
+	out := make([]find.HostAddress, len(answers))
+	for i, a := range answers {
+		out[i] = find.HostAddress{Host: valid(a.Host), Address: a.Addr, Interface: a.Interface, Via: src.Via(), TTL: a.TTL}
+	}
+	return out, nil
+}
+
+// ParseType reads "_http._tcp", with ".local" behind it or a subtype before it.
+// No text is no type. An error matches lanfolk.ErrInvalid.
+func ParseType(text string) (service, subtype string, err error) {
+	if text == "" {
+		return "", "", nil
+	}
+	service, subtype = serviceAndSubtype(strings.TrimSuffix(strings.TrimSuffix(text, "."), ".local"))
+	if err := dnssd.CheckType(service); err != nil {
+		return "", "", invalid{err}
+	}
+	return service, subtype, nil
+}
+
+func serviceAndSubtype(text string) (service, subtype string) {
+	if sub, rest, ok := strings.Cut(text, "._sub."); ok {
+		return rest, sub
+	}
+	return text, ""
+}
+
+// ParseInstance reads an instance's name, any 1 to 63 bytes, and its type. An
+// error matches lanfolk.ErrInvalid.
+func ParseInstance(name, serviceType string) (dnssd.Instance, error) {
+	service, _, err := ParseType(serviceType)
+	if err != nil {
+		return dnssd.Instance{}, err
+	}
+	in := dnssd.Instance{Name: name, Service: service, Domain: dnssd.DefaultDomain}
+	if service == "" {
+		return in, invalid{errors.New("an instance has a type")}
+	}
+	if _, err := in.FullName(); err != nil || name == "" {
+		return in, invalid{fmt.Errorf("%q is no instance name: 1 to 63 bytes", name)}
+	}
+	return in, nil
+}
+
+// CheckHost refuses what is neither an address nor a name in .local, or of one
+// label. An error matches lanfolk.ErrInvalid.
+func CheckHost(host string) error {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return nil
+	}
+	if _, err := dnswire.ParseName(host); err != nil {
+		return invalid{err}
+	}
+	name := strings.ToLower(strings.TrimSuffix(host, "."))
+	if name == dnssd.DefaultDomain || strings.Contains(name, ".") && !strings.HasSuffix(name, "."+dnssd.DefaultDomain) {
+		return invalid{fmt.Errorf("%s doesn't end in .local: only such names are asked for by multicast (RFC 6762 §3)", host)}
+	}
+	return nil
+}
+
+// invalid marks an error in a question.
+type invalid struct{ error }
+
+func (i invalid) Unwrap() []error { return []error{i.error, lanfolk.ErrInvalid} }
+
+// outcome puts the outcomes of a look-up into words that do without dnssd.
+func outcome(err error) error {
+	switch {
+	case errors.Is(err, dnssd.ErrNone):
+		return find.ErrNone
+	case errors.Is(err, dnssd.ErrTimeout):
+		return find.ErrNoAnswer
+	}
+	return err
+}
+
+func instance(op dnssd.Op, s dnssd.Service, resolved bool) find.Instance {
+	i := find.Instance{
+		Event: string(op), Name: valid(s.Name), Type: valid(s.Instance.Service), Domain: valid(s.Domain),
+		Subtypes: make([]string, len(s.Subtypes)), Interface: s.Interface, Via: s.Via, TTL: s.TTL,
+	}
+	for n, sub := range s.Subtypes {
+		i.Subtypes[n] = valid(sub)
+	}
+	if !resolved || s.Name == "" {
+		return i
+	}
+	l := &find.Location{
+		Host: valid(s.Host), Port: s.Port, Addresses: append([]netip.Addr{}, s.Addresses...),
+		TXT: make(map[string]*string), TXTRaw: make([]string, len(s.TXT)),
+	}
+	for key, v := range s.TXT.All() {
+		var data *string
+		if v.Set {
+			text := valid(v.Data)
+			data = &text
+		}
+		l.TXT[valid(key)] = data
+	}
+	for n, t := range s.TXT {
+		l.TXTRaw[n] = base64.StdEncoding.EncodeToString([]byte(t))
+	}
+	i.Location = l
+	return i
+}
+
+// valid puts U+FFFD for bytes that are no UTF-8: JSON can't carry them, and the
+// answer must be the same whether it went through JSON or not.
+func valid(s string) string { return strings.ToValidUTF8(s, string(utf8.RuneError)) }
