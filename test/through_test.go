@@ -154,3 +154,42 @@ func TestBrowseThroughANodeOpensNoSocket(t *testing.T) {
 		t.Errorf("after the node's end: exit %d", code)
 	}
 }
+
+// A node that was not named keeps nobody from asking: one that this user may not
+// call, and one that lives in another network.
+func TestAsksAloneBesideANodeThatIsNotItsOwn(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t)
+	n := o.desk.Up(lab.Node{})
+	if err := os.Symlink(n.State, filepath.Join(o.Dir(), "lanfolk")); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(h *lab.Host, user int) lab.Result {
+		c := h.Lanfolk("resolve", "Door", "_http._tcp", "--json")
+		c.User, c.Env = user, []string{"XDG_STATE_HOME=" + o.Dir()}
+		// Root's default is a folder of the machine: here it is this node's.
+		c.Mounts = []lab.Mount{{Target: "/var/lib"}}
+		return c.Run()
+	}
+	// The node's socket is root's, and so is its folder.
+	if err := os.Chmod(n.State, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if r := ask(o.desk, lab.Nobody); r.Exit != 0 || !strings.Contains(r.Stdout, "10.99.2.11") {
+		t.Errorf("beside a node of root's: exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
+	}
+	if err := os.Chmod(n.State, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(n.State, "node.sock"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	// The printer's host is on subnet a alone: there is no Door. The desk's
+	// node, asked from there, would know it.
+	if r := ask(o.printer, lab.Nobody); r.Exit != 6 {
+		t.Errorf("beside a node in another network: exit %d: %s%s; want that nobody answered", r.Exit, r.Stdout, r.Stderr)
+	}
+	if r := ask(o.desk, lab.Nobody); r.Exit != 0 || !strings.Contains(r.Stdout, "10.99.2.11") {
+		t.Errorf("on the node's own host: exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
+	}
+}

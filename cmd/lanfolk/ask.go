@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"log/slog"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/lanfolk/lanfolk/internal/api/client"
 	"github.com/lanfolk/lanfolk/internal/config"
 	"github.com/lanfolk/lanfolk/internal/find"
+	"github.com/lanfolk/lanfolk/internal/node"
 	"github.com/lanfolk/lanfolk/internal/sockets"
 	"github.com/lanfolk/lanfolk/internal/source"
 	"github.com/lanfolk/lanfolk/lan"
@@ -43,16 +43,28 @@ func (x *asking) ask(ctx context.Context, through func(*client.Client) error, al
 			return err
 		}
 		defer c.Close()
-		err = through(c)
 		named := x.node.api != "" || x.node.state != ""
-		switch {
-		case !named && errors.Is(err, client.ErrDenied):
-			return fmt.Errorf("%w; --direct asks without the node", err)
-		case named || !errors.Is(err, client.ErrNobodyListens):
-			return err
+		if named || !elsewhere(ctx, c) {
+			err = through(c)
+			// A node that wasn't named, and that isn't there or isn't for this
+			// user, keeps nobody from asking.
+			if named || !errors.Is(err, client.ErrNobodyListens) && !errors.Is(err, client.ErrDenied) {
+				return err
+			}
 		}
 	}
 	return x.withMulticast(ctx, *x.interfaces, alone)
+}
+
+// elsewhere says whether a node that was found by its socket lives in another
+// network namespace: it would answer for another network than this one.
+func elsewhere(ctx context.Context, c *client.Client) bool {
+	var s node.Status
+	if err := c.Status(ctx, &s); err != nil {
+		return false // asking will tell
+	}
+	here := node.Network()
+	return s.Network != "" && here != "" && s.Network != here
 }
 
 // asker asks by DNS-SD alone: through a node or with own sockets.

@@ -15,7 +15,7 @@ import (
 func (n *Node) Status() Status {
 	s := Status{
 		Name: n.Config.Name, Version: n.Version, PID: os.Getpid(), State: n.State,
-		Config: n.ConfigPath, Page: n.page, Started: n.started.UTC(),
+		Config: n.ConfigPath, Page: n.page, Network: Network(), Started: n.started.UTC(),
 		Links: n.links.status(), Parts: n.partStatus(), Store: n.storeStatus(),
 	}
 	counts := n.registry.Stats()
@@ -28,6 +28,15 @@ func (n *Node) Status() Status {
 		s.Healthy = s.Healthy && p.State != Failed
 	}
 	return s
+}
+
+// Network names the network namespace of this process, "" if it can't be read.
+func Network() string {
+	name, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		return ""
+	}
+	return name
 }
 
 func (n *Node) partStatus() []Part {

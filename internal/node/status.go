@@ -19,12 +19,15 @@ const (
 
 // Status is what `lanfolk status` shows.
 type Status struct {
-	Name    string    `json:"name"`
-	Version string    `json:"version"`
-	PID     int       `json:"pid"`
-	State   string    `json:"state"` // the state folder
-	Config  string    `json:"config"`
-	Page    string    `json:"page"` // the page's address, "" if HTTP is off
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	PID     int    `json:"pid"`
+	State   string `json:"state"` // the state folder
+	Config  string `json:"config"`
+	Page    string `json:"page"` // the page's address, "" if HTTP is off
+	// Network names the network namespace that the node lives in, as
+	// /proc/self/ns/net does: the socket can be reached from others, too.
+	Network string    `json:"network"`
 	Started time.Time `json:"started"`
 	// Healthy says that every part that could run does, and the store writes.
 	Healthy   bool      `json:"healthy"`
