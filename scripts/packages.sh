@@ -8,7 +8,7 @@
 # and the tests want their peers inside network namespaces of their own.
 set -euo pipefail
 
-wanted=(gcc libc6-dev iproute2 avahi-daemon avahi-utils dbus mosquitto dnsmasq bind9 bind9-dnsutils chromium tcpdump procps)
+wanted=(gcc libc6-dev iproute2 ieee-data avahi-daemon avahi-utils dbus mosquitto dnsmasq bind9 bind9-dnsutils chromium tcpdump procps)
 # What these packages would start.
 services=(avahi-daemon.service avahi-daemon.socket mosquitto.service dnsmasq.service named.service)
 policy=/usr/sbin/policy-rc.d
