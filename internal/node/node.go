@@ -83,11 +83,11 @@ func (n *Node) Run(ctx context.Context) error {
 	// What keeps ends after what hears, so that nothing heard is lost.
 	keeping, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopKeeping()
-	keepers := n.supervise(keeping, "keepers",
+	keepers := n.supervise(keeping, "keepers", keepersTimeout,
 		&part{name: "inventory", run: n.registry.Run},
 		&part{name: "recorder", run: n.recorder.Run},
 	)
-	hearers := n.supervise(ctx, "hearers",
+	hearers := n.supervise(ctx, "hearers", hearersTimeout,
 		&part{name: "mdns", run: n.runMDNS, detail: n.mdns.detail, counters: n.mdns.counters},
 		&part{name: "neighbours", run: n.runNeighbours},
 		&part{name: "links", run: n.runLinks},
@@ -121,15 +121,21 @@ type supervised struct {
 // wait returns when every part has ended. Their failures were told as they came.
 func (s supervised) wait() { _ = <-s.done }
 
+// How long parts may take to stop. A slow disk gets its time to save.
+const (
+	hearersTimeout = 8 * time.Second
+	keepersTimeout = 20 * time.Second
+)
+
 // supervise runs parts until ctx ends, each on its own: one that fails is
 // started again after a pause that grows.
-func (n *Node) supervise(ctx context.Context, name string, parts ...*part) supervised {
+func (n *Node) supervise(ctx context.Context, name string, timeout time.Duration, parts ...*part) supervised {
 	s := suture.New(name, suture.Spec{
 		EventHook:        n.supervisorEvent,
 		FailureThreshold: 4,
 		FailureDecay:     30,
 		FailureBackoff:   5 * time.Second,
-		Timeout:          8 * time.Second,
+		Timeout:          timeout,
 	})
 	for _, p := range parts {
 		n.add(s, p)
