@@ -106,9 +106,9 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	notify("STOPPING=1")
-	hearers.wait()
+	hearers.wait(n.Log)
 	stopKeeping()
-	keepers.wait()
+	keepers.wait(n.Log)
 	return nil
 }
 
@@ -118,8 +118,12 @@ type supervised struct {
 	done       <-chan error
 }
 
-// wait returns when every part has ended. Their failures were told as they came.
-func (s supervised) wait() { _ = <-s.done }
+// wait returns when every part has ended.
+func (s supervised) wait(log *slog.Logger) {
+	if err := <-s.done; err != nil && !errors.Is(err, context.Canceled) {
+		log.Warn("supervisor ended", "err", err)
+	}
+}
 
 // How long parts may take to stop. A slow disk gets its time to save.
 const (
