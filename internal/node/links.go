@@ -55,7 +55,7 @@ func (n *Node) runLinks(ctx context.Context) error {
 		case <-tick.C:
 		}
 		for _, l := range used {
-			n.registry.Observe(n.self.Link(time.Now(), l))
+			n.registry.Observe(n.self.Link(time.Now(), l, used))
 		}
 	}
 }

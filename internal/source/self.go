@@ -18,8 +18,10 @@ type Self struct {
 // selfLifetime is how long what Link says holds; it is said anew in half of it.
 const selfLifetime = 10 * time.Minute
 
-// Link returns the sighting of the host on one of its links.
-func (x Self) Link(now time.Time, l packet.Link) lanfolk.Sighting {
+// Link returns the sighting of the host on one of its links. all are the links
+// that the node uses: two of them may be joined outside, and then the host's own
+// address is heard on the other one, too.
+func (x Self) Link(now time.Time, l packet.Link, all []packet.Link) lanfolk.Sighting {
 	o := lanfolk.Origin{Protocol: "self", Gateway: x.Gateway, Link: l.Name}
 	s := lanfolk.Sighting{
 		Origin: o, Kind: lanfolk.KindGateway, Key: l.Name, Name: x.Name, Host: x.Name,
@@ -30,6 +32,11 @@ func (x Self) Link(now time.Time, l packet.Link) lanfolk.Sighting {
 		mac = lanfolk.MAC(l.MAC)
 	}
 	s.Identifiers = append(identifiers(mac, "", "", o), lanfolk.ProtocolIdentifier("lanfolk", x.ID))
+	for _, other := range all {
+		if other.Name != l.Name && mac.Local() {
+			s.Identifiers = append(s.Identifiers, lanfolk.MACIdentifier(mac, lanfolk.Origin{Gateway: x.Gateway, Link: other.Name}))
+		}
+	}
 	for _, p := range l.Prefixes {
 		s.Addresses = append(s.Addresses, p.Addr())
 		s.Identifiers = append(s.Identifiers, lanfolk.IPIdentifier(p.Addr(), o))

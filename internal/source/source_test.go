@@ -234,14 +234,27 @@ func TestNeighbourRows(t *testing.T) {
 
 func TestSelfJoinsItsLinks(t *testing.T) {
 	self := source.Self{Name: "gateway", ID: "0011223344556677"}
-	a := self.Link(noon, packet.Link{Name: "eth0", MAC: net.HardwareAddr(printer[:]), Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.7/24")}})
-	b := self.Link(noon, packet.Link{Name: "tun0"})
-	if ids := identifierTexts(a); !reflect.DeepEqual(ids, []string{"mac 00:00:5e:00:53:07", "id lanfolk:0011223344556677", "ip 192.0.2.7 on eth0"}) {
-		t.Errorf("identifiers %q", ids)
+	wired := packet.Link{Name: "eth0", MAC: net.HardwareAddr(printer[:]), Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.7/24")}}
+	wireless, tunnel := packet.Link{Name: "wlan0", MAC: net.HardwareAddr(phone[:])}, packet.Link{Name: "tun0"}
+	all := []packet.Link{wired, wireless, tunnel}
+	for _, c := range []struct {
+		link packet.Link
+		want []string
+	}{
+		{wired, []string{"mac 00:00:5e:00:53:07", "id lanfolk:0011223344556677", "ip 192.0.2.7 on eth0"}},
+		// A made-up MAC means one device on its own link only; this one is ours
+		// wherever we hear it.
+		{wireless, []string{
+			"mac 02:00:00:00:00:09 on wlan0", "id lanfolk:0011223344556677",
+			"mac 02:00:00:00:00:09 on eth0", "mac 02:00:00:00:00:09 on tun0",
+		}},
+		{tunnel, []string{"id lanfolk:0011223344556677"}},
+	} {
+		if ids := identifierTexts(self.Link(noon, c.link, all)); !reflect.DeepEqual(ids, c.want) {
+			t.Errorf("%s: identifiers %q; want %q", c.link.Name, ids, c.want)
+		}
 	}
-	if ids := identifierTexts(b); !reflect.DeepEqual(ids, []string{"id lanfolk:0011223344556677"}) {
-		t.Errorf("identifiers of a link without MAC %q", ids)
-	}
+	a, b := self.Link(noon, wired, all), self.Link(noon, wireless, all)
 	if a.ID() == b.ID() {
 		t.Error("two links are one fact")
 	}
