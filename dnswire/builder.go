@@ -1,9 +1,6 @@
 package dnswire
 
-import (
-	"encoding/binary"
-	"hash/maphash"
-)
+import "encoding/binary"
 
 // Builder writes a message into a buffer, compresses names and keeps to a size.
 // One that has grown to its messages allocates nothing more. The zero Builder
@@ -18,24 +15,16 @@ type Builder struct {
 	header Header
 	last   Section // the section that was written last; 0 for questions
 
-	// Suffixes of names that the message holds: an open hash table by the hash of
-	// the suffix's wire bytes. Slots of an older generation are empty.
-	slots   []slot
-	used    int
-	gen     uint32
-	seed    maphash.Seed // hostile names can't be made to collide
-	seeded  bool
-	pending []slot // those of the entry that is being written
+	names  suffixes
+	labels [maxLabels]uint16 // where those of the name that is being written begin in its source
 }
 
-type slot struct {
-	hash uint64
-	gen  uint32
-	off  uint16
+// source is where a name or rdata is copied from: off to end of b.
+type source struct {
+	b        []byte
+	off, end int
+	message  bool // b is a whole message: names in it may be compressed
 }
-
-// maxPointer is the first offset that a compression pointer can't name.
-const maxPointer = 0x4000
 
 // Reset begins a new message in buf, whose old content is overwritten. limit is
 // the most bytes that it may have; 0 means 65535, the most that there can be.
@@ -45,40 +34,39 @@ func (b *Builder) Reset(buf []byte, h Header, limit int) {
 	}
 	h.QDCount, h.ANCount, h.NSCount, h.ARCount = 0, 0, 0, 0
 	b.buf, b.header, b.limit, b.last = h.append(buf[:0]), h, limit, 0
-	b.used = 0
-	b.pending = b.pending[:0]
-	if b.gen++; b.gen == 0 { // came round: old slots would look new
-		clear(b.slots)
-		b.gen = 1
-	}
-	if !b.seeded {
-		b.seed, b.seeded = maphash.MakeSeed(), true
-	}
+	b.names.reset()
 }
 
 // Question adds a question. It returns false, with the message unchanged, if it
 // doesn't fit, if the name isn't valid or if there are records already.
 func (b *Builder) Question(n Name, t Type, c Class, qu bool) bool {
-	if b.last != 0 || b.limit == 0 || !n.Valid() {
-		return false
-	}
-	start := len(b.buf)
-	b.name(string(n), true)
-	b.buf = binary.BigEndian.AppendUint16(b.buf, uint16(t))
-	b.buf = binary.BigEndian.AppendUint16(b.buf, withTop(c, qu))
-	return b.done(start, &b.header.QDCount)
+	return b.question(source{b: []byte(n), end: len(n)}, t, c, qu)
+}
+
+// CopyQuestion adds a question of another message; see Question.
+func (b *Builder) CopyQuestion(q Question) bool {
+	return b.question(q.Name.source(), q.Type, q.Class, q.Unicast)
 }
 
 // Answer adds a record to the answer section. It returns false, with the message
 // unchanged, if it doesn't fit, if a later section has been begun, or if rr isn't
 // valid: then it won't fit an empty message, either.
-func (b *Builder) Answer(rr RR) bool { return b.record(Answer, rr, &b.header.ANCount) }
+func (b *Builder) Answer(rr RR) bool { return b.owned(Answer, &rr) }
 
 // Authority adds a record to the authority section; see Answer.
-func (b *Builder) Authority(rr RR) bool { return b.record(Authority, rr, &b.header.NSCount) }
+func (b *Builder) Authority(rr RR) bool { return b.owned(Authority, &rr) }
 
 // Additional adds a record to the additional section; see Answer.
-func (b *Builder) Additional(rr RR) bool { return b.record(Additional, rr, &b.header.ARCount) }
+func (b *Builder) Additional(rr RR) bool { return b.owned(Additional, &rr) }
+
+// Copy adds a record of another message to the section that r.Section names. It
+// writes what Answer would for r.RR(), without that copy: names are compressed
+// anew, types that this package doesn't know keep their rdata. Section, Class, Flush and TTL of r
+// may be set before. A malformed NSEC record is refused.
+func (b *Builder) Copy(r Record) bool {
+	msg, off, end := r.rdata()
+	return b.record(r.Section, r.Name.source(), r.Type, withTop(r.Class, r.Flush), r.TTL, source{msg, off, end, true})
+}
 
 // SetTruncated sets or clears the TC bit.
 func (b *Builder) SetTruncated(tc bool) { b.header.Truncated = tc }
@@ -105,125 +93,110 @@ func withTop(c Class, top bool) uint16 {
 	return uint16(c)
 }
 
-func (b *Builder) record(s Section, rr RR, count *uint16) bool {
-	// In an update no data stands for any data (RFC 2136 §2.4, §2.5).
-	none := rr.Data == "" && b.header.Opcode == OpcodeUpdate
-	if s < b.last || b.limit == 0 || !rr.Name.Valid() || !none && !validData(rr.Type, rr.Data) {
+func (b *Builder) question(n source, t Type, c Class, qu bool) bool {
+	start, known := len(b.buf), len(b.names.list)
+	if b.last != 0 || b.limit == 0 || !b.owner(n) {
+		return b.undo(start, known)
+	}
+	class := withTop(c, qu)
+	b.buf = append(b.buf, byte(t>>8), byte(t), byte(class>>8), byte(class))
+	if len(b.buf) > b.limit {
+		return b.undo(start, known)
+	}
+	b.header.QDCount++
+	return true
+}
+
+func (b *Builder) owned(s Section, rr *RR) bool {
+	return b.record(s, source{b: []byte(rr.Name), end: len(rr.Name)}, rr.Type, withTop(rr.Class, rr.Flush), rr.TTL,
+		source{b: []byte(rr.Data), end: len(rr.Data)})
+}
+
+func (b *Builder) record(s Section, n source, t Type, class uint16, ttl uint32, data source) bool {
+	count := b.count(s)
+	if count == nil || s < b.last || b.limit == 0 {
 		return false
 	}
-	start := len(b.buf)
-	b.name(string(rr.Name), true)
-	b.buf = binary.BigEndian.AppendUint16(b.buf, uint16(rr.Type))
-	b.buf = binary.BigEndian.AppendUint16(b.buf, withTop(rr.Class, rr.Flush))
-	b.buf = binary.BigEndian.AppendUint32(b.buf, rr.TTL)
+	start, known := len(b.buf), len(b.names.list)
+	if !b.owner(n) {
+		return b.undo(start, known)
+	}
+	b.buf = append(b.buf, byte(t>>8), byte(t), byte(class>>8), byte(class),
+		byte(ttl>>24), byte(ttl>>16), byte(ttl>>8), byte(ttl), 0, 0)
 	at := len(b.buf)
-	b.buf = append(b.buf, 0, 0)
-	if l := layoutOf(rr.Type); l.names == 0 || none {
-		b.buf = append(b.buf, rr.Data...)
-	} else {
-		compress := l.compress && !(b.Legacy && rr.Type == TypeSRV)
-		off := head(l, rr.Data, 0, len(rr.Data))
-		b.buf = append(b.buf, rr.Data[:off]...)
-		for range l.names {
-			n := wireNameLen(rr.Data[off:])
-			b.name(rr.Data[off:off+n], compress)
-			off += n
-		}
-		b.buf = append(b.buf, rr.Data[off:]...)
+	if !b.rdata(t, data) || len(b.buf) > b.limit {
+		return b.undo(start, known)
 	}
-	binary.BigEndian.PutUint16(b.buf[at:], uint16(len(b.buf)-at-2))
-	if !b.done(start, count) {
-		return false
-	}
+	binary.BigEndian.PutUint16(b.buf[at-2:], uint16(len(b.buf)-at))
+	*count++
 	b.last = s
 	return true
 }
 
-// done ends an entry that began at start: it is counted, or taken back if it
-// made the message too long.
-func (b *Builder) done(start int, count *uint16) bool {
-	if len(b.buf) > b.limit {
-		b.buf = b.buf[:start]
-		b.pending = b.pending[:0]
+// count returns the header's field that counts a section's records.
+func (b *Builder) count(s Section) *uint16 {
+	switch s {
+	case Answer:
+		return &b.header.ANCount
+	case Authority:
+		return &b.header.NSCount
+	case Additional:
+		return &b.header.ARCount
+	}
+	return nil
+}
+
+// undo takes an entry back that was begun.
+func (b *Builder) undo(start, known int) bool {
+	b.buf = b.buf[:start]
+	b.names.forget(known)
+	return false
+}
+
+// rdata writes the rdata of a type. It returns false if it isn't valid.
+func (b *Builder) rdata(t Type, d source) bool {
+	l := layoutOf(t)
+	if d.off == d.end {
+		switch {
+		case d.message && meansEmptyString(l, d.b):
+			b.buf = append(b.buf, 0)
+			return true
+		case b.header.Opcode == OpcodeUpdate:
+			return true // no data stands for any data (RFC 2136 §2.4, §2.5)
+		case l.strings == anyStrings:
+			return false // RFC 6763 §6.1
+		}
+	}
+	if d.end-d.off > maxLen {
 		return false
 	}
-	*count++
-	for _, s := range b.pending {
-		b.insert(s)
+	off := d.off
+	if l.known {
+		if off = head(l, d.b, off, d.end); off < 0 {
+			return false
+		}
+		b.buf = append(b.buf, d.b[d.off:off]...)
+		compress := l.compress && !(b.Legacy && t == TypeSRV)
+		for range l.names {
+			if off = b.name(source{d.b, off, d.end, d.message}, compress); off < 0 {
+				return false
+			}
+		}
+		switch {
+		case t == TypeNSEC:
+			if !validBitmap(d.b[off:d.end]) {
+				return false
+			}
+		case l.tail != anyTail && off+int(l.tail) != d.end:
+			return false
+		}
 	}
-	b.pending = b.pending[:0]
+	b.buf = append(b.buf, d.b[off:d.end]...)
 	return true
 }
 
-// name writes a valid name, with a pointer in place of a suffix that the message
-// holds already. Suffixes must match with their case, which mDNS keeps.
-func (b *Builder) name(n string, compress bool) {
-	for off := 0; n[off] != 0; off += 1 + int(n[off]) {
-		h := maphash.String(b.seed, n[off:])
-		to, known := b.find(h, n[off:])
-		if known && compress {
-			b.buf = binary.BigEndian.AppendUint16(b.buf, 0xC000|to)
-			return
-		}
-		// Only the first place of a suffix is kept: which of two would be found
-		// depends on the table's size.
-		if at := len(b.buf); at < maxPointer && !known {
-			b.pending = append(b.pending, slot{hash: h, off: uint16(at)})
-		}
-		b.buf = append(b.buf, n[off:off+1+int(n[off])]...)
-	}
-	b.buf = append(b.buf, 0)
-}
-
-func (b *Builder) find(h uint64, suffix string) (uint16, bool) {
-	if mask := len(b.slots) - 1; mask > 0 {
-		for i := int(h) & mask; b.slots[i].gen == b.gen; i = (i + 1) & mask {
-			if s := b.slots[i]; s.hash == h && b.holds(int(s.off), suffix) {
-				return s.off, true
-			}
-		}
-	}
-	for _, s := range b.pending {
-		if s.hash == h && b.holds(int(s.off), suffix) {
-			return s.off, true
-		}
-	}
-	return 0, false
-}
-
-// holds says whether the message has the name at off, byte for byte. A name that
-// is still being written ends where the buffer does and is no match.
-func (b *Builder) holds(off int, name string) bool {
-	v := view(b.buf[:len(b.buf):len(b.buf)], off)
-	at := 0
-	l, o, start, ok := v.next(off, off)
-	for ; ok; l, o, start, ok = v.next(o, start) {
-		end := at + 1 + len(l)
-		if end >= len(name) || name[at+1:end] != string(l) || int(name[at]) != len(l) {
-			return false
-		}
-		at = end
-	}
-	return o < len(b.buf) && b.buf[o] == 0 && at == len(name)-1
-}
-
-func (b *Builder) insert(s slot) {
-	if 2*b.used >= len(b.slots) {
-		old := b.slots
-		b.slots = make([]slot, max(64, 2*len(old)))
-		b.used = 0
-		for _, o := range old {
-			if o.gen == b.gen {
-				b.insert(o)
-			}
-		}
-	}
-	s.gen = b.gen
-	mask := len(b.slots) - 1
-	i := int(s.hash) & mask
-	for b.slots[i].gen == b.gen {
-		i = (i + 1) & mask
-	}
-	b.slots[i] = s
-	b.used++
+// owner writes the name that an entry begins with.
+func (b *Builder) owner(n source) bool {
+	next := b.name(n, true)
+	return next > 0 && (next == n.end || n.message)
 }

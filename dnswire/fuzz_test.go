@@ -136,7 +136,7 @@ func FuzzBuilderRoundTrip(f *testing.F) {
 		f.Add(g.msg, uint16(0), false)
 		f.Add(g.msg, uint16(200), true)
 	}
-	var used dnswire.Builder // by the messages one after the other
+	var used, copies dnswire.Builder // by the messages one after the other
 	f.Fuzz(func(t *testing.T, b []byte, limit uint16, legacy bool) {
 		m, err := dnswire.Parse(b)
 		if err != nil {
@@ -144,7 +144,9 @@ func FuzzBuilderRoundTrip(f *testing.F) {
 		}
 		used.Legacy = legacy
 		fresh := dnswire.Builder{Legacy: legacy}
+		copies.Legacy = legacy
 		used.Reset(nil, m.Header, int(limit))
+		copies.Reset(nil, m.Header, int(limit))
 		fresh.Reset(make([]byte, 0, 512), m.Header, int(limit))
 		type entry struct {
 			section dnswire.Section
@@ -156,6 +158,9 @@ func FuzzBuilderRoundTrip(f *testing.F) {
 			a := used.Question(q.Name.Name(), q.Type, q.Class, q.Unicast)
 			if b := fresh.Question(q.Name.Name(), q.Type, q.Class, q.Unicast); a != b {
 				t.Fatalf("a used Builder says %v, a new one %v", a, b)
+			}
+			if b := copies.CopyQuestion(q); a != b {
+				t.Fatalf("Question says %v, CopyQuestion %v", a, b)
 			}
 			if a {
 				questions++
@@ -175,6 +180,9 @@ func FuzzBuilderRoundTrip(f *testing.F) {
 			if okFresh := addFresh(rr); ok != okFresh {
 				t.Fatalf("a used Builder says %v, a new one %v", ok, okFresh)
 			}
+			if okCopy := copies.Copy(r); ok != okCopy {
+				t.Fatalf("the Builder takes %s: %v, Copy: %v", rr, ok, okCopy)
+			}
 			if ok {
 				want = append(want, entry{r.Section, rr})
 			} else if before != used.Len() {
@@ -187,6 +195,9 @@ func FuzzBuilderRoundTrip(f *testing.F) {
 		out := used.Bytes()
 		if !bytes.Equal(out, fresh.Bytes()) {
 			t.Errorf("a used Builder writes\n%x, a new one\n%x", out, fresh.Bytes())
+		}
+		if !bytes.Equal(out, copies.Bytes()) {
+			t.Errorf("the Builder writes\n%x, by Copy\n%x", out, copies.Bytes())
 		}
 		if limit >= 12 && len(out) > int(limit) {
 			t.Errorf("%d bytes, limit %d", len(out), limit)

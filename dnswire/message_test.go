@@ -394,6 +394,13 @@ func use(r dnswire.Record) {
 	var buf []byte
 	_ = r.Name.AppendFolded(r.Name.AppendText(buf))
 	_ = r.Name.Equal(dnswire.Root)
+	var b dnswire.Builder
+	b.Reset(nil, dnswire.Header{}, 0)
+	if b.Copy(r) {
+		if _, err := dnswire.Parse(b.Bytes()); err != nil {
+			panic(err)
+		}
+	}
 	rr := r.RR()
 	_ = rr.String()
 	_, _ = rr.PTR()

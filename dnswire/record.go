@@ -50,12 +50,12 @@ func (r Record) RData() []byte {
 
 // AppendRData appends the rdata with the names in it uncompressed and their case
 // kept. A TXT record without data gets the one empty string that it means (RFC 6763
-// §6.1); malformed rdata and types that this package doesn't know come as they are.
+// §6.1), but in an update, where it means any data; malformed rdata and types that this package doesn't know come as they are.
 func (r Record) AppendRData(dst []byte) []byte {
 	l := layoutOf(r.Type)
 	msg, off, end := r.rdata()
 	switch {
-	case l.strings == anyStrings && off == end:
+	case off == end && meansEmptyString(l, msg):
 		return append(dst, 0)
 	case l.names == 0 || r.Malformed || off == end:
 		return append(dst, msg[off:end]...)
@@ -76,6 +76,12 @@ func (r Record) AppendRData(dst []byte) []byte {
 		dst = append(dst, msg[names:end]...)
 	}
 	return dst
+}
+
+// meansEmptyString says whether a record of msg that has no data is to be read as one
+// with an empty string: a TXT record (RFC 6763 §6.1) outside of an update (RFC 2136 §2.4, §2.5).
+func meansEmptyString(l layout, msg []byte) bool {
+	return l.strings == anyStrings && len(msg) >= headerLen && msg[2]>>3&0x0F != OpcodeUpdate
 }
 
 // RR returns an owned copy. It allocates.
