@@ -12,7 +12,7 @@ import (
 // the slice and returns how many; each datagram's Dst is the destination in
 // its IP header, and its Data is valid until the next ReadBatch. WriteBatch
 // sends datagrams; a zero Dst means the group that the Conn was opened for.
-// The engine calls ReadBatch from one goroutine and WriteBatch from another.
+// The engine calls ReadBatch from one goroutine and WriteBatch from others.
 // Close makes both return an error, at once and for good.
 type Conn interface {
 	ReadBatch([]packet.Datagram) (int, error)

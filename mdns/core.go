@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lanfolk/lanfolk/packet"
@@ -35,6 +36,8 @@ type core struct {
 	subs   map[*Subscription]struct{}
 	own    map[netip.Addr]bool // addresses of this host's links
 	echo   echo
+
+	relayOnly atomic.Bool // see deaf
 
 	queue chan *batch
 	fails chan portError
@@ -123,6 +126,7 @@ func (c *core) close() {
 // advance does what is due and returns how long until more is, -1 for never.
 func (c *core) advance(now time.Time) time.Duration {
 	c.checkClock(now)
+	c.relayOnly.Store(c.deaf())
 	var next time.Time
 	earlier := func(t time.Time) {
 		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
@@ -209,7 +213,11 @@ func (c *core) setLinks(now time.Time, links []packet.Link) {
 		gained := slices.ContainsFunc(l.Prefixes, func(a netip.Prefix) bool {
 			return k.family.has(a) && !slices.Contains(p.zone.link.Prefixes, a)
 		})
+		changed := !l.Equal(p.zone.link)
 		p.zone.link = l
+		if changed && p.port != nil {
+			c.relayOpened(p)
+		}
 		switch {
 		case !p.up:
 			p.up, p.retry, p.backoff = true, now, 0
@@ -268,7 +276,7 @@ func (c *core) open(now time.Time, p *place) {
 	}
 	p.err, p.backoff = nil, 0
 	z.unicast = c.engine.AskUnicast != nil && c.engine.AskUnicast(z.link)
-	p.port = startPort(c, p, conn)
+	startPort(c, p, conn)
 	z.restart(now)
 }
 
@@ -287,6 +295,9 @@ func (c *core) shut(p *place) {
 		p.port.close()
 		p.port = nil
 		p.zone.stop()
+		for _, r := range c.engine.Relays {
+			r.Closed(p.zone.id)
+		}
 	}
 }
 

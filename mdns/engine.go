@@ -40,6 +40,8 @@ type Engine struct {
 	Family Family
 	// Observers see what is heard.
 	Observers []Observer
+	// Relays see every packet first and may pass it on to other links.
+	Relays []Relay
 	// Log gets what a person might want to know; nil is silent.
 	Log *slog.Logger
 	// MaxRecords bounds each zone's cache, and MaxRecordsPerSource what one

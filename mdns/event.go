@@ -97,13 +97,16 @@ type Event struct {
 	Expires time.Time
 }
 
-// Packet is a well-formed message that the engine heard and means to use.
+// Packet is a message that was heard.
 type Packet struct {
 	Zone     Zone
 	Src, Dst netip.AddrPort
 	Time     time.Time // when the engine read it
 	Message  dnswire.Message
 	Data     []byte // the message's bytes
+	// Malformed says why the message can't be read. Only a Relay gets to see
+	// such a packet; its Message is empty.
+	Malformed error
 }
 
 // Observer sees what an engine hears without asking for anything. Its methods

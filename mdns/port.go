@@ -31,6 +31,10 @@ type port struct {
 	made  int // batches
 	stats *counters
 
+	relays []Relay
+	deaf   *atomic.Bool
+	spare  *batch // for relays while all others wait for the engine
+
 	sendErrors atomic.Uint64
 }
 
@@ -47,11 +51,15 @@ type portError struct {
 	err  error
 }
 
-func startPort(c *core, p *place, conn Conn) *port {
+// startPort gives the place an open socket.
+func startPort(c *core, p *place, conn Conn) {
 	t := &port{
 		place: p, conn: conn, stats: &c.engine.stats,
 		out: make(chan []byte, sendQueue), free: make(chan *batch, portBatches), done: make(chan struct{}),
+		relays: c.engine.Relays, deaf: &c.relayOnly,
 	}
+	p.port = t
+	c.relayOpened(p)
 	zone := p.zone.id
 	c.tasks.Go(func() {
 		err := t.read(zone, c.queue)
@@ -61,7 +69,6 @@ func startPort(c *core, p *place, conn Conn) *port {
 		}
 	})
 	c.tasks.Go(func() { t.write(c, zone) })
-	return t
 }
 
 // close makes both goroutines end.
@@ -82,9 +89,18 @@ func (t *port) read(zone Zone, queue chan<- *batch) error {
 		b := t.batch()
 		if b == nil {
 			t.stats.drop(dropQueue, n)
+			if len(t.relays) == 0 {
+				continue
+			}
+			b = t.spareBatch()
+		}
+		b.fill(zone, grams[:n], t.stats, len(t.relays) > 0)
+		if len(t.relays) > 0 {
+			b.packets = t.relay(zone, b.packets)
+		}
+		if b == t.spare {
 			continue
 		}
-		b.fill(zone, grams[:n], t.stats)
 		if len(b.packets) == 0 {
 			t.free <- b
 			continue
@@ -108,11 +124,24 @@ func (t *port) batch() *batch {
 		return nil
 	}
 	t.made++
+	return t.newBatch()
+}
+
+func (t *port) newBatch() *batch {
 	return &batch{port: t, packets: make([]Packet, 0, readBatch), buf: make([]byte, 0, batchBuffer)}
 }
 
-// fill copies the well-formed messages among the datagrams into the batch.
-func (b *batch) fill(zone Zone, grams []packet.Datagram, stats *counters) {
+// spareBatch returns the batch that is never handed to the engine.
+func (t *port) spareBatch() *batch {
+	if t.spare == nil {
+		t.spare = t.newBatch()
+	}
+	return t.spare
+}
+
+// fill copies the well-formed messages among the datagrams into the batch, and
+// the others, too, if all are wanted.
+func (b *batch) fill(zone Zone, grams []packet.Datagram, stats *counters, all bool) {
 	if cap(b.buf) > batchKeep {
 		b.buf = make([]byte, 0, batchBuffer)
 	}
@@ -140,9 +169,11 @@ func (b *batch) fill(zone Zone, grams []packet.Datagram, stats *counters) {
 			if errors.As(err, &e) {
 				stats.bad(e.Reason)
 			}
-			continue
+			if !all {
+				continue
+			}
 		}
-		b.packets = append(b.packets, Packet{Zone: zone, Src: g.Src, Dst: g.Dst, Time: now, Message: m, Data: data})
+		b.packets = append(b.packets, Packet{Zone: zone, Src: g.Src, Dst: g.Dst, Time: now, Message: m, Data: data, Malformed: err})
 	}
 }
 

@@ -1,0 +1,92 @@
+package mdns
+
+import (
+	"github.com/lanfolk/lanfolk/packet"
+)
+
+// Relay sees packets before the engine does and may pass them on to other
+// links. Its methods are called for different zones at the same time.
+type Relay interface {
+	// Opened says that a zone has a socket. It is called before anything of the
+	// zone is relayed, and again when something in the RelayPort changed.
+	Opened(RelayPort)
+	// Closed says that the zone's socket is closed. A Relay that began before
+	// may still be under way.
+	Closed(Zone)
+	// Relay gets the packets that one read brought, on the goroutine that
+	// reads them: it must not wait. It returns those that the engine shall
+	// hear, in the same slice: not those that the relay itself sent. Packets
+	// with Malformed set come, too; the engine never uses them. All of it is
+	// valid until Relay returns.
+	Relay(z Zone, packets []Packet) []Packet
+}
+
+// RelayPort is a zone's socket, as a Relay gets it.
+type RelayPort struct {
+	Zone Zone
+	Link packet.Link
+	// Unicast says that what is sent to our address and port 5353 by unicast
+	// comes to us: no other program on this host could get it in our place.
+	Unicast bool
+	// Send sends datagrams on the zone's link, to the group where Dst is zero,
+	// and never waits for room. It returns how many were sent and, if that is
+	// fewer, why the next was not. It may be called at any time, from any
+	// goroutine; once the socket is closed it fails.
+	Send func([]packet.Datagram) (int, error)
+}
+
+// hasty is what a Conn may have beside WriteBatch: the same, but it fails at
+// once where WriteBatch would wait for room.
+type hasty interface {
+	TryWriteBatch([]packet.Datagram) (int, error)
+}
+
+// relayOpened tells the relays of a zone that has a socket.
+func (c *core) relayOpened(p *place) {
+	if len(c.engine.Relays) == 0 {
+		return
+	}
+	port := RelayPort{Zone: p.zone.id, Link: p.zone.link, Unicast: p.zone.unicast, Send: p.port.send}
+	for _, r := range c.engine.Relays {
+		r.Opened(port)
+	}
+}
+
+// send is a RelayPort's.
+func (t *port) send(d []packet.Datagram) (int, error) {
+	write := t.conn.WriteBatch
+	if h, ok := t.conn.(hasty); ok {
+		write = h.TryWriteBatch
+	}
+	n, err := write(d)
+	t.stats.sent.Add(uint64(n))
+	if err != nil {
+		t.stats.sendErrors.Add(uint64(len(d) - n))
+	}
+	return n, err
+}
+
+// relay shows the packets to the relays and returns those that are left for
+// the engine.
+func (t *port) relay(zone Zone, packets []Packet) []Packet {
+	for _, r := range t.relays {
+		packets = r.Relay(zone, packets)
+	}
+	if t.deaf.Load() {
+		return packets[:0]
+	}
+	n := 0
+	for i := range packets {
+		if packets[i].Malformed == nil {
+			packets[n] = packets[i]
+			n++
+		}
+	}
+	return packets[:n]
+}
+
+// deaf says that nobody needs what the engine would hear, so that packets that
+// are only relayed don't wake it.
+func (c *core) deaf() bool {
+	return len(c.engine.Relays) > 0 && len(c.engine.Observers) == 0 && len(c.subs) == 0
+}
