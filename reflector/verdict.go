@@ -1,0 +1,25 @@
+package reflector
+
+// verdict is what became of a packet on its way from one side to another.
+type verdict uint8
+
+// The verdicts. Each has its counter for every pair of sides.
+const (
+	// passed: the packet was passed on as it was.
+	passed verdict = iota
+	// edited: it was passed on without some of its records, or changed.
+	edited
+
+	numVerdicts
+)
+
+// String returns the verdict as a short constant phrase.
+func (v verdict) String() string {
+	switch v {
+	case passed:
+		return "passed"
+	case edited:
+		return "edited"
+	}
+	return "unknown"
+}
