@@ -15,15 +15,12 @@ type Builder struct {
 	header Header
 	last   Section // the section that was written last; 0 for questions
 
-	names  suffixes
-	labels [maxLabels]uint16 // where those of the name that is being written begin in its source
-}
-
-// source is where a name or rdata is copied from: off to end of b.
-type source struct {
-	b        []byte
-	off, end int
-	message  bool // b is a whole message: names in it may be compressed
+	names suffixes
+	// The owned name that an entry began with last, which the next often has, too,
+	// and where it stands.
+	lastOwner Name
+	lastAt    int
+	labels    [maxLabels]uint16 // where those of the name that is being written begin in its source
 }
 
 // Reset begins a new message in buf, whose old content is overwritten. limit is
@@ -35,17 +32,26 @@ func (b *Builder) Reset(buf []byte, h Header, limit int) {
 	h.QDCount, h.ANCount, h.NSCount, h.ARCount = 0, 0, 0, 0
 	b.buf, b.header, b.limit, b.last = h.append(buf[:0]), h, limit, 0
 	b.names.reset()
+	b.lastOwner, b.lastAt = "", 0
 }
 
 // Question adds a question. It returns false, with the message unchanged, if it
 // doesn't fit, if the name isn't valid or if there are records already.
 func (b *Builder) Question(n Name, t Type, c Class, qu bool) bool {
-	return b.question(source{b: []byte(n), end: len(n)}, t, c, qu)
+	was, ok := b.begin(0)
+	if !ok || !b.owner(n) {
+		return b.undo(was)
+	}
+	return b.ask(t, withTop(c, qu)) && b.end(0) || b.undo(was)
 }
 
 // CopyQuestion adds a question of another message; see Question.
 func (b *Builder) CopyQuestion(q Question) bool {
-	return b.question(q.Name.source(), q.Type, q.Class, q.Unicast)
+	was, ok := b.begin(0)
+	if !ok || !b.viewed(q.Name) {
+		return b.undo(was)
+	}
+	return b.ask(q.Type, withTop(q.Class, q.Unicast)) && b.end(0) || b.undo(was)
 }
 
 // Answer adds a record to the answer section. It returns false, with the message
@@ -64,8 +70,13 @@ func (b *Builder) Additional(rr RR) bool { return b.owned(Additional, &rr) }
 // anew, types that this package doesn't know keep their rdata. Section, Class, Flush and TTL of r
 // may be set before. A malformed NSEC record is refused.
 func (b *Builder) Copy(r Record) bool {
+	was, ok := b.begin(r.Section)
+	if !ok || r.Section == 0 || !b.viewed(r.Name) {
+		return b.undo(was)
+	}
 	msg, off, end := r.rdata()
-	return b.record(r.Section, r.Name.source(), r.Type, withTop(r.Class, r.Flush), r.TTL, source{msg, off, end, true})
+	b.fields(r.Type, withTop(r.Class, r.Flush), r.TTL)
+	return b.rdata(r.Type, msg, off, end, true) && b.end(r.Section) || b.undo(was)
 }
 
 // SetTruncated sets or clears the TC bit.
@@ -93,73 +104,94 @@ func withTop(c Class, top bool) uint16 {
 	return uint16(c)
 }
 
-func (b *Builder) question(n source, t Type, c Class, qu bool) bool {
-	start, known := len(b.buf), len(b.names.list)
-	if b.last != 0 || b.limit == 0 || !b.owner(n) {
-		return b.undo(start, known)
-	}
-	class := withTop(c, qu)
-	b.buf = append(b.buf, byte(t>>8), byte(t), byte(class>>8), byte(class))
-	if len(b.buf) > b.limit {
-		return b.undo(start, known)
-	}
-	b.header.QDCount++
-	return true
-}
-
 func (b *Builder) owned(s Section, rr *RR) bool {
-	return b.record(s, source{b: []byte(rr.Name), end: len(rr.Name)}, rr.Type, withTop(rr.Class, rr.Flush), rr.TTL,
-		source{b: []byte(rr.Data), end: len(rr.Data)})
+	was, ok := b.begin(s)
+	if !ok || !b.owner(rr.Name) {
+		return b.undo(was)
+	}
+	b.fields(rr.Type, withTop(rr.Class, rr.Flush), rr.TTL)
+	return b.rdata(rr.Type, []byte(rr.Data), 0, len(rr.Data), false) && b.end(s) || b.undo(was)
 }
 
-func (b *Builder) record(s Section, n source, t Type, class uint16, ttl uint32, data source) bool {
-	count := b.count(s)
-	if count == nil || s < b.last || b.limit == 0 {
-		return false
-	}
-	start, known := len(b.buf), len(b.names.list)
-	if !b.owner(n) {
-		return b.undo(start, known)
-	}
-	b.buf = append(b.buf, byte(t>>8), byte(t), byte(class>>8), byte(class),
-		byte(ttl>>24), byte(ttl>>16), byte(ttl>>8), byte(ttl), 0, 0)
-	at := len(b.buf)
-	if !b.rdata(t, data) || len(b.buf) > b.limit {
-		return b.undo(start, known)
-	}
-	binary.BigEndian.PutUint16(b.buf[at-2:], uint16(len(b.buf)-at))
-	*count++
-	b.last = s
-	return true
+// before is what a Builder held before an entry was begun.
+type before struct{ size, names int }
+
+// begin begins an entry of a section, a question in section 0. Whatever comes of it, end or undo follows.
+func (b *Builder) begin(s Section) (before, bool) {
+	return before{len(b.buf), len(b.names.list)}, b.limit > 0 && b.last <= s && s <= Additional
 }
 
-// count returns the header's field that counts a section's records.
-func (b *Builder) count(s Section) *uint16 {
-	switch s {
-	case Answer:
-		return &b.header.ANCount
-	case Authority:
-		return &b.header.NSCount
-	case Additional:
-		return &b.header.ARCount
+// undo takes back what was written since and returns false.
+func (b *Builder) undo(to before) bool {
+	b.buf = b.buf[:to.size]
+	b.names.forget(to.names)
+	if b.lastAt >= to.size {
+		b.lastAt = 0
 	}
-	return nil
-}
-
-// undo takes an entry back that was begun.
-func (b *Builder) undo(start, known int) bool {
-	b.buf = b.buf[:start]
-	b.names.forget(known)
 	return false
 }
 
-// rdata writes the rdata of a type. It returns false if it isn't valid.
-func (b *Builder) rdata(t Type, d source) bool {
+// end counts the entry. It returns false if that has made the message too long.
+func (b *Builder) end(s Section) bool {
+	if len(b.buf) > b.limit {
+		return false
+	}
+	b.last = s
+	switch s {
+	case Answer:
+		b.header.ANCount++
+	case Authority:
+		b.header.NSCount++
+	case Additional:
+		b.header.ARCount++
+	default:
+		b.header.QDCount++
+	}
+	return true
+}
+
+// owner writes the name of an entry.
+func (b *Builder) owner(n Name) bool {
+	if n == b.lastOwner && b.lastAt > 0 {
+		b.buf = append(b.buf, 0xC0|byte(b.lastAt>>8), byte(b.lastAt))
+		return true
+	}
+	at, next := b.name([]byte(n), 0, len(n), false, true)
+	if next != len(n) {
+		return false
+	}
+	b.lastOwner, b.lastAt = n, at
+	return true
+}
+
+// viewed writes the name of an entry of another message.
+func (b *Builder) viewed(n NameView) bool {
+	_, next := b.name(n.msg(), n.off(), cap(n.at), true, true)
+	return next > 0
+}
+
+// ask writes what follows a question's name.
+func (b *Builder) ask(t Type, class uint16) bool {
+	b.buf = append(b.buf, byte(t>>8), byte(t), byte(class>>8), byte(class))
+	return true
+}
+
+// fields writes what stands between a record's name and its rdata, whose length rdata fills in.
+func (b *Builder) fields(t Type, class uint16, ttl uint32) {
+	b.buf = append(b.buf, byte(t>>8), byte(t), byte(class>>8), byte(class),
+		byte(ttl>>24), byte(ttl>>16), byte(ttl>>8), byte(ttl), 0, 0)
+}
+
+// rdata writes rdata of a type, from off to end of src, and the length before it.
+// Names in it may be compressed if src is a whole message. It returns false if it isn't valid.
+func (b *Builder) rdata(t Type, src []byte, off, end int, message bool) bool {
+	at := len(b.buf)
 	l := layoutOf(t)
-	if d.off == d.end {
+	if off == end {
 		switch {
-		case d.message && meansEmptyString(l, d.b):
+		case message && meansEmptyString(l, src):
 			b.buf = append(b.buf, 0)
+			b.buf[at-1] = 1
 			return true
 		case b.header.Opcode == OpcodeUpdate:
 			return true // no data stands for any data (RFC 2136 §2.4, §2.5)
@@ -167,36 +199,34 @@ func (b *Builder) rdata(t Type, d source) bool {
 			return false // RFC 6763 §6.1
 		}
 	}
-	if d.end-d.off > maxLen {
+	if end-off > maxLen {
 		return false
 	}
-	off := d.off
+	from := off
 	if l.known {
-		if off = head(l, d.b, off, d.end); off < 0 {
+		if off = head(l, src, off, end); off < 0 {
 			return false
 		}
-		b.buf = append(b.buf, d.b[d.off:off]...)
-		compress := l.compress && !(b.Legacy && t == TypeSRV)
-		for range l.names {
-			if off = b.name(source{d.b, off, d.end, d.message}, compress); off < 0 {
-				return false
+		if l.names > 0 {
+			b.buf = append(b.buf, src[from:off]...)
+			compress := l.compress && !(b.Legacy && t == TypeSRV)
+			for range l.names {
+				if _, off = b.name(src, off, end, message, compress); off < 0 {
+					return false
+				}
 			}
+			from = off
 		}
 		switch {
 		case t == TypeNSEC:
-			if !validBitmap(d.b[off:d.end]) {
+			if !validBitmap(src[off:end]) {
 				return false
 			}
-		case l.tail != anyTail && off+int(l.tail) != d.end:
+		case l.tail != anyTail && off+int(l.tail) != end:
 			return false
 		}
 	}
-	b.buf = append(b.buf, d.b[off:d.end]...)
+	b.buf = append(b.buf, src[from:end]...)
+	binary.BigEndian.PutUint16(b.buf[at-2:], uint16(len(b.buf)-at))
 	return true
-}
-
-// owner writes the name that an entry begins with.
-func (b *Builder) owner(n source) bool {
-	next := b.name(n, true)
-	return next > 0 && (next == n.end || n.message)
 }

@@ -12,53 +12,58 @@ const maxLabels = maxName / 2
 // maxPointer is the first offset that a compression pointer can't name.
 const maxPointer = 0x4000
 
-// name writes the name at n.off, with a pointer in place of an ending that the
-// message holds already, and returns the offset behind it. It returns -1 if the
-// name isn't valid.
-func (b *Builder) name(n source, compress bool) int {
-	count, next := b.split(n)
+// name writes the name at off of src, with a pointer in place of an ending that
+// the message holds already. It returns where the whole name stands now, 0 if nothing can
+// point there, and the offset behind it in src, -1 if it isn't valid. Its own bytes must
+// end by end; it may be compressed if src is a whole message.
+func (b *Builder) name(src []byte, off, end int, message, compress bool) (at, next int) {
+	count, next := b.split(src, off, end, message)
 	if next < 0 {
-		return -1
+		return 0, -1
 	}
 	// How much of the end of the name stands in the message, and where.
-	k, rest, hash := count, 0, uint32(0)
+	k, rest := count, 0
 	for ; k > 0; k-- {
-		l := labelAt(n.b, b.labels[k-1])
-		hash = b.names.hash(l, rest)
-		at := b.names.find(b.buf, l, rest, hash)
-		if at == 0 {
+		known := b.names.find(b.buf, labelAt(src, b.labels[k-1]), rest)
+		if known == 0 {
 			break
 		}
-		rest = at
+		rest = known
+	}
+	at = rest
+	if k > 0 {
+		at = len(b.buf)
 	}
 	for i, from := range b.labels[:k] {
-		l := labelAt(n.b, from)
-		at := len(b.buf)
+		l, here := labelAt(src, from), len(b.buf)
 		b.buf = append(b.buf, l...)
+		behind := len(b.buf)
 		if i == k-1 {
-			b.names.add(at, rest, hash)
-		} else {
-			b.names.add(at, len(b.buf), b.names.hash(l, len(b.buf)))
+			behind = rest
 		}
+		b.names.add(l, here, behind)
 	}
 	if compress && rest > 0 {
 		b.buf = append(b.buf, 0xC0|byte(rest>>8), byte(rest))
-		return next
+	} else {
+		for _, from := range b.labels[k:count] {
+			b.buf = append(b.buf, labelAt(src, from)...)
+		}
+		b.buf = append(b.buf, 0)
 	}
-	for _, from := range b.labels[k:count] {
-		b.buf = append(b.buf, labelAt(n.b, from)...)
+	if at >= maxPointer {
+		at = 0
 	}
-	b.buf = append(b.buf, 0)
-	return next
+	return at, next
 }
 
 // split finds the labels of a name, and the offset behind the name's own bytes. That
 // is -1 if the name isn't valid, which those of a message that was changed after Parse may be.
-func (b *Builder) split(n source) (count, next int) {
-	off, end, start := n.off, n.end, n.off
+func (b *Builder) split(src []byte, off, end int, message bool) (count, next int) {
+	start := off
 	next = -1
 	for total := 0; off < end; {
-		c := int(n.b[off])
+		c := int(src[off])
 		switch {
 		case c == 0:
 			if next < 0 {
@@ -73,15 +78,15 @@ func (b *Builder) split(n source) (count, next int) {
 			count++
 			off += 1 + c
 			continue
-		case !n.message || c < 0xC0 || off+1 >= end:
+		case !message || c < 0xC0 || off+1 >= end:
 			return 0, -1
 		}
-		to := (c&0x3F)<<8 | int(n.b[off+1])
+		to := (c&0x3F)<<8 | int(src[off+1])
 		if to >= start {
 			return 0, -1
 		}
 		if next < 0 {
-			next, end = off+2, len(n.b)
+			next, end = off+2, len(src)
 		}
 		off, start = to, to
 	}
@@ -105,10 +110,11 @@ type suffixes struct {
 }
 
 type suffix struct {
-	hash uint32
-	slot uint16
-	at   uint16 // where in the message its first label stands; never 0
-	rest uint16 // where the rest of it stands first; 0 is the root
+	label uint64 // its first label; see pack
+	slot  uint16
+	at    uint16 // where in the message its first label stands; never 0
+	rest  uint16 // where the rest of it stands first; 0 is the root
+	size  uint8  // of its first label, without the length byte
 }
 
 // reset makes s ready for a new message.
@@ -122,52 +128,51 @@ func (s *suffixes) reset() {
 // forget leaves the first n entries.
 func (s *suffixes) forget(n int) { s.list = s.list[:n] }
 
-// hash returns the hash of a name from its first label, with the label's length
-// byte, and where the rest stands.
-func (s *suffixes) hash(label []byte, rest int) uint32 {
-	return uint32(mixLabel(s.seed+uint64(rest), label))
-}
-
-// find returns where the name stands that begins with the label, 0 if nowhere.
-func (s *suffixes) find(msg, label []byte, rest int, hash uint32) int {
+// find returns where the name stands that begins with the label and goes on at
+// rest, 0 if nowhere.
+func (s *suffixes) find(msg, label []byte, rest int) int {
+	packed := s.pack(label)
 	mask := len(s.slots) - 1
-	for i := int(hash) & mask; ; i = (i + 1) & mask {
+	for i := s.hash(packed, rest) & mask; ; i = (i + 1) & mask {
 		k := int(s.slots[i])
 		if k >= len(s.list) {
 			return 0
 		}
 		e := &s.list[k]
-		if int(e.slot) != i {
+		switch {
+		case int(e.slot) != i:
 			return 0
-		}
-		if e.hash == hash && int(e.rest) == rest {
-			if end := int(e.at) + len(label); end <= len(msg) && string(msg[e.at:end]) == string(label) {
-				return int(e.at)
-			}
+		case e.label != packed || int(e.rest) != rest || e.size != label[0]:
+		case len(label) <= 8 || string(msg[e.at:][:len(label)]) == string(label):
+			return int(e.at)
 		}
 	}
 }
 
 // add notes that a name which find doesn't know stands at at.
-func (s *suffixes) add(at, rest int, hash uint32) {
+func (s *suffixes) add(label []byte, at, rest int) {
 	if at >= maxPointer || rest >= maxPointer {
 		return
 	}
 	if 2*len(s.list) >= len(s.slots) {
 		s.grow()
 	}
-	s.list = append(s.list, suffix{hash: hash, at: uint16(at), rest: uint16(rest)})
-	s.place(len(s.list) - 1)
+	e := suffix{label: s.pack(label), at: uint16(at), rest: uint16(rest), size: label[0]}
+	e.slot = s.place(s.list, e.label, rest)
+	s.list = append(s.list, e)
 }
 
-// place gives the last entry of those that have one a slot.
-func (s *suffixes) place(k int) {
+// place gives the entry behind those of list a slot.
+func (s *suffixes) place(list []suffix, label uint64, rest int) uint16 {
 	mask := len(s.slots) - 1
-	i := int(s.list[k].hash) & mask
-	for j := int(s.slots[i]); j < k && int(s.list[j].slot) == i; j = int(s.slots[i]) {
+	i := s.hash(label, rest) & mask
+	for {
+		if k := int(s.slots[i]); k >= len(list) || int(list[k].slot) != i {
+			s.slots[i] = uint16(len(list))
+			return uint16(i)
+		}
 		i = (i + 1) & mask
 	}
-	s.slots[i], s.list[k].slot = uint16(k), uint16(i)
 }
 
 // grow makes the table larger. A label and its length take two bytes, so there are
@@ -175,18 +180,27 @@ func (s *suffixes) place(k int) {
 func (s *suffixes) grow() {
 	s.slots = make([]uint16, 2*len(s.slots))
 	for k := range s.list {
-		s.place(k)
+		e := &s.list[k]
+		e.slot = s.place(s.list[:k], e.label, int(e.rest))
 	}
 }
 
-// mixLabel mixes a label, with its length byte, into a hash. Nobody who doesn't know
-// h can make two labels come out the same.
-func mixLabel(h uint64, label []byte) uint64 {
+// pack makes a number of a label with its length byte: the label itself up to eight bytes,
+// beyond that a hash of it.
+func (s *suffixes) pack(label []byte) uint64 {
+	if len(label) <= 8 {
+		return tail8(label)
+	}
+	h := s.seed
 	for len(label) > 8 {
 		h = mix(h ^ binary.LittleEndian.Uint64(label))
 		label = label[8:]
 	}
 	return mix(h ^ tail8(label))
+}
+
+func (s *suffixes) hash(label uint64, rest int) int {
+	return int(mix(s.seed ^ label + uint64(rest)<<32))
 }
 
 // tail8 makes a number of up to eight bytes, a different one for each content of

@@ -22,8 +22,6 @@ func (v NameView) msg() []byte { return v.at[:cap(v.at)] }
 
 func (v NameView) off() int { return len(v.at) }
 
-func (v NameView) source() source { return source{v.msg(), v.off(), cap(v.at), true} }
-
 // next returns the label at off and where the walk goes on. Pointers must
 // lead to before start, the offset at which the present run of labels began; so
 // a walk ends even if the bytes changed after Parse. ok is false at the end.
