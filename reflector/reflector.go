@@ -42,6 +42,7 @@ type side struct {
 	zone mdns.Zone
 	link packet.Link
 	send func([]packet.Datagram) (int, error)
+	book *book // stays when the link changes
 
 	mu     sync.Mutex // guards what follows
 	editor editor
@@ -62,7 +63,11 @@ func (r *Reflector) Opened(p mdns.RelayPort) {
 	r.init()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.side[p.Zone] = &side{zone: p.Zone, link: p.Link, send: p.Send}
+	s := &side{zone: p.Zone, link: p.Link, send: p.Send, book: newBook()}
+	if old := r.side[p.Zone]; old != nil {
+		s.book = old.book
+	}
+	r.side[p.Zone] = s
 	r.findOwn()
 }
 
@@ -111,8 +116,8 @@ func (r *Reflector) pass(from, to *side, packets []mdns.Packet) {
 		if p.Malformed != nil || r.own[p.Src.Addr()] {
 			continue
 		}
-		data, why := r.Rules.apply(&to.editor, from, to, p)
-		if why == passed || why == edited {
+		data, _ := r.Rules.apply(&to.editor, from, to, p)
+		if data != nil {
 			to.grams = append(to.grams, packet.Datagram{Data: data})
 			for _, d := range to.editor.more {
 				to.grams = append(to.grams, packet.Datagram{Data: d})

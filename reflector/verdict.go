@@ -9,6 +9,14 @@ const (
 	passed verdict = iota
 	// edited: it was passed on without some of its records, or changed.
 	edited
+	// split: it was passed on in several messages.
+	split
+	// stoppedRule: rules left nothing of it.
+	stoppedRule
+	// stoppedAddress: it is about hosts that nobody reaches from the other side.
+	stoppedAddress
+	// stoppedSize: no link carries what it holds.
+	stoppedSize
 
 	numVerdicts
 )
@@ -20,6 +28,14 @@ func (v verdict) String() string {
 		return "passed"
 	case edited:
 		return "edited"
+	case split:
+		return "split"
+	case stoppedRule:
+		return "stopped by a rule"
+	case stoppedAddress:
+		return "no useful address"
+	case stoppedSize:
+		return "too large"
 	}
 	return "unknown"
 }
