@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/miekg/dns"
-
 	"github.com/lanfolk/lanfolk/test/judge"
 )
 
@@ -22,12 +20,10 @@ var (
 
 // capture reads packets written one a line:
 //
-//	MILLISECONDS d|t[:PORT] *|d|t[:PORT] q|r [id=N] [hops=N] [tc] [rd] [frag] [plain] {; PART}
+//	MILLISECONDS d|t[:PORT] *|d|t[:PORT] [hops=N] [frag] MESSAGE
 //
 // from the host that is judged, d, or the tester, t, to the group or one of
-// them, a query or a response. A part is "? NAME TYPE [QU]", a question, or a
-// record behind "=" (answer), "!" (answer with the flush bit), "+" or "+!"
-// (additional), "ns" or "ns!" (authority). plain leaves names uncompressed.
+// them. The message is as Pack takes it.
 func capture(text string) []judge.Packet {
 	var all []judge.Packet
 	for line := range strings.Lines(text) {
@@ -39,68 +35,18 @@ func capture(text string) []judge.Packet {
 }
 
 func packet(line string) judge.Packet {
-	parts := strings.Split(line, ";")
-	f := strings.Fields(parts[0])
+	f := strings.SplitN(line, " ", 4)
 	ms, err := strconv.Atoi(f[0])
 	if err != nil {
 		panic(line)
 	}
 	p := judge.Packet{Time: epoch.Add(time.Duration(ms) * time.Millisecond), Src: address(f[1]), Dst: address(f[2]), TTL: 255}
-	m := new(dns.Msg)
-	m.Response, m.Authoritative, m.Compress = f[3] == "r", f[3] == "r", true
-	for _, flag := range f[4:] {
-		key, value, _ := strings.Cut(flag, "=")
-		n, _ := strconv.Atoi(value)
-		switch key {
-		case "id":
-			m.Id = uint16(n)
-		case "hops":
-			p.TTL = n
-		case "rcode":
-			m.Rcode = n
-		case "tc":
-			m.Truncated = true
-		case "rd":
-			m.RecursionDesired = true
-		case "frag":
-			p.Fragmented = true
-		case "plain":
-			m.Compress = false
-		default:
-			panic(line)
-		}
+	message := f[3]
+	if rest, ok := strings.CutPrefix(message, "hops=1 "); ok {
+		p.TTL, message = 1, rest
 	}
-	for _, part := range parts[1:] {
-		kind, rest, _ := strings.Cut(strings.TrimSpace(part), " ")
-		if kind == "?" {
-			f := strings.Fields(rest)
-			q := dns.Question{Name: dns.Fqdn(f[0]), Qtype: dns.StringToType[f[1]], Qclass: 1}
-			if len(f) > 2 {
-				q.Qclass |= 1 << 15
-			}
-			m.Question = append(m.Question, q)
-			continue
-		}
-		rr, err := dns.NewRR(rest)
-		if err != nil {
-			panic(fmt.Sprintf("%s: %v", rest, err))
-		}
-		kind, flush := strings.CutSuffix(kind, "!")
-		if flush {
-			rr.Header().Class |= 1 << 15
-		}
-		switch kind {
-		case "", "=":
-			m.Answer = append(m.Answer, rr)
-		case "ns":
-			m.Ns = append(m.Ns, rr)
-		case "+":
-			m.Extra = append(m.Extra, rr)
-		default:
-			panic(line)
-		}
-	}
-	if p.Data, err = m.Pack(); err != nil {
+	message, p.Fragmented = strings.CutPrefix(message, "frag ")
+	if p.Data, err = judge.Pack(message); err != nil {
 		panic(fmt.Sprintf("%s: %v", line, err))
 	}
 	return p
@@ -178,9 +124,9 @@ func TestEveryRuleSeesItsBreach(t *testing.T) {
 		{"port", `0 d:5354 * q; ? a.local A`, "port 5354"},
 		{"group", `0 d far q; ? a.local A`, "224.0.0.1"},
 		{"group", `0 d t q; ? a.local A`, "to one host"},
-		{"hops", `0 d * q hops=1; ? a.local A`, "limit 1"},
+		{"hops", `0 d * hops=1 q; ? a.local A`, "limit 1"},
 		{"size", `0 d * r; ! a.local. 4500 TXT ` + big + `; ! nas.local. 120 A 10.0.0.1`, "2 records"},
-		{"size", `0 d * r frag; ! a.local. 4500 TXT a; ! nas.local. 120 A 10.0.0.1`, "2 records"},
+		{"size", `0 d * frag r; ! a.local. 4500 TXT a; ! nas.local. 120 A 10.0.0.1`, "2 records"},
 		{"no question in a response", `0 d * r; ? nas.local A; ! nas.local. 120 A 10.0.0.1`, "1 questions"},
 		{"no rival records in a message", `0 d * r; ! nas.local. 120 A 10.0.0.1; +! NAS.local. 120 A 10.0.0.1`, "twice"},
 		{"no rival records in a message", `0 d * q; ? nas.local A; ? nas.local A`, "asked twice"},

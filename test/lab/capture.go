@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"encoding/binary"
 	"errors"
 	"net"
 	"os"
@@ -78,6 +79,8 @@ func packetSocket(device string) (int, error) {
 	}
 	// A burst of 200 answers must fit.
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20)
+	// The kernel says when a frame came: on a busy machine it is read later.
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
 	err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: ifi.Index})
 	if err != nil {
 		unix.Close(fd)
@@ -94,13 +97,13 @@ func (c *Capture) read() {
 	if err != nil {
 		return
 	}
-	buf := make([]byte, 65536)
+	buf, control := make([]byte, 65536), make([]byte, 256)
 	for {
-		var n int
+		var n, nc int
 		var from unix.Sockaddr
 		var rerr error
 		err := conn.Read(func(fd uintptr) bool {
-			n, from, rerr = unix.Recvfrom(int(fd), buf, 0)
+			n, nc, _, from, rerr = unix.Recvmsg(int(fd), buf, control, 0)
 			return !errors.Is(rerr, unix.EAGAIN) && !errors.Is(rerr, unix.EINTR)
 		})
 		if err != nil {
@@ -112,7 +115,7 @@ func (c *Capture) read() {
 			}
 			return
 		}
-		f := Frame{Time: time.Now()}
+		f := Frame{Time: stamp(control[:nc])}
 		if ll, ok := from.(*unix.SockaddrLinklayer); ok {
 			f.Sent = ll.Pkttype == unix.PACKET_OUTGOING
 		}
@@ -125,6 +128,19 @@ func (c *Capture) read() {
 		c.changed = make(chan struct{})
 		c.mu.Unlock()
 	}
+}
+
+// stamp returns the time that the kernel gave a frame, or now if it gave none.
+func stamp(control []byte) time.Time {
+	all, err := unix.ParseSocketControlMessage(control)
+	if err == nil {
+		for _, m := range all {
+			if m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SCM_TIMESTAMPNS && len(m.Data) >= 16 {
+				return time.Unix(int64(binary.NativeEndian.Uint64(m.Data)), int64(binary.NativeEndian.Uint64(m.Data[8:])))
+			}
+		}
+	}
+	return time.Now()
 }
 
 // Frames returns what has been captured so far.

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -42,8 +43,11 @@ type RunningResponder struct {
 	close   func()
 }
 
-// mdnsGroup is where mDNS is spoken by IPv4 (RFC 6762 §3).
-var mdnsGroup = netip.MustParseAddrPort("224.0.0.251:5353")
+// Where mDNS is spoken (RFC 6762 §3).
+var (
+	mdnsGroup  = netip.MustParseAddrPort("224.0.0.251:5353")
+	mdnsGroup6 = netip.MustParseAddrPort("[ff02::fb]:5353")
+)
 
 // Respond starts a responder on the link.
 func (k *Link) Respond(r Responder) *RunningResponder {
@@ -143,7 +147,8 @@ func label(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `.`, `\.`, `"`, `\"`, `;`, `\;`, `(`, `\(`, `)`, `\)`, `@`, `\@`, `$`, `\$`).Replace(s)
 }
 
-func (r *RunningResponder) listen() error {
+// sharedPort opens port 5353 beside others that hold it.
+func sharedPort(network string) (net.PacketConn, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
 		cerr := c.Control(func(fd uintptr) {
@@ -152,12 +157,25 @@ func (r *RunningResponder) listen() error {
 				err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
 			}
 		})
-		if cerr != nil {
-			return cerr
-		}
-		return err
+		return errors.Join(cerr, err)
 	}}
-	conn, err := lc.ListenPacket(context.Background(), "udp4", ":5353")
+	return lc.ListenPacket(context.Background(), network, ":5353")
+}
+
+// holdPort holds port 5353 of this thread's namespace, and reads nothing.
+func holdPort(cleanup func(func())) error {
+	for _, network := range []string{"udp4", "udp6"} {
+		conn, err := sharedPort(network)
+		if err != nil {
+			return err
+		}
+		cleanup(func() { conn.Close() })
+	}
+	return nil
+}
+
+func (r *RunningResponder) listen() error {
+	conn, err := sharedPort("udp4")
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,312 @@
+package wire
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/lanfolk/lanfolk/dnswire"
+	"github.com/lanfolk/lanfolk/lan"
+	"github.com/lanfolk/lanfolk/mdns"
+	"github.com/lanfolk/lanfolk/packet"
+	"github.com/lanfolk/lanfolk/test/judge"
+	"github.com/lanfolk/lanfolk/test/lab"
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	// The tests wait for most of their time: many fit on few processors.
+	if err := flag.Set("test.parallel", "12"); err != nil {
+		panic(err)
+	}
+	os.Exit(lab.Main(m))
+}
+
+// early and late are how far the times of a busy machine may be off.
+const (
+	early = 10 * time.Millisecond
+	late  = 250 * time.Millisecond
+)
+
+// rig is a host under test and a tester on one link.
+//
+//	d .10      tester .11
+//	  |           |
+//	==+===========+==  10.99.1.0/24, fd99:1::/64
+type rig struct {
+	*lab.Lab
+	t     *testing.T
+	net   *lab.Subnet
+	d     *lab.Host
+	x     *lab.Tester
+	start time.Time
+	judge judge.Subject
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	l := lab.New(t)
+	r := &rig{Lab: l, t: t, net: l.Subnet("a", "10.99.1.0/24", "fd99:1::/64")}
+	r.d = l.Host("d").Join(r.net)
+	r.x = l.Host("tester").Join(r.net).Link(r.net).Tester()
+	r.start = time.Now()
+	r.judge = judge.Subject{Is: judge.From(addresses(r.d)...), Early: early, Late: late, Whole: true}
+	return r
+}
+
+// addresses returns all that a host sends from.
+func addresses(h *lab.Host) []netip.Addr {
+	var all []netip.Addr
+	for _, k := range h.Links {
+		all = append(all, k.V4, k.V6, linkLocal(k))
+	}
+	return all
+}
+
+// linkLocal returns the link's address that follows from its MAC (RFC 4291).
+func linkLocal(k *lab.Link) netip.Addr {
+	m := k.MAC
+	return netip.AddrFrom16([16]byte{0xfe, 0x80, 8: m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]})
+}
+
+// verdict holds everything that the host under test sent against the rules.
+func (r *rig) verdict(except ...string) {
+	r.t.Helper()
+	trace := r.x.Trace()
+	if len(trace.By(r.judge.Is)) == 0 {
+		r.t.Error("nothing was captured of the host under test")
+	}
+	for _, f := range trace.Judge(r.judge, except...) {
+		r.t.Error(f)
+	}
+}
+
+// say sends a message, written as judge.Pack takes it, from the tester.
+func (r *rig) say(text string) {
+	r.t.Helper()
+	r.sayAs(lab.Datagram{}, text)
+}
+
+func (r *rig) sayAs(d lab.Datagram, text string) {
+	r.t.Helper()
+	b, err := judge.Pack(text)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.x.Send(d, b)
+}
+
+// asks waits for a query by IPv4 with a question, sent after a time.
+func (r *rig) asks(after time.Time, d time.Duration, name string, typ uint16) *judge.Message {
+	r.t.Helper()
+	return r.x.Wait(after, d, "question for "+name, func(m *judge.Message) bool { return r.asking(m, name, typ) })
+}
+
+func (r *rig) asking(m *judge.Message, name string, typ uint16) bool {
+	return m.Query() && r.judge.Is(&m.Packet) && m.Src.Addr().Is4() &&
+		slices.ContainsFunc(m.Questions, func(q judge.Question) bool { return q.Name == dns.Fqdn(strings.ToLower(name)) && q.Type == typ })
+}
+
+// queries returns the queries for a name so far, by IPv4.
+func (r *rig) queries(name string, typ uint16) []*judge.Message {
+	var all []*judge.Message
+	for _, m := range r.x.Trace().Messages {
+		if m.Err == nil && r.asking(m, name, typ) {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// event is a line of `lanfolk browse --json`.
+type event struct {
+	Event     string             `json:"event"`
+	Name      string             `json:"name"`
+	Type      string             `json:"type"`
+	Host      string             `json:"host"`
+	Port      uint16             `json:"port"`
+	Addresses []netip.Addr       `json:"addresses"`
+	TXT       map[string]*string `json:"txt"`
+	Interface string             `json:"interface"`
+}
+
+// browser is `lanfolk browse`.
+type browser struct {
+	*lab.Process
+	t *testing.T
+}
+
+func (r *rig) browse(args ...string) browser {
+	r.t.Helper()
+	return browser{r.d.Lanfolk(append([]string{"browse", "--json"}, args...)...).Start(), r.t}
+}
+
+// wait waits for the first event of its kind about an instance.
+func (b browser) wait(d time.Duration, op, name string) event {
+	b.t.Helper()
+	return b.waitFor(d, op+" of "+name, func(e event) bool { return e.Event == op && e.Name == name })
+}
+
+func (b browser) waitFor(d time.Duration, what string, ok func(event) bool) event {
+	b.t.Helper()
+	var found event
+	b.WaitLine(d, what, func(line string) bool {
+		var e event
+		if json.Unmarshal([]byte(line), &e) == nil && ok(e) {
+			found = e
+			return true
+		}
+		return false
+	})
+	return found
+}
+
+// events returns all events so far.
+func (b browser) events() []event {
+	b.t.Helper()
+	var all []event
+	for line := range strings.Lines(b.Stdout()) {
+		var e event
+		if json.Unmarshal([]byte(line), &e) == nil {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+// there returns the last event of each instance that is there.
+func (b browser) there() map[string]event {
+	b.t.Helper()
+	now := map[string]event{}
+	for _, e := range b.events() {
+		if e.Event == "remove" {
+			delete(now, e.Name)
+		} else {
+			now[e.Name] = e
+		}
+	}
+	return now
+}
+
+// engine runs an engine of this process on the sockets of a host.
+func (r *rig) engine(h *lab.Host) *mdns.Engine {
+	r.t.Helper()
+	e := &mdns.Engine{
+		AskUnicast: func(packet.Link) bool { return true },
+		Links: func(ctx context.Context) (links <-chan []packet.Link, err error) {
+			err = h.Do(func() error { links, err = lan.WatchLinks(ctx); return err })
+			return links, err
+		},
+		Listen: func(l packet.Link, g netip.AddrPort) (mdns.Conn, error) {
+			var c *lan.Conn
+			err := h.Do(func() (err error) { c, err = lan.ListenMulticast(l, g); return err })
+			if err != nil {
+				return nil, err
+			}
+			return c, nil
+		},
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- e.Run(ctx) }()
+	r.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			r.t.Errorf("Run: %v", err)
+		}
+	})
+	return e
+}
+
+func name(s string) dnswire.Name {
+	n, err := dnswire.ParseName(s)
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
+func question(s string, typ dnswire.Type) mdns.Question {
+	return mdns.Question{Name: name(s), Type: typ, Family: mdns.IPv4}
+}
+
+// listener collects what happens to the answers of a question.
+type listener struct {
+	*mdns.Subscription
+	t       *testing.T
+	waiting *[]mdns.Event
+}
+
+func (r *rig) subscribe(e *mdns.Engine, q ...mdns.Question) listener {
+	s := e.Subscribe(mdns.SubscribeOptions{}, q...)
+	r.t.Cleanup(s.Close)
+	return listener{s, r.t, &[]mdns.Event{}}
+}
+
+// next returns the next event that isn't a question, or ctx's error.
+func (l listener) next(ctx context.Context) (mdns.Event, error) {
+	for {
+		for len(*l.waiting) > 0 {
+			ev := (*l.waiting)[0]
+			*l.waiting = (*l.waiting)[1:]
+			if ev.Op != mdns.OpAsked {
+				return ev, nil
+			}
+		}
+		evs, err := l.Next(ctx)
+		if err != nil {
+			return mdns.Event{}, err
+		}
+		*l.waiting = slices.Clone(evs)
+	}
+}
+
+// wait waits for an event about a record with the data.
+func (l listener) wait(d time.Duration, op mdns.Op, data string) mdns.Event {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	var seen []string
+	for {
+		ev, err := l.next(ctx)
+		if err != nil {
+			l.t.Fatalf("no %v of %s within %v; but %q", op, data, d, seen)
+		}
+		if ev.Op == op && ev.RR.DataString() == data {
+			return ev
+		}
+		seen = append(seen, ev.Op.String()+" "+ev.RR.DataString())
+	}
+}
+
+// none fails if anything but a question happens until d is over.
+func (l listener) none(d time.Duration) {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	for {
+		ev, err := l.next(ctx)
+		if err != nil {
+			return
+		}
+		l.t.Errorf("%v %s", ev.Op, ev.RR.DataString())
+	}
+}
+
+// about fails unless a time lies between from-early and from+late.
+func about(t *testing.T, what string, got, from time.Duration) {
+	t.Helper()
+	if got < from-early || got > from+late {
+		t.Errorf("%s: %v, want %v", what, got, from)
+	}
+}
+
+func soak() bool { return os.Getenv("LANFOLK_SOAK") != "" }
