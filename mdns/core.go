@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lanfolk/lanfolk/mdns/internal/respond"
 	"github.com/lanfolk/lanfolk/packet"
 )
 
@@ -36,6 +37,8 @@ type core struct {
 	subs   map[*Subscription]struct{}
 	own    map[netip.Addr]bool // addresses of this host's links
 	echo   echo
+	pubs   []*Published // in the order in which they came
+	book   *respond.Book
 
 	relayOnly atomic.Bool // see deaf
 
@@ -55,6 +58,7 @@ type placeKey struct {
 // place is a zone and its socket.
 type place struct {
 	zone    *zone
+	answers *respond.Responder
 	port    *port // nil while closed
 	up      bool  // the link can be used
 	err     error // why the socket isn't open
@@ -70,7 +74,8 @@ func newCore(e *Engine) *core {
 	return &core{
 		engine: e, log: log,
 		places: map[placeKey]*place{}, subs: map[*Subscription]struct{}{}, own: map[netip.Addr]bool{},
-		echo:  echo{seed: maphash.MakeSeed()},
+		echo:  echo{seed: maphash.MakeSeed(), sends: map[uint64]echoed{}},
+		book:  respond.NewBook(),
 		queue: make(chan *batch, 256), fails: make(chan portError),
 		began: time.Now(),
 	}
@@ -94,10 +99,12 @@ func (c *core) run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
+			c.farewell()
 			return nil
 		case set, ok := <-links:
 			if !ok {
 				if ctx.Err() != nil {
+					c.farewell()
 					return nil
 				}
 				return errors.New("mdns: the watch of the links ended")
@@ -141,7 +148,11 @@ func (c *core) advance(now time.Time) time.Duration {
 			p.zone.advance(now)
 			c.transmit(now, p)
 		}
+		if at := p.answers.Next(); p.answers.News() || !at.IsZero() && !at.After(now) {
+			c.settle(now, p)
+		}
 		if !p.up && len(p.zone.records) == 0 {
+			c.unpublish(now, p)
 			delete(c.places, k)
 			continue
 		}
@@ -149,6 +160,11 @@ func (c *core) advance(now time.Time) time.Duration {
 			earlier(p.retry)
 		}
 		earlier(p.zone.nextAlarm())
+		earlier(p.answers.Next())
+	}
+	c.updateLate(now)
+	for _, p := range c.pubs {
+		earlier(p.later)
 	}
 	if next.IsZero() {
 		return -1
@@ -166,6 +182,8 @@ func (c *core) checkClock(now time.Time) {
 			p.zone.doubt(now)
 			if p.port != nil {
 				p.zone.restart(now)
+				p.answers.Open(now) // others may have taken our names meanwhile
+				c.settle(now, p)
 			}
 		}
 	}
@@ -200,6 +218,7 @@ func (c *core) setLinks(now time.Time, links []packet.Link) {
 		case ok && l.Name != p.zone.id.Interface: // the index was given to another link
 			c.shut(p)
 			p.zone.forget(now)
+			c.unpublish(now, p)
 			delete(c.places, k)
 		}
 	}
@@ -215,6 +234,9 @@ func (c *core) setLinks(now time.Time, links []packet.Link) {
 		})
 		changed := !l.Equal(p.zone.link)
 		p.zone.link = l
+		if changed {
+			c.publish(now, p)
+		}
 		if changed && p.port != nil {
 			c.relayOpened(p)
 		}
@@ -226,9 +248,10 @@ func (c *core) setLinks(now time.Time, links []packet.Link) {
 			p.zone.restart(now)
 		}
 	}
+	c.reckon()
 }
 
-func sortedPlaces(m map[placeKey]packet.Link) []placeKey {
+func sortedPlaces[T any](m map[placeKey]T) []placeKey {
 	keys := make([]placeKey, 0, len(m))
 	for k := range m {
 		keys = append(keys, k)
@@ -260,7 +283,9 @@ func (c *core) newPlace(now time.Time, k placeKey, l packet.Link) *place {
 			}
 		}
 	}
-	return &place{zone: z}
+	p := &place{zone: z, answers: respond.New(c.book, &e.stats.respond)}
+	c.publish(now, p)
+	return p
 }
 
 // open opens the place's socket, or sees to it that it is tried again.
@@ -278,6 +303,10 @@ func (c *core) open(now time.Time, p *place) {
 	z.unicast = c.engine.AskUnicast != nil && c.engine.AskUnicast(z.link)
 	startPort(c, p, conn)
 	z.restart(now)
+	p.answers.Unicast = z.unicast
+	p.answers.Open(now)
+	c.settle(now, p)
+	c.reckon()
 }
 
 func (c *core) retryLater(now time.Time, p *place, err error) {
@@ -295,6 +324,7 @@ func (c *core) shut(p *place) {
 		p.port.close()
 		p.port = nil
 		p.zone.stop()
+		p.answers.Close()
 		for _, r := range c.engine.Relays {
 			r.Closed(p.zone.id)
 		}
@@ -308,6 +338,7 @@ func (c *core) failed(now time.Time, f portError) {
 		return // closed meanwhile
 	}
 	c.shut(p)
+	c.reckon()
 	c.retryLater(now, p, f.err)
 }
 
@@ -318,14 +349,19 @@ func (c *core) transmit(now time.Time, p *place) {
 		if p.port == nil {
 			continue
 		}
-		c.echo.sent(now, b)
-		select {
-		case p.port.out <- b:
-		default:
-			c.engine.stats.drop(dropSend, 1)
-		}
+		c.send(now, p, packet.Datagram{Data: b})
 	}
 	p.zone.out = p.zone.out[:0]
+}
+
+// send hands a packet to the place's socket.
+func (c *core) send(now time.Time, p *place, d packet.Datagram) {
+	c.echo.sent(now, p, d.Data)
+	select {
+	case p.port.out <- d:
+	default:
+		c.engine.stats.drop(dropSend, 1)
+	}
 }
 
 // hear applies a batch of packets to its zone and gives the batch back.
@@ -333,31 +369,42 @@ func (c *core) hear(b *batch) {
 	p := b.port.place
 	if p.port == b.port {
 		for i := range b.packets {
-			c.hearPacket(p.zone, &b.packets[i])
+			c.hearPacket(p, &b.packets[i])
 		}
 	}
 	b.port.free <- b
 }
 
-func (c *core) hearPacket(z *zone, p *Packet) {
-	if c.own[p.Src.Addr()] && c.echo.heard(p.Time, p.Data) {
-		c.engine.stats.drop(dropOwn, 1)
-		return
+func (c *core) hearPacket(from *place, p *Packet) {
+	if c.own[p.Src.Addr()] {
+		if on, ok := c.echo.heard(p.Time, p.Data); ok {
+			c.engine.stats.drop(dropOwn, 1)
+			if on != from && on.zone.id.Family == from.zone.id.Family {
+				from.answers.OwnElsewhere(p.Time, &p.Message)
+			}
+			return
+		}
 	}
-	if why, ok := z.accept(p); !ok {
+	z := from.zone
+	why, ok := z.accept(p)
+	if !ok && !(why == dropUnasked && from.answers.Expects(p.Time, &p.Message)) {
 		c.engine.stats.drop(why, 1)
 		return
 	}
 	for _, o := range c.engine.Observers {
 		o.Heard(p)
 	}
-	z.hear(p)
+	if ok {
+		z.hear(p)
+	}
+	c.answer(from, p)
 }
 
 func (c *core) zoneStats() []ZoneStats {
 	var out []ZoneStats
 	for _, p := range c.places {
 		s := ZoneStats{Zone: p.zone.id, Open: p.port != nil, Records: len(p.zone.records), Asking: p.zone.asking}
+		s.Published, s.Announced = p.answers.Size()
 		if p.err != nil {
 			s.Error = p.err.Error()
 		}
@@ -373,28 +420,36 @@ func (c *core) zoneStats() []ZoneStats {
 // over a bridge between two links; packets of another program on this host
 // have the same source but must be heard.
 type echo struct {
-	seed maphash.Seed
-	ring [256]struct {
-		hash uint64
-		at   time.Time
-	}
-	next int
+	seed  maphash.Seed
+	sends map[uint64]echoed // by the packet's hash
+	ring  [2048]uint64      // in the order in which they were sent
+	next  int
+}
+
+type echoed struct {
+	at   time.Time
+	on   *place
+	ring int // where its hash stands in the ring
 }
 
 // echoTime is how long a packet of ours can take to come back.
 const echoTime = 2 * time.Second
 
-func (e *echo) sent(now time.Time, b []byte) {
-	e.ring[e.next].hash, e.ring[e.next].at = maphash.Bytes(e.seed, b), now
+func (e *echo) sent(now time.Time, on *place, b []byte) {
+	if old := e.ring[e.next]; e.sends[old].ring == e.next {
+		delete(e.sends, old)
+	}
+	h := maphash.Bytes(e.seed, b)
+	e.ring[e.next] = h
+	e.sends[h] = echoed{now, on, e.next}
 	e.next = (e.next + 1) % len(e.ring)
 }
 
-func (e *echo) heard(now time.Time, b []byte) bool {
-	h := maphash.Bytes(e.seed, b)
-	for i := range e.ring {
-		if r := &e.ring[i]; r.hash == h && !r.at.IsZero() && now.Sub(r.at) <= echoTime {
-			return true
-		}
+// heard says whether the packet was sent by us lately, and on which link.
+func (e *echo) heard(now time.Time, b []byte) (on *place, ok bool) {
+	s, ok := e.sends[maphash.Bytes(e.seed, b)]
+	if !ok || now.Sub(s.at) > echoTime {
+		return nil, false
 	}
-	return false
+	return s.on, true
 }

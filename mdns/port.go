@@ -25,11 +25,14 @@ const (
 type port struct {
 	place *place
 	conn  Conn
-	out   chan []byte
-	free  chan *batch
-	done  chan struct{}
-	made  int // batches
-	stats *counters
+	out   chan packet.Datagram
+	// flush is closed to have what is in out sent and then no more; flushed is
+	// closed when that is done.
+	flush, flushed chan struct{}
+	free           chan *batch
+	done           chan struct{}
+	made           int // batches
+	stats          *counters
 
 	relays []Relay
 	deaf   *atomic.Bool
@@ -55,7 +58,8 @@ type portError struct {
 func startPort(c *core, p *place, conn Conn) {
 	t := &port{
 		place: p, conn: conn, stats: &c.engine.stats,
-		out: make(chan []byte, sendQueue), free: make(chan *batch, portBatches), done: make(chan struct{}),
+		out: make(chan packet.Datagram, sendQueue), flush: make(chan struct{}), flushed: make(chan struct{}),
+		free: make(chan *batch, portBatches), done: make(chan struct{}),
 		relays: c.engine.Relays, deaf: &c.relayOnly,
 	}
 	p.port = t
@@ -68,7 +72,10 @@ func startPort(c *core, p *place, conn Conn) {
 		case <-t.done:
 		}
 	})
-	c.tasks.Go(func() { t.write(c, zone) })
+	c.tasks.Go(func() {
+		t.write(c, zone)
+		close(t.flushed)
+	})
 }
 
 // close makes both goroutines end.
@@ -184,14 +191,21 @@ func (t *port) write(c *core, zone Zone) {
 		select {
 		case <-t.done:
 			return
-		case b := <-t.out:
-			grams = append(grams[:0], packet.Datagram{Data: b})
+		case d := <-t.out:
+			grams = append(grams[:0], d)
+		case <-t.flush:
+			select {
+			case d := <-t.out:
+				grams = append(grams[:0], d)
+			default:
+				return
+			}
 		}
 	more:
 		for len(grams) < writeAtOnce {
 			select {
-			case b := <-t.out:
-				grams = append(grams, packet.Datagram{Data: b})
+			case d := <-t.out:
+				grams = append(grams, d)
 			default:
 				break more
 			}
@@ -201,7 +215,7 @@ func (t *port) write(c *core, zone Zone) {
 		if err != nil {
 			t.stats.sendErrors.Add(uint64(len(grams) - n))
 			if t.sendErrors.Add(1) == sendErrorLog {
-				c.log.Warn("query not sent", "if", zone.Interface, "family", zone.Family.String(), "err", err)
+				c.log.Warn("packet not sent", "if", zone.Interface, "family", zone.Family.String(), "err", err)
 			}
 		}
 	}

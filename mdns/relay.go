@@ -88,5 +88,5 @@ func (t *port) relay(zone Zone, packets []Packet) []Packet {
 // deaf says that nobody needs what the engine would hear, so that packets that
 // are only relayed don't wake it.
 func (c *core) deaf() bool {
-	return len(c.engine.Relays) > 0 && len(c.engine.Observers) == 0 && len(c.subs) == 0
+	return len(c.engine.Relays) > 0 && len(c.engine.Observers) == 0 && len(c.subs) == 0 && len(c.pubs) == 0
 }

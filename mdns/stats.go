@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"github.com/lanfolk/lanfolk/dnswire"
+	"github.com/lanfolk/lanfolk/mdns/internal/respond"
 )
 
 // drop says why a packet or a record had no effect.
@@ -69,6 +70,8 @@ type counters struct {
 	received, responses, queries, sent, sendErrors, suppressed, evicted atomic.Uint64
 	dropped                                                             [numDrops]atomic.Uint64
 	malformed                                                           [maxReason]atomic.Uint64
+	respond                                                             respond.Counters
+	renamed                                                             atomic.Uint64
 }
 
 func (c *counters) drop(d drop, n int) { c.dropped[d].Add(uint64(n)) }
@@ -89,6 +92,13 @@ type Stats struct {
 	SendErrors uint64
 	Suppressed uint64 // questions not asked because another host just did
 	Evicted    uint64 // records that made room for others in a full cache
+
+	Answered        uint64 // own records sent as answers or announced
+	AnswersWithheld uint64 // answers that the asker knew, another host gave, or that were sent a moment ago
+	QueriesRefused  uint64 // queries that could not be answered: from elsewhere, or too many at once
+	Conflicts       uint64 // another host had an own name, or other data for one
+	TieBreaksLost   uint64 // names put off because another host probed for them, too
+	Renamed         uint64 // publications that took another label after a conflict
 	// Dropped counts packets and records that had no effect, by reason. A
 	// reason that begins with "malformed: " is one of dnswire's.
 	Dropped map[string]uint64
@@ -102,12 +112,17 @@ type ZoneStats struct {
 	Error   string // why not, when it should have
 	Records int    // in the cache
 	Asking  int    // questions that are being asked
+	// Published is how many own records there are, and Announced how many
+	// publications own their names.
+	Published, Announced int
 }
 
 func (c *counters) snapshot() Stats {
 	s := Stats{
 		Received: c.received.Load(), Responses: c.responses.Load(), Queries: c.queries.Load(), Sent: c.sent.Load(),
 		SendErrors: c.sendErrors.Load(), Suppressed: c.suppressed.Load(), Evicted: c.evicted.Load(),
+		Answered: c.respond.Answered.Load(), AnswersWithheld: c.respond.Suppressed.Load(), QueriesRefused: c.respond.Refused.Load(),
+		Conflicts: c.respond.Conflicts.Load(), TieBreaksLost: c.respond.Deferred.Load(), Renamed: c.renamed.Load(),
 		Dropped: map[string]uint64{},
 	}
 	for i := range c.dropped {

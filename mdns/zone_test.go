@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/lanfolk/lanfolk/dnswire"
+	"github.com/lanfolk/lanfolk/mdns/internal/respond"
 	"github.com/lanfolk/lanfolk/packet"
 )
 
@@ -299,7 +300,7 @@ func TestHostThatSleptAsksAgain(t *testing.T) {
 	now := c.began
 	z := testZone(now)
 	z.hear(testPacket(now, "10.0.0.9:5353", typicalResponse()))
-	c.places[placeKey{2, IPv4}] = &place{zone: z, port: &port{}, up: true}
+	c.places[placeKey{2, IPv4}] = &place{zone: z, answers: respond.New(c.book, &c.engine.stats.respond), port: &port{}, up: true}
 	c.checkClock(now.Add(time.Second))
 	c.began = c.began.Add(0)
 	// The wall clock is a minute further on than the monotonic one.

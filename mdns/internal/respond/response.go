@@ -1,0 +1,235 @@
+package respond
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/lanfolk/lanfolk/dnswire"
+)
+
+const groupPort = 5353
+
+const (
+	// aggregateMax is how much longer an answer may wait for others
+	// (RFC 6762 §6.4).
+	aggregateMax = 500 * time.Millisecond
+	// Bounds of what waits, whatever comes.
+	maxPending   = 256
+	maxQuestions = 16 // of a legacy query, repeated in its answer
+)
+
+// response is a message, or a few, that waits until it is sent.
+type response struct {
+	at     time.Time
+	latest time.Time  // later than this it must not be put off
+	source netip.Addr // of a truncated query, whose known answers go on
+	to     packetTo
+	items  []item
+	known  map[*record]struct{} // what the source turned out to know
+	mend   bool
+}
+
+// item is a record that waits in a response.
+type item struct {
+	rec   *record
+	added time.Time
+	limit time.Duration // since the record was last multicast
+}
+
+// plan puts the hits that the asker doesn't know into responses.
+func (r *Responder) plan(m *Message, legacy, probe bool, delay time.Duration) {
+	now := m.Time
+	if r.items+len(r.hits) > 4*r.records+1024 || len(r.pending) >= maxPending {
+		r.count.Refused.Add(1)
+		return
+	}
+	var multi, uni *response
+	limit := limitAnswer
+	if probe {
+		limit = limitProbe
+	}
+	for _, h := range r.hits {
+		if _, ok := r.known[h.rec]; ok {
+			r.count.Suppressed.Add(1)
+			continue
+		}
+		it := item{h.rec, now, limit}
+		if legacy || h.qu && m.OnLink && (probe || r.fresh(now, h.rec)) {
+			if uni == nil {
+				uni = r.unicast(m, legacy, delay)
+			}
+			r.put(uni, it)
+			continue
+		}
+		if r.limited(now, h.rec, limit) {
+			r.count.Suppressed.Add(1)
+			continue
+		}
+		if multi == nil {
+			multi = r.multi(m, delay)
+		}
+		r.put(multi, it)
+	}
+}
+
+func (r *Responder) put(p *response, it item) {
+	if it.rec.queued == p {
+		return
+	}
+	it.rec.queued = p
+	p.items = append(p.items, it)
+	r.items++
+}
+
+// fresh says whether the record was multicast within a quarter of its TTL: only
+// then may it be sent by unicast (RFC 6762 §5.4).
+func (r *Responder) fresh(now time.Time, x *record) bool {
+	last := x.multicast()
+	return !last.IsZero() && now.Sub(last) < time.Duration(x.rr.TTL)*time.Second/4
+}
+
+// multi returns the response that multicast answers to the query go into.
+func (r *Responder) multi(m *Message, delay time.Duration) *response {
+	now := m.Time
+	switch {
+	case m.Truncated:
+		for _, p := range r.pending {
+			if p.source == m.Src.Addr() && !p.to.dst.IsValid() {
+				p.at = now.Add(delay)
+				return p
+			}
+		}
+		return r.add(&response{at: now.Add(delay), source: m.Src.Addr()})
+	case delay == 0:
+		return r.add(&response{at: now})
+	}
+	at := now.Add(delay)
+	if c := r.common; c != nil {
+		if at.After(c.at) {
+			c.at = at
+			if at.After(c.latest) {
+				c.at = c.latest
+			}
+		}
+		return c
+	}
+	r.common = r.add(&response{at: at, latest: at.Add(aggregateMax)})
+	return r.common
+}
+
+// unicast returns a response that goes to the query's sender alone.
+func (r *Responder) unicast(m *Message, legacy bool, delay time.Duration) *response {
+	to := packetTo{dst: m.Src}
+	if m.Unicast {
+		to.src = netip.AddrPortFrom(m.Dst.Addr(), 0)
+	}
+	if legacy {
+		to.legacy, to.id = true, m.ID
+		for q := range m.Questions() {
+			if len(to.questions) == maxQuestions {
+				break
+			}
+			to.questions = append(to.questions, question{q.Name.Name(), q.Type, q.Class, q.Unicast})
+		}
+	}
+	p := &response{at: m.Time.Add(delay), to: to}
+	if m.Truncated {
+		p.source = m.Src.Addr()
+	}
+	return r.add(p)
+}
+
+func (r *Responder) add(p *response) *response {
+	r.pending = append(r.pending, p)
+	return p
+}
+
+// advanceResponses sends the responses that are due.
+func (r *Responder) advanceResponses(now time.Time) {
+	for {
+		i := slices.IndexFunc(r.pending, func(p *response) bool { return !p.at.After(now) })
+		if i < 0 {
+			return
+		}
+		p := r.pending[i]
+		r.pending = slices.Delete(r.pending, i, i+1)
+		r.items -= len(p.items)
+		if p == r.common {
+			r.common = nil
+		}
+		if p == r.mend {
+			r.mend = nil
+		}
+		r.send(now, p)
+	}
+}
+
+// send sends what is left of a response.
+func (r *Responder) send(now time.Time, p *response) {
+	r.listing++
+	r.units = r.units[:0]
+	unicast := p.to.dst.IsValid()
+	for _, it := range p.items {
+		x := it.rec
+		if x.queued == p {
+			x.queued = nil
+		}
+		_, known := p.known[x]
+		switch {
+		case p.mend:
+			x.set.mending = false
+			if x.live > 0 && r.limited(now, x, limitAnswer) {
+				r.repair(now, x)
+				continue
+			}
+		case known, !unicast && r.limited(now, x, it.limit), !unicast && !x.heard.Before(it.added):
+			r.count.Suppressed.Add(1)
+			continue
+		}
+		if x.live > 0 {
+			r.units = r.list(r.units, x)
+		}
+	}
+	if len(r.units) == 0 {
+		return
+	}
+	for i := range r.units {
+		r.units[i].extra = r.additional(now, nil, r.units[i].answers, unicast)
+	}
+	if unicast {
+		r.sendUnicast(now, p.to, r.units)
+	} else {
+		r.multicast(now, r.units)
+	}
+	clear(r.units)
+}
+
+// repair multicasts the record's set as soon as the rate limit lets it: others
+// have something in their caches that isn't so.
+func (r *Responder) repair(now time.Time, x *record) {
+	if x.set.mending {
+		return
+	}
+	at := now.Add(between(sharedDelayMin, sharedDelayMax))
+	if last := x.multicast(); !last.IsZero() && at.Before(last.Add(limitAnswer)) {
+		at = last.Add(limitAnswer)
+	}
+	if r.mend == nil {
+		r.mend = r.add(&response{at: at, mend: true})
+	} else if at.After(r.mend.at) {
+		r.mend.at = at // at most a second from now
+	}
+	x.set.mending = x.set.unique
+	if !x.set.unique && x.queued == r.mend {
+		return
+	}
+	r.put(r.mend, item{x, now, limitAnswer})
+}
+
+type question struct {
+	name  dnswire.Name
+	typ   dnswire.Type
+	class dnswire.Class
+	qu    bool
+}
