@@ -3,9 +3,11 @@ package dnssd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"time"
 
+	"github.com/lanfolk/lanfolk/dnswire"
 	"github.com/lanfolk/lanfolk/mdns"
 )
 
@@ -87,25 +89,31 @@ func (b *Browser) run(ctx context.Context, yield func(Event) bool) error {
 	if err != nil {
 		return err
 	}
+	d := definite(b.Source)
+	c.definite = d != nil
 	feed := b.Source.Feed(b.Refreshes)
 	defer feed.Close()
-	return (&search{catalog: c, feed: feed, yield: yield, once: b.Once, start: time.Now()}).run(ctx)
+	return (&search{catalog: c, feed: feed, definite: d, yield: yield, once: b.Once, start: time.Now()}).run(ctx)
 }
 
 // search runs a catalog on a feed.
 type search struct {
 	*catalog
-	feed  Feed
-	yield func(Event) bool
-	once  bool
+	feed     Feed
+	definite Definite // nil where nobody says that an answer is whole
+	yield    func(Event) bool
+	once     bool
 
-	start   time.Time
-	asked   time.Time // when a question for instances first went out in a zone, the last such time
-	first   time.Time // the first such time
-	shared  bool      // in some zone only multicast answers were asked for
-	zones   map[zoneQuestion]struct{}
-	settled bool
-	sweepAt time.Time // after a reset
+	start  time.Time
+	asked  time.Time // when a question for instances first went out in a zone, the last such time
+	first  time.Time // the first such time
+	shared bool      // in some zone only multicast answers were asked for
+	// What a definite source has said: the questions for instances that it has
+	// answered, folded, true, or failed to, false.
+	answered map[dnswire.Name]bool
+	zones    map[zoneQuestion]struct{}
+	settled  bool
+	sweepAt  time.Time // after a reset
 }
 
 type zoneQuestion struct {
@@ -115,6 +123,7 @@ type zoneQuestion struct {
 
 func (s *search) run(ctx context.Context) error {
 	s.zones = map[zoneQuestion]struct{}{}
+	s.answered = map[dnswire.Name]bool{}
 	for {
 		s.exchange()
 		now := time.Now()
@@ -123,7 +132,7 @@ func (s *search) run(ctx context.Context) error {
 			return nil
 		}
 		if s.settled && s.once {
-			return nil
+			return s.failure()
 		}
 		s.exchange()
 		wait, cancel := ctx, context.CancelFunc(func() {})
@@ -170,9 +179,48 @@ func (s *search) hear(ev *mdns.Event) {
 	case mdns.OpReset:
 		s.reset()
 		s.sweepAt = ev.Time.Add(quietTime)
+	case mdns.OpFailed:
+		s.note(ev.Question.Name, ev.Question.Type, false)
+	case mdns.OpNone:
+		s.note(ev.Question.Name, ev.Question.Type, true)
+		s.apply(ev)
 	default:
+		s.note(ev.RR.Name, ev.RR.Type, true)
 		s.apply(ev)
 	}
+}
+
+// note remembers which questions for instances a definite source has dealt with.
+func (s *search) note(n dnswire.Name, t dnswire.Type, answered bool) {
+	if s.definite != nil && !s.settled && s.browsing(mdns.Question{Name: n, Type: t}) {
+		s.answered[n.Fold()] = answered || s.answered[n.Fold()]
+	}
+}
+
+// failure returns why nothing was answered, nil if something was.
+func (s *search) failure() error {
+	if s.definite == nil {
+		return nil
+	}
+	for _, ok := range s.answered {
+		if ok {
+			return nil
+		}
+	}
+	if err := s.definite.Failure(); err != nil {
+		return fmt.Errorf("dnssd: browse: %w", err)
+	}
+	return fmt.Errorf("dnssd: browse: %w", ErrTimeout)
+}
+
+// open counts the questions for instances that a definite source has yet to
+// deal with.
+func (s *search) open() int {
+	n := len(s.browse) - len(s.answered)
+	if s.meta != "" {
+		n++
+	}
+	return n
 }
 
 // exchange hands the catalog's questions to the feed.
@@ -235,6 +283,15 @@ func (s *search) advance(now time.Time) time.Time {
 // the first queries have had their time, nothing new has come for a while, and
 // nothing waits to be resolved.
 func (s *search) settleAt(partial time.Time) time.Time {
+	if s.definite != nil {
+		switch {
+		case s.open() > 0:
+			return s.start.Add(definiteMax)
+		case !partial.IsZero():
+			return partial
+		}
+		return s.start
+	}
 	if s.first.IsZero() {
 		return s.start.Add(settleMax)
 	}

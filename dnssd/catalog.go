@@ -26,6 +26,7 @@ type catalog struct {
 	via       string
 	resolve   bool
 	refreshes bool
+	definite  bool // an answer is whole
 	// browse holds the questions for instances: by the folded owner name of
 	// the PTR records, what these say.
 	browse map[dnswire.Name]browsed

@@ -46,11 +46,12 @@ type Answer struct {
 	Expires   time.Time
 }
 
-// LookupHost returns a host's addresses. A name of one label is taken to be in
-// "local"; another must end in it: other names are not asked for by multicast
-// (RFC 6762 §13, §21). The error may be ErrTimeout or ErrNone.
+// LookupHost returns a host's addresses. By multicast a name of one label is
+// taken to be in "local"; another must end in it: other names are not asked for
+// (RFC 6762 §13, §21). A Definite source takes any name. The error may be
+// ErrTimeout or ErrNone.
 func LookupHost(ctx context.Context, src Source, host string) ([]Answer, error) {
-	n, err := localName(host)
+	n, err := hostName(src, host)
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +108,18 @@ func ReverseName(addr netip.Addr) (dnswire.Name, error) {
 	return dnswire.ParseName(s.String())
 }
 
+// hostName reads a host name that a source can be asked for.
+func hostName(src Source, host string) (dnswire.Name, error) {
+	if definite(src) == nil {
+		return localName(host)
+	}
+	n, err := dnswire.ParseName(host)
+	if err != nil {
+		return "", fmt.Errorf("dnssd: host: %w", err)
+	}
+	return n, nil
+}
+
 // localName reads a host name in the domain of multicast DNS.
 func localName(host string) (dnswire.Name, error) {
 	n, err := dnswire.ParseName(host)
@@ -138,13 +151,24 @@ func lookup(ctx context.Context, src Source, questions ...mdns.Question) ([]mdns
 	feed.Ask(questions...)
 	found := map[recordKey]mdns.Event{}
 	none := map[mdns.Zone]int{}
+	whole := definite(src)
 	open := map[dnswire.Type]bool{} // types that nothing is known about yet
 	for _, q := range questions {
 		open[q.Type] = true
 	}
 	end := time.Now().Add(lookupMax)
+	if whole != nil {
+		end = time.Now().Add(definiteMax)
+	}
+	failed := false
 	var first, last time.Time // news
 	for {
+		if whole != nil && len(open) == 0 {
+			if failed && len(found)+len(none) == 0 {
+				return nil, failure(whole)
+			}
+			return sorted(found), lookupError(len(found), len(none))
+		}
 		until := end
 		if !first.IsZero() && len(open) == 0 {
 			until = earlier(end, last.Add(lookupQuiet))
@@ -156,7 +180,7 @@ func lookup(ctx context.Context, src Source, questions ...mdns.Question) ([]mdns
 		cancel()
 		switch {
 		case ctx.Err() != nil && len(found) == 0:
-			return nil, ctxError(ctx)
+			return nil, noAnswer(ctx, whole)
 		case err == nil:
 		case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded):
 			return sorted(found), lookupError(len(found), len(none))
@@ -174,6 +198,9 @@ func lookup(ctx context.Context, src Source, questions ...mdns.Question) ([]mdns
 				// Another host, on another link, may still know better.
 				none[ev.Zone]++
 				delete(open, ev.Question.Type)
+			case mdns.OpFailed:
+				failed = true
+				delete(open, ev.Question.Type)
 			case mdns.OpRemove:
 				delete(found, k)
 				continue
@@ -189,6 +216,23 @@ func lookup(ctx context.Context, src Source, questions ...mdns.Question) ([]mdns
 			}
 		}
 	}
+}
+
+// failure says why a definite source has no answer: an ErrTimeout, unless a
+// server has refused.
+func failure(d Definite) error {
+	if err := d.Failure(); err != nil {
+		return err
+	}
+	return ErrTimeout
+}
+
+// noAnswer is the error for the end of ctx.
+func noAnswer(ctx context.Context, d Definite) error {
+	if d != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return failure(d)
+	}
+	return ctxError(ctx)
 }
 
 func lookupError(found, none int) error {
@@ -256,15 +300,29 @@ func Resolve(ctx context.Context, src Source, in Instance) ([]Service, error) {
 	feed := src.Feed(false)
 	defer feed.Close()
 	c := newCatalog(src.Via(), in.Domain)
-	c.resolve, c.target = true, name.Fold()
+	whole := definite(src)
+	c.resolve, c.target, c.definite = true, name.Fold(), whole != nil
 	c.askFor(name, dnswire.TypeSRV)
 	c.askFor(name, dnswire.TypeTXT)
 	s := &search{catalog: c, feed: feed}
-	denied := 0
+	denied, failed := 0, false
 	end := time.Now().Add(lookupMax)
+	if whole != nil {
+		end = time.Now().Add(definiteMax)
+	}
 	for {
 		wake := s.waited(time.Now())
 		s.exchange()
+		if whole != nil {
+			switch out := s.told(); {
+			case len(out) > 0:
+				return out, nil
+			case denied > 0 && len(c.services) == 0:
+				return nil, fmt.Errorf("dnssd: resolve %s: %w", in, ErrNone)
+			case failed && len(c.services) == 0:
+				return nil, fmt.Errorf("dnssd: resolve %s: %w", in, failure(whole))
+			}
+		}
 		until := end
 		if len(s.told()) > 0 {
 			until = earlier(end, c.news.Add(lookupQuiet))
@@ -291,7 +349,7 @@ func Resolve(ctx context.Context, src Source, in Instance) ([]Service, error) {
 			}
 			err := lookupError(0, denied)
 			if ctx.Err() != nil {
-				err = ctxError(ctx)
+				err = noAnswer(ctx, whole)
 			}
 			return nil, fmt.Errorf("dnssd: resolve %s: %w", in, err)
 		}
@@ -299,6 +357,8 @@ func Resolve(ctx context.Context, src Source, in Instance) ([]Service, error) {
 			if ev := &events[i]; ev.Op == mdns.OpNone && ev.Question.Type == dnswire.TypeSRV {
 				denied++
 				c.news = ev.Time
+			} else if ev.Op == mdns.OpFailed && ev.Question.Type == dnswire.TypeSRV {
+				failed = true
 			}
 			s.hear(&events[i])
 		}

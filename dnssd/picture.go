@@ -113,6 +113,9 @@ func (c *catalog) resolved(now time.Time, s *service, pic *Service) bool {
 			}
 		}
 	}
+	if c.definite {
+		return s.self.answered(dnswire.TypeTXT) && (s.self.none[dnswire.TypeSRV] || srvFact != nil && s.host.bothFamilies())
+	}
 	// A TXT record must be there (RFC 6763 §6.1), but some hosts have none.
 	return pic.Resolved && (s.host.bothFamilies() || now.Sub(s.found) >= addressWait) &&
 		(len(txt) > 0 || s.self.none[dnswire.TypeTXT] || now.Sub(s.found) >= textWait)
@@ -120,9 +123,10 @@ func (c *catalog) resolved(now time.Time, s *service, pic *Service) bool {
 
 // bothFamilies says whether it is known which IPv4 and which IPv6 addresses the
 // host has.
-func (n *node) bothFamilies() bool {
-	return (len(n.facts[dnswire.TypeA]) > 0 || n.none[dnswire.TypeA]) && (len(n.facts[dnswire.TypeAAAA]) > 0 || n.none[dnswire.TypeAAAA])
-}
+func (n *node) bothFamilies() bool { return n.answered(dnswire.TypeA) && n.answered(dnswire.TypeAAAA) }
+
+// answered says whether it is known which records of the type the name has.
+func (n *node) answered(t dnswire.Type) bool { return len(n.facts[t]) > 0 || n.none[t] }
 
 // textWait is how long a service that is known but for its TXT record waits for
 // it, and one that moved for the addresses of its new host.

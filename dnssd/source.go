@@ -2,13 +2,15 @@ package dnssd
 
 import (
 	"context"
+	"time"
 
 	"github.com/lanfolk/lanfolk/mdns"
 )
 
-// Source is what can be asked: multicast DNS now, unicast DNS in its time.
+// Source is what can be asked: multicast DNS by Multicast, unicast DNS by
+// package dnssd/unicast.
 type Source interface {
-	// Via names the source in events: "mdns".
+	// Via names the source in events: "mdns", "unicast".
 	Via() string
 	// Feed begins to ask nothing; refreshes asks for mdns.OpUpdate events.
 	Feed(refreshes bool) Feed
@@ -22,6 +24,25 @@ type Feed interface {
 	Next(context.Context) ([]mdns.Event, error)
 	Close()
 }
+
+// Definite is a Source of which an answer is whole: with the first mdns.OpAdd
+// for a question come all the others, an mdns.OpNone says that there is nothing
+// anywhere, and where nobody answers it says mdns.OpFailed. So nobody needs to wait
+// for more.
+type Definite interface {
+	Source
+	// Failure returns why the last question wasn't answered, nil if it was.
+	Failure() error
+}
+
+// definite returns the source as one whose answers are whole, nil if they aren't.
+func definite(s Source) Definite {
+	d, _ := s.(Definite)
+	return d
+}
+
+// definiteMax bounds the wait for a source that says when it is done.
+const definiteMax = 30 * time.Second
 
 // Multicast returns the source that asks an engine's links.
 func Multicast(e *mdns.Engine) Source { return multicast{e} }

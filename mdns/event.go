@@ -55,6 +55,9 @@ const (
 	// OpReset: the subscriber was too slow and events were lost. It forgets
 	// what it knows; events for all that is there follow.
 	OpReset
+	// OpFailed: nobody who could know answers the question. An Engine never says
+	// so, for silence is an answer by multicast; a source of unicast DNS does.
+	OpFailed
 )
 
 // String returns the operation in a word.
@@ -72,6 +75,8 @@ func (o Op) String() string {
 		return "asked"
 	case OpReset:
 		return "reset"
+	case OpFailed:
+		return "failed"
 	}
 	return "unknown"
 }

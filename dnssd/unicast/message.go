@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/lanfolk/lanfolk/dnssd"
 	"github.com/lanfolk/lanfolk/dnswire"
 )
 
@@ -29,8 +30,13 @@ const (
 	rcodeBadTime  = 18
 )
 
-// ErrNoAnswer says that no server answered in time.
-var ErrNoAnswer = errors.New("no answer")
+// ErrNoAnswer says that no server answered in time. It is a dnssd.ErrTimeout.
+var ErrNoAnswer error = noAnswer{}
+
+type noAnswer struct{}
+
+func (noAnswer) Error() string        { return "no answer" }
+func (noAnswer) Is(target error) bool { return target == dnssd.ErrTimeout }
 
 // errLame says that a server knows nothing of the name and asks no other.
 var errLame = errors.New("knows nothing of the domain and asks no other server")

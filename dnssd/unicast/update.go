@@ -88,17 +88,33 @@ const fudge = 300
 // reads and writes the names in between; TestMessagesPassMiekgUnchanged holds it to
 // their bytes.
 func (k Key) sign(data []byte, now time.Time) (signed []byte, mac string, err error) {
-	var m dns.Msg
-	if err := m.Unpack(data); err != nil {
+	m, err := toMiekg(data)
+	if err != nil {
 		return nil, "", fmt.Errorf("unicast: sign: %w", err)
 	}
-	m.Compress = true
 	name, _, err := dns.UnpackDomainName([]byte(k.Name.Fold()), 0)
 	if err != nil {
 		return nil, "", fmt.Errorf("unicast: sign: name of the key: %w", err)
 	}
 	m.SetTsig(name, algorithms()[k.Algorithm], fudge, now.Unix())
-	return dns.TsigGenerate(&m, base64.StdEncoding.EncodeToString(k.Secret), "", false)
+	return dns.TsigGenerate(m, base64.StdEncoding.EncodeToString(k.Secret), "", false)
+}
+
+// toMiekg reads a message so that miekg/dns writes it back as it was.
+func toMiekg(data []byte) (*dns.Msg, error) {
+	m := new(dns.Msg)
+	if err := m.Unpack(data); err != nil {
+		return nil, err
+	}
+	m.Compress = true
+	for _, section := range [...][]dns.RR{m.Answer, m.Ns} {
+		for i, rr := range section {
+			if h := rr.Header(); h.Rdlength == 0 { // it would write fields of 0
+				section[i] = &dns.ANY{Hdr: *h}
+			}
+		}
+	}
+	return m, nil
 }
 
 // errUnsigned says that an answer to a signed message has no signature.

@@ -1,0 +1,458 @@
+package unicast
+
+import (
+	"container/heap"
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"github.com/lanfolk/lanfolk/dnswire"
+	"github.com/lanfolk/lanfolk/mdns"
+)
+
+// Bounds of what is kept and of how often is asked.
+const (
+	// DefaultMinTTL is for how long an answer holds at least. A TTL of 0, which
+	// dnsmasq gives, would have every question asked again and again.
+	DefaultMinTTL = 10 * time.Second
+	// maxTTL and maxNegative are for how long one holds at most (RFC 2308 §5
+	// recommends one to three hours for the latter).
+	maxTTL      = 24 * time.Hour
+	maxNegative = time.Hour
+	// firstBackoff is the pause after a failure; it doubles up to maxBackoff.
+	firstBackoff = time.Second
+	maxBackoff   = 5 * time.Minute
+	// maxQuestions bounds the cache, and maxBytes the records in it.
+	maxQuestions = 1 << 15
+	maxBytes     = 32 << 20
+	// maxFlights is how many queries are under way at a time.
+	maxFlights = 16
+	// burst queries may go out at once, then perSecond of them each second.
+	burst     = 4096
+	perSecond = 100
+)
+
+// key is what is asked, the name folded.
+type key struct {
+	name dnswire.Name
+	typ  dnswire.Type
+}
+
+// user gets the events of a question.
+type user interface {
+	receive(mdns.Event)
+	refreshes() bool
+}
+
+// entry is one question and what is known about it.
+type entry struct {
+	key  key
+	name dnswire.Name // as it was first asked for
+	// users want the answer, each by these questions. They differ in Link and
+	// Family, which mean nothing here.
+	users map[user]map[mdns.Question]int // the question: its Tries
+
+	known    bool         // there is an answer that holds
+	records  []dnswire.RR // none: a negative one
+	size     int          // of the records, in bytes
+	expires  time.Time
+	source   netip.Addr
+	next     time.Time // when to ask, the zero time for never
+	flying   bool
+	failures int
+	place    int // in the heap
+}
+
+// due is when something happens to the entry.
+func (e *entry) due() time.Time {
+	if e.flying {
+		return time.Time{} // an answer that is on its way may come late
+	}
+	t := e.expires
+	if !e.known || !e.next.IsZero() && e.next.Before(t) {
+		t = e.next
+	}
+	return t
+}
+
+// cache holds what is asked and what was answered. It is told the time.
+type cache struct {
+	minTTL  time.Duration
+	entries map[key]*entry
+	queue   queue
+	idle    int // entries that nobody wants
+	bytes   int
+	flights int
+	tokens  float64
+	filled  time.Time
+	refused uint64 // questions that found no room
+}
+
+func newCache(minTTL time.Duration) *cache {
+	if minTTL <= 0 {
+		minTTL = DefaultMinTTL
+	}
+	return &cache{minTTL: minTTL, entries: map[key]*entry{}, tokens: burst}
+}
+
+// want begins to ask for a user. What is known is told at once.
+func (c *cache) want(now time.Time, u user, q mdns.Question) {
+	k := key{q.Name.Fold(), q.Type}
+	e := c.entries[k]
+	if e != nil && e.known && !e.flying && !e.expires.After(now) {
+		c.expire(now, e)
+		e = c.entries[k]
+	}
+	fresh := e == nil
+	if fresh {
+		if len(c.entries) >= maxQuestions && !c.evict() {
+			c.refused++
+			return
+		}
+		e = &entry{key: k, name: q.Name, users: map[user]map[mdns.Question]int{}, place: -1}
+		c.entries[k] = e
+	}
+	qs, again := e.users[u]
+	if !again {
+		if len(e.users) == 0 && !fresh {
+			c.idle--
+		}
+		qs = map[mdns.Question]int{}
+		e.users[u] = qs
+	}
+	tries := q.Tries
+	q.Name, q.Tries = k.name, 0
+	qs[q] = tries
+	if e.known && !again {
+		c.replay(now, e, u)
+	}
+	switch {
+	case e.flying:
+	case e.known && e.expires.After(now):
+		c.schedule(now, e)
+	case e.failures > 0 && e.next.After(now):
+		u.receive(mdns.Event{Op: mdns.OpFailed, Question: q, Time: now})
+	default:
+		e.next = now
+	}
+	c.fix(e)
+}
+
+// replay tells a user what is known about a question.
+func (c *cache) replay(now time.Time, e *entry, u user) {
+	for _, rr := range e.records {
+		u.receive(e.event(now, mdns.OpAdd, rr))
+	}
+	if len(e.records) == 0 {
+		u.receive(e.event(now, mdns.OpNone, dnswire.RR{}))
+	}
+}
+
+// forget takes a question of a user back.
+func (c *cache) forget(u user, q mdns.Question) {
+	e := c.entries[key{q.Name.Fold(), q.Type}]
+	if e == nil {
+		return
+	}
+	q.Name, q.Tries = e.key.name, 0
+	delete(e.users[u], q)
+	if len(e.users[u]) == 0 {
+		c.leave(e, u)
+	}
+}
+
+// leave notes that a user wants nothing of an entry. What nobody wants stays
+// until it runs out, and isn't asked for.
+func (c *cache) leave(e *entry, u user) {
+	delete(e.users, u)
+	if len(e.users) > 0 {
+		return
+	}
+	c.idle++
+	e.next = time.Time{}
+	if !e.known && !e.flying {
+		c.drop(e)
+		return
+	}
+	c.fix(e)
+}
+
+// drop forgets an entry that nobody wants.
+func (c *cache) drop(e *entry) {
+	delete(c.entries, e.key)
+	c.idle--
+	c.bytes -= e.size
+	e.size, e.known, e.next = 0, false, time.Time{}
+	c.fix(e)
+}
+
+// evict makes room by dropping an answer that nobody wants: of some that are
+// looked at the one that runs out first.
+func (c *cache) evict() bool {
+	const looks = 32
+	var worst *entry
+	seen := 0
+	for _, e := range c.entries {
+		if c.idle == 0 || seen >= looks {
+			break
+		}
+		if len(e.users) > 0 || e.flying {
+			continue
+		}
+		seen++
+		if worst == nil || e.expires.Before(worst.expires) {
+			worst = e
+		}
+	}
+	if worst == nil {
+		return false
+	}
+	c.drop(worst)
+	return true
+}
+
+// advance does what is due, returns the questions to ask now, and when there will
+// be more to do, the zero time for never. Each that is returned must come back by
+// answered, failed or aborted.
+func (c *cache) advance(now time.Time) (ask []*entry, wake time.Time) {
+	c.tokens = min(burst, c.tokens+now.Sub(c.filled).Seconds()*perSecond)
+	c.filled = now
+	for len(c.queue) > 0 {
+		e := c.queue[0]
+		at := e.due()
+		if at.After(now) {
+			return ask, at
+		}
+		if e.known && !e.expires.After(now) {
+			c.expire(now, e)
+			continue
+		}
+		if c.flights >= maxFlights {
+			return ask, time.Time{} // the end of one wakes us
+		}
+		if c.tokens < 1 {
+			return ask, now.Add(time.Second / perSecond)
+		}
+		c.tokens--
+		c.flights++
+		e.flying = true
+		c.fix(e)
+		ask = append(ask, e)
+		for u, qs := range e.users {
+			for q := range qs {
+				u.receive(mdns.Event{Op: mdns.OpAsked, Question: q, Unicast: true, Time: now})
+			}
+		}
+	}
+	return ask, time.Time{}
+}
+
+// expire takes note that an answer's time has run out.
+func (c *cache) expire(now time.Time, e *entry) {
+	gone := e.records
+	e.known, e.records = false, nil
+	c.bytes -= e.size
+	e.size = 0
+	for _, rr := range gone {
+		c.tell(e, e.event(now, mdns.OpRemove, rr))
+	}
+	if len(e.users) == 0 {
+		c.drop(e)
+		return
+	}
+	if e.next.IsZero() {
+		e.next = now
+	}
+	c.fix(e)
+}
+
+func (c *cache) landed(e *entry) {
+	e.flying = false
+	c.flights--
+}
+
+// answered takes in what the servers said. Records that they no longer have
+// are gone.
+func (c *cache) answered(now time.Time, e *entry, a answer) {
+	c.landed(e)
+	size := 0
+	for _, rr := range a.records {
+		size += len(rr.Name) + len(rr.Data) + 64
+	}
+	for c.bytes-e.size+size > maxBytes && c.evict() {
+	}
+	if c.bytes-e.size+size > maxBytes {
+		c.refused++
+		a, size = answer{verdict: noData, ttl: maxNegative, server: a.server}, 0
+	}
+	was, wasKnown := e.records, e.known
+	gone := make(map[dnswire.RR]bool, len(was))
+	for _, rr := range was {
+		gone[identity(rr)] = true
+	}
+	e.failures, e.known, e.records, e.source = 0, true, nil, a.server.Addr()
+	life := c.lifetime(a)
+	e.expires = now.Add(life)
+	has := make(map[dnswire.RR]bool, len(a.records))
+	for _, rr := range a.records {
+		id := identity(rr)
+		if has[id] {
+			continue
+		}
+		has[id] = true
+		rr.TTL = uint32(life / time.Second)
+		e.records = append(e.records, rr)
+		op := mdns.OpAdd
+		if gone[id] {
+			op = mdns.OpUpdate
+			delete(gone, id)
+		}
+		c.tell(e, e.event(now, op, rr))
+	}
+	for _, rr := range was {
+		if gone[identity(rr)] {
+			c.tell(e, e.event(now, mdns.OpRemove, rr))
+		}
+	}
+	if len(e.records) == 0 && (!wasKnown || len(was) > 0) {
+		c.tell(e, e.event(now, mdns.OpNone, dnswire.RR{}))
+	}
+	c.bytes += size - e.size
+	e.size = size
+	c.schedule(now, e)
+	c.fix(e)
+}
+
+// identity is the same for two records that say the same.
+func identity(rr dnswire.RR) dnswire.RR {
+	rr = rr.Fold()
+	rr.TTL = 0
+	return rr
+}
+
+// lifetime is for how long an answer holds.
+func (c *cache) lifetime(a answer) time.Duration {
+	most := maxTTL
+	if a.verdict != found {
+		most = maxNegative
+	}
+	return max(min(a.ttl, most), c.minTTL)
+}
+
+// schedule decides when a question is asked again: between 80 and 90 % of its
+// lifetime, so that there is time for a second try; a negative answer just when
+// it runs out, and not for users that wanted it just a few times.
+func (c *cache) schedule(now time.Time, e *entry) {
+	e.next = time.Time{}
+	if len(e.users) == 0 || e.flying || !e.known {
+		return
+	}
+	left := e.expires.Sub(now)
+	switch {
+	case len(e.records) > 0:
+		e.next = now.Add(time.Duration((0.8 + 0.1*rand.Float64()) * float64(left)))
+	case e.wantedOn():
+		e.next = e.expires
+	default:
+		e.next = e.expires.Add(maxTTL) // when somebody else wants it, at once
+	}
+}
+
+// wantedOn says whether some user wants to know for as long as it asks.
+func (e *entry) wantedOn() bool {
+	for _, qs := range e.users {
+		for _, tries := range qs {
+			if tries == 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// failed takes in that no server answered. What is known holds until it runs out.
+func (c *cache) failed(now time.Time, e *entry) {
+	c.landed(e)
+	pause := min(firstBackoff<<min(e.failures, 16), maxBackoff)
+	e.failures++
+	e.next = now.Add(time.Duration((0.75 + rand.Float64()/2) * float64(pause)))
+	for u, qs := range e.users {
+		for q := range qs {
+			u.receive(mdns.Event{Op: mdns.OpFailed, Question: q, Time: now})
+		}
+	}
+	c.settle(e)
+}
+
+// aborted takes in that a question was not asked to its end.
+func (c *cache) aborted(now time.Time, e *entry) {
+	c.landed(e)
+	e.next = now
+	c.settle(e)
+}
+
+// settle lets go of an entry that nobody wants and that holds nothing.
+func (c *cache) settle(e *entry) {
+	if len(e.users) == 0 {
+		e.next = time.Time{}
+		if !e.known {
+			c.drop(e)
+			return
+		}
+	}
+	c.fix(e)
+}
+
+// tell hands an event to all that want it.
+func (c *cache) tell(e *entry, ev mdns.Event) {
+	for u := range e.users {
+		if ev.Op != mdns.OpUpdate || u.refreshes() {
+			u.receive(ev)
+		}
+	}
+}
+
+func (e *entry) event(now time.Time, op mdns.Op, rr dnswire.RR) mdns.Event {
+	ev := mdns.Event{Op: op, RR: rr, Source: e.source, Time: now, Expires: e.expires}
+	if op == mdns.OpNone {
+		ev.Question = mdns.Question{Name: e.name, Type: e.key.typ}
+	}
+	return ev
+}
+
+// fix puts an entry at its place in the queue.
+func (c *cache) fix(e *entry) {
+	waits := !e.due().IsZero()
+	switch {
+	case waits && e.place < 0:
+		heap.Push(&c.queue, e)
+	case waits:
+		heap.Fix(&c.queue, e.place)
+	case e.place >= 0:
+		heap.Remove(&c.queue, e.place)
+	}
+}
+
+// queue is a heap of entries by what is due first. An entry whose time changes
+// is fixed before another one's does.
+type queue []*entry
+
+func (q queue) Len() int           { return len(q) }
+func (q queue) Less(i, j int) bool { return q[i].due().Before(q[j].due()) }
+func (q queue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].place, q[j].place = i, j
+}
+func (q *queue) Push(x any) {
+	e := x.(*entry)
+	e.place = len(*q)
+	*q = append(*q, e)
+}
+func (q *queue) Pop() any {
+	old := *q
+	e := old[len(old)-1]
+	old[len(old)-1] = nil
+	*q = old[:len(old)-1]
+	e.place = -1
+	return e
+}

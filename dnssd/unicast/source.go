@@ -1,0 +1,306 @@
+package unicast
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/lanfolk/lanfolk/dnssd"
+	"github.com/lanfolk/lanfolk/mdns"
+)
+
+const (
+	// maxQueued is how many events may wait for a slow reader. Then it is told
+	// to begin anew.
+	maxQueued = 1 << 16
+	// flightTime bounds what is done for one question: aliases, A-labels, all
+	// servers.
+	flightTime = 20 * time.Second
+)
+
+// errClosed is returned to who waits for a feed that was closed.
+var errClosed = errors.New("unicast: feed closed")
+
+// Source asks DNS servers. It implements dnssd.Source and dnssd.Definite. Set
+// the fields before the first Feed; its methods may be called from any
+// goroutine. It works as long as a feed is open, and keeps what it heard for the
+// next one.
+type Source struct {
+	Servers
+	// MinTTL is for how long an answer holds at least, and so how often a
+	// question is asked at most; 0 for DefaultMinTTL.
+	MinTTL time.Duration
+	Log    *slog.Logger
+
+	once sync.Once
+	pool *pool
+	wake chan struct{}
+
+	mu       sync.Mutex
+	cache    *cache
+	feeds    map[*feed]struct{}
+	stop     context.CancelFunc // of the goroutine that asks
+	failure  error
+	answered uint64
+	queries  uint64
+	failures uint64
+}
+
+var _ dnssd.Definite = (*Source)(nil)
+
+func (s *Source) init() {
+	s.once.Do(func() {
+		s.pool = newPool(s.Servers)
+		s.wake = make(chan struct{}, 1)
+		s.cache = newCache(s.MinTTL)
+		s.feeds = map[*feed]struct{}{}
+		if s.Log == nil {
+			s.Log = slog.New(slog.DiscardHandler)
+		}
+	})
+}
+
+// Via implements dnssd.Source.
+func (*Source) Via() string { return "unicast" }
+
+// Failure implements dnssd.Definite: why the last question was not answered,
+// nil once one was. It is an *RcodeError where a server refused, and ErrNoAnswer
+// inside where none said anything.
+func (s *Source) Failure() error {
+	s.init()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failure
+}
+
+// Stats are counts since the start.
+type Stats struct {
+	Questions int    // in the cache
+	Queries   uint64 // questions put to the servers
+	Answered  uint64 // of these
+	Failed    uint64 // of these
+	Refused   uint64 // questions and answers that found no room
+}
+
+// Stats returns the counts.
+func (s *Source) Stats() Stats {
+	s.init()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Stats{Questions: len(s.cache.entries), Queries: s.queries, Answered: s.answered, Failed: s.failures, Refused: s.cache.refused}
+}
+
+// Feed implements dnssd.Source. Questions that belong to multicast DNS are
+// answered at once by "there is none" and never sent (RFC 6762 §3, §22.1).
+func (s *Source) Feed(refreshes bool) dnssd.Feed {
+	s.init()
+	f := &feed{source: s, updates: refreshes, ready: make(chan struct{}, 1), asked: map[key]struct{}{}}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.feeds[f] = struct{}{}
+	if s.stop == nil {
+		ctx, stop := context.WithCancel(context.Background())
+		s.stop = stop
+		go s.run(ctx)
+	}
+	return f
+}
+
+// run asks what is due until ctx ends.
+func (s *Source) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		s.mu.Lock()
+		var ask []*entry
+		var wake time.Time
+		if ctx.Err() == nil { // else another run may have begun
+			ask, wake = s.cache.advance(time.Now())
+			s.queries += uint64(len(ask))
+		}
+		s.mu.Unlock()
+		for _, e := range ask {
+			go s.fly(ctx, e)
+		}
+		var at <-chan time.Time
+		if !wake.IsZero() {
+			timer.Reset(time.Until(wake))
+			at = timer.C
+		}
+		select {
+		case <-ctx.Done():
+			s.nudge() // what was meant for another run
+			return
+		case <-at:
+		case <-s.wake:
+		}
+	}
+}
+
+// fly puts one question to the servers.
+func (s *Source) fly(ctx context.Context, e *entry) {
+	flight, cancel := context.WithTimeout(ctx, flightTime)
+	defer cancel()
+	a, err := s.pool.resolve(flight, e.name, e.key.typ)
+	now := time.Now()
+	s.mu.Lock()
+	switch {
+	case ctx.Err() != nil:
+		s.cache.aborted(now, e)
+	case err != nil:
+		if s.failure == nil {
+			s.Log.Warn("no DNS server answers", "name", e.name.String(), "err", err)
+		}
+		s.failure = err
+		s.failures++
+		s.cache.failed(now, e)
+	default:
+		s.failure = nil
+		s.answered++
+		s.cache.answered(now, e, a)
+	}
+	s.mu.Unlock()
+	s.nudge()
+}
+
+// nudge has run look again.
+func (s *Source) nudge() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// feed implements dnssd.Feed. The source's mutex guards it, so that a reader
+// gets the whole of an answer at once.
+type feed struct {
+	source  *Source
+	updates bool
+	ready   chan struct{}
+
+	asked  map[key]struct{}
+	queue  []mdns.Event
+	lost   bool
+	closed bool
+}
+
+// Ask implements dnssd.Feed.
+func (f *feed) Ask(questions ...mdns.Question) {
+	s := f.source
+	now := time.Now()
+	s.mu.Lock()
+	if _, open := s.feeds[f]; open {
+		for _, q := range questions {
+			switch {
+			case !q.Name.Valid():
+			case Multicast(q.Name):
+				f.receive(mdns.Event{Op: mdns.OpAsked, Question: q, Unicast: true, Time: now})
+				f.receive(mdns.Event{Op: mdns.OpNone, Question: q, Time: now, Expires: now.Add(maxNegative)})
+			default:
+				f.asked[key{q.Name.Fold(), q.Type}] = struct{}{}
+				s.cache.want(now, f, q)
+			}
+		}
+	}
+	s.mu.Unlock()
+	s.nudge()
+}
+
+// Forget implements dnssd.Feed.
+func (f *feed) Forget(questions ...mdns.Question) {
+	s := f.source
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, q := range questions {
+		s.cache.forget(f, q)
+		k := key{q.Name.Fold(), q.Type}
+		if e := s.cache.entries[k]; e == nil || e.users[f] == nil {
+			delete(f.asked, k)
+		}
+	}
+}
+
+// Next implements dnssd.Feed.
+func (f *feed) Next(ctx context.Context) ([]mdns.Event, error) {
+	for {
+		if out, err := f.take(); err != nil || len(out) > 0 {
+			return out, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-f.ready:
+		}
+	}
+}
+
+func (f *feed) take() ([]mdns.Event, error) {
+	s := f.source
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case f.closed:
+		return nil, errClosed
+	case f.lost:
+		f.lost = false
+		f.replay(time.Now())
+		return []mdns.Event{{Op: mdns.OpReset, Time: time.Now()}}, nil
+	}
+	out := f.queue
+	f.queue = nil
+	return out, nil
+}
+
+// replay tells again all that is known of what was asked.
+func (f *feed) replay(now time.Time) {
+	for k := range f.asked {
+		if e := f.source.cache.entries[k]; e != nil && e.known && e.users[f] != nil {
+			f.source.cache.replay(now, e, f)
+		}
+	}
+}
+
+// Close implements dnssd.Feed. With the last feed asking ends.
+func (f *feed) Close() {
+	s := f.source
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.closed {
+		return
+	}
+	f.closed, f.queue = true, nil
+	f.signal()
+	for k := range f.asked {
+		if e := s.cache.entries[k]; e != nil && e.users[f] != nil {
+			s.cache.leave(e, f)
+		}
+	}
+	delete(s.feeds, f)
+	if len(s.feeds) == 0 {
+		s.stop()
+		s.stop = nil
+	}
+}
+
+// receive implements user.
+func (f *feed) receive(ev mdns.Event) {
+	switch {
+	case f.closed || f.lost:
+	case len(f.queue) >= maxQueued:
+		f.lost, f.queue = true, nil
+	default:
+		f.queue = append(f.queue, ev)
+	}
+	f.signal()
+}
+
+func (f *feed) refreshes() bool { return f.updates }
+
+func (f *feed) signal() {
+	select {
+	case f.ready <- struct{}{}:
+	default:
+	}
+}
