@@ -31,6 +31,9 @@ type Config struct {
 	Store     Store     `toml:"store"`
 	Log       Log       `toml:"log"`
 	Vendors   Vendors   `toml:"vendors"`
+
+	// Announce are the services that are announced by mDNS.
+	Announce []Announce `toml:"announce"`
 }
 
 // Default returns what holds where the file says nothing.
@@ -95,6 +98,7 @@ func (c *Config) check(bad func(key string, err error)) {
 		bad("name", errors.New("want printable characters, and no space at the ends"))
 	}
 	bad("state", absolute(c.State))
+	announces(c.Announce, bad)
 	for _, l := range []struct {
 		key   string
 		names []string

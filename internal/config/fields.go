@@ -15,6 +15,9 @@ func tag(f reflect.StructField) (string, bool) {
 
 // fieldOf returns the field of a struct that a key names.
 func fieldOf(table reflect.Value, key string) (reflect.Value, bool) {
+	if k, ok := table.Addr().Interface().(keyed); ok {
+		return reflect.ValueOf(k.member(key)).Elem(), true
+	}
 	for i := range table.NumField() {
 		if name, ok := tag(table.Type().Field(i)); ok && name == key {
 			return table.Field(i), true
@@ -48,8 +51,14 @@ func keysOf(t reflect.Type, path string) (keys []string) {
 	return keys
 }
 
+// wisher is a value that says itself what sort it is.
+type wisher interface{ wanted() string }
+
 // wanted says for people what sort of value a key takes.
 func wanted(v reflect.Value) string {
+	if w, ok := v.Addr().Interface().(wisher); ok {
+		return w.wanted()
+	}
 	if _, ok := v.Addr().Interface().(boolean); ok {
 		return `"auto", true or false`
 	}

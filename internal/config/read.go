@@ -27,6 +27,16 @@ type boolean interface {
 	bool() (on, ok bool)
 }
 
+// keyed is a table whose keys aren't those of a struct. member adds one and
+// returns a pointer to its value, members yields such pointers.
+type keyed interface {
+	member(key string) any
+	members(yield func(key string, value any) bool)
+}
+
+// defaulter is a table of an array of tables, whose defaults aren't zero.
+type defaulter interface{ setDefaults() }
+
 // reader fills a struct from a TOML document and gathers all that is wrong.
 type reader struct {
 	file string
@@ -161,6 +171,9 @@ func (r *reader) table(e *unstable.Node) (table reflect.Value, path string, ok b
 					return table, path, false
 				}
 				field.Set(reflect.Append(field, reflect.Zero(field.Type().Elem())))
+				if d, ok := field.Index(field.Len() - 1).Addr().Interface().(defaulter); ok {
+					d.setDefaults()
+				}
 			}
 			if field.Len() == 0 { // [announce.txt] before any [[announce]]
 				r.bad(int(n.Raw.Offset), path, fmt.Sprintf("want [[%s]], which may be there several times", path))

@@ -20,6 +20,9 @@ func write(root reflect.Value) ([]byte, error) {
 }
 
 func writeTable(b *bytes.Buffer, table reflect.Value, path string) error {
+	if k, ok := table.Addr().Interface().(keyed); ok {
+		return writeKeyed(b, k, path)
+	}
 	for i := range table.NumField() {
 		name, ok := tag(table.Type().Field(i))
 		field := table.Field(i)
@@ -52,6 +55,17 @@ func writeTable(b *bytes.Buffer, table reflect.Value, path string) error {
 				}
 			}
 		}
+	}
+	return nil
+}
+
+func writeKeyed(b *bytes.Buffer, table keyed, path string) error {
+	for key, v := range table.members {
+		value, err := literal(reflect.ValueOf(v).Elem())
+		if err != nil {
+			return fmt.Errorf("config: write %s: %w", join(path, key), err)
+		}
+		fmt.Fprintf(b, "%s = %s\n", quote(key), value)
 	}
 	return nil
 }
