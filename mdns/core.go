@@ -324,7 +324,7 @@ func (c *core) shut(p *place) {
 		p.port.close()
 		p.port = nil
 		p.zone.stop()
-		p.answers.Close()
+		c.closePlace(time.Now(), p)
 		for _, r := range c.engine.Relays {
 			r.Closed(p.zone.id)
 		}

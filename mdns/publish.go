@@ -67,7 +67,7 @@ const (
 	PublicationProbing    PublicationState = iota + 1 // asking whether its names are free (RFC 6762 §8.1)
 	PublicationAnnounced                              // its names are its own
 	PublicationConflicted                             // another host has the label; a new one follows unless there is none
-	PublicationWithdrawn                              // taken back: goodbyes were sent
+	PublicationWithdrawn                              // nothing is there any more: taken back with goodbyes, or the zone has no socket
 )
 
 // String returns the state in a word.
@@ -267,9 +267,32 @@ func (c *core) setRecords(now time.Time, p *place, x *Published, renamed bool) {
 			records = append(records, respond.Record(r))
 		}
 	}
+	was := claim.State()
 	p.answers.MTU, p.answers.Headers = p.zone.link.MTU, p.zone.id.Family.headers()
 	if bad := p.answers.Set(now, claim, records, renamed); bad > 0 {
 		c.log.Warn("records that can't be published", "label", x.label, "if", p.zone.id.Interface, "n", bad)
+	}
+	x.lost(now, p, was, claim.State())
+}
+
+// lost tells that nothing of the publication is left in a place.
+func (x *Published) lost(now time.Time, p *place, was, is respond.State) {
+	if was != respond.Idle && is == respond.Idle {
+		x.tell(PublicationEvent{State: PublicationWithdrawn, Zone: p.zone.id, Label: x.label, Time: now})
+	}
+}
+
+// closePlace is called when the place has no socket any more.
+func (c *core) closePlace(now time.Time, p *place) {
+	was := map[*Published]respond.State{}
+	for _, x := range c.pubs {
+		if claim := x.claims[p]; claim != nil {
+			was[x] = claim.State()
+		}
+	}
+	p.answers.Close()
+	for _, x := range c.pubs {
+		x.lost(now, p, was[x], respond.Idle)
 	}
 }
 

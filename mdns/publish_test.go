@@ -114,3 +114,36 @@ func TestPublicationIsProbedAnnouncedAndTakenBack(t *testing.T) {
 		}
 	})
 }
+
+func TestPublicationTellsThatAZoneIsGone(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.run()
+		var states []mdns.PublicationState
+		w := web("Web")
+		there := true
+		records := w.Records
+		w.Records = func(z mdns.Zone, l packet.Link, label string) []mdns.Record {
+			if !there {
+				return nil
+			}
+			return records(z, l, label)
+		}
+		w.Changed = func(ev mdns.PublicationEvent) { states = append(states, ev.State) }
+		p := r.engine.Publish(w)
+		time.Sleep(2 * time.Second)
+		r.nic.SetCarrier(false)
+		time.Sleep(2 * time.Second)
+		r.nic.SetCarrier(true)
+		time.Sleep(2 * time.Second)
+		there = false
+		p.Update()
+		synctest.Wait()
+		want := []mdns.PublicationState{
+			mdns.PublicationProbing, mdns.PublicationAnnounced, mdns.PublicationWithdrawn,
+			mdns.PublicationProbing, mdns.PublicationAnnounced, mdns.PublicationWithdrawn,
+		}
+		if !slices.Equal(states, want) {
+			t.Errorf("states %v, want %v", states, want)
+		}
+	})
+}
