@@ -96,6 +96,14 @@ func (a Announce) check(bad func(key string, err error)) {
 		bad(fmt.Sprintf("interfaces[%d]", i), interfaceName(n))
 	}
 	bad("txt", a.TXT.sound())
+	if a.Health.Check.TCP == OwnPort {
+		switch {
+		case a.Port == 0:
+			bad("health.check", errors.New("there is no port to connect to; name one, as tcp://ADDRESS:PORT"))
+		case a.Host != "" && len(a.Addresses) == 0:
+			bad("health.check", errors.New("the host's addresses aren't known here; name one, as tcp://ADDRESS:PORT"))
+		}
+	}
 }
 
 func (h AnnounceHealth) check(bad func(key string, err error)) {
