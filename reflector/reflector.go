@@ -26,6 +26,10 @@ type Reflector struct {
 	// ForwardMalformed passes packets on that can't be parsed, to the links
 	// that Rules is nil for, or lets pass everything to.
 	ForwardMalformed bool
+	// Decided is told what becomes of every question and record on its way to
+	// every other link, and why; nil tells nobody. It costs much of the speed
+	// and is called by several goroutines at a time.
+	Decided func(Decision)
 	// Log gets what a person might want to know; nil is silent.
 	Log *slog.Logger
 
@@ -64,6 +68,7 @@ func (r *Reflector) Opened(p mdns.RelayPort) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := &side{zone: p.Zone, link: p.Link, send: p.Send, book: newBook()}
+	s.editor.decided = r.Decided
 	if old := r.side[p.Zone]; old != nil {
 		s.book = old.book
 	}

@@ -62,18 +62,21 @@ type RulesOptions struct {
 	// Guests are patterns for links whose hosts may see services of GuestTypes
 	// on other links and nothing else, and of which others see nothing.
 	Guests []string
-	// GuestTypes replaces the default: printers and casters.
+	// GuestTypes are what guests see; none means those of the function GuestTypes.
 	GuestTypes []string
 	// MAC returns the hardware address of a host on a link. Where it isn't
 	// known a rule with MACs can't allow, and one that denies does so.
 	MAC MACs
 }
 
-// guestTypes are printers and what shows pictures or plays sound that others
-// send. What controls a device or holds files isn't among them.
-var guestTypes = []string{
-	"_ipp._tcp", "_ipps._tcp", "_printer._tcp", "_pdl-datastream._tcp",
-	"_googlecast._tcp", "_airplay._tcp", "_raop._tcp", "_spotify-connect._tcp",
+// GuestTypes returns the default for what guests see: printers, and what shows
+// pictures or plays sound that others send. What controls a device or holds
+// files isn't among them.
+func GuestTypes() []string {
+	return []string{
+		"_ipp._tcp", "_ipps._tcp", "_printer._tcp", "_pdl-datastream._tcp",
+		"_googlecast._tcp", "_airplay._tcp", "_raop._tcp", "_spotify-connect._tcp",
+	}
 }
 
 // MACs returns the hardware address of a host on the link with that index. It is
@@ -122,7 +125,7 @@ func NewRules(o RulesOptions) (*Rules, error) {
 	if len(o.Guests) > 0 {
 		types := o.GuestTypes
 		if len(types) == 0 {
-			types = guestTypes
+			types = GuestTypes()
 		}
 		if err := r.add(Rule{Name: "guests", Action: Deny, From: o.Guests}); err != nil {
 			return nil, err

@@ -46,7 +46,7 @@ func rules() []rule {
 		{"internal/agent", []string{".", "reverse", "store", "packet"}},
 		{"internal/api", []string{".", "store", "packet", "internal/find", "internal/config"}},
 		{"internal/find", []string{".", "packet"}},
-		{"internal/config", []string{".", "packet", "passive"}}, // it checks the capture filter
+		{"internal/config", []string{".", "packet", "passive", "reflector"}}, // it checks the capture filter and service types
 		// These join lan to what needs sockets or frames.
 		{"internal/sockets", []string{"lan", "mdns", "packet"}},
 		{"internal/capture", []string{"lan", "passive", "packet"}},

@@ -26,6 +26,7 @@ type Config struct {
 
 	HTTP      HTTP      `toml:"http"`
 	MDNS      MDNS      `toml:"mdns"`
+	Reflect   Reflect   `toml:"reflect"`
 	Passive   Passive   `toml:"passive"`
 	Inventory Inventory `toml:"inventory"`
 	Store     Store     `toml:"store"`
@@ -43,6 +44,7 @@ func Default() *Config {
 		ExcludeInterfaces: []string{},
 		HTTP:              defaultHTTP(),
 		MDNS:              defaultMDNS(),
+		Reflect:           defaultReflect(),
 		Passive:           defaultPassive(),
 		Inventory:         defaultInventory(),
 		Store:             defaultStore(),
