@@ -83,7 +83,8 @@ func (j *judge) all() (gone int) {
 	if !m.Response && j.pair != nil {
 		j.asked()
 	} else {
-		for range m.QDCount {
+		for q := range m.Questions() {
+			j.tell(len(j.e.keep), q.Name, q.Type, true, noRule)
 			j.e.keep = append(j.e.keep, true)
 		}
 	}
@@ -120,13 +121,18 @@ func (j *judge) all() (gone int) {
 		if r.Type == dnswire.TypeOPT {
 			continue
 		}
-		if j.pair != nil && !known {
+		switch {
+		case known:
+			j.tell(i, r.Name, r.Type, true, "known over there")
+		case j.pair != nil:
 			ok, by := c.record(&r)
 			j.rule(j.pair, i, r.Name, r.Type, ok, by)
+		default:
+			j.tell(i, r.Name, r.Type, true, noRule)
 		}
 		if m.Response && j.e.keep[i] && j.useless(&c, &r) {
 			j.e.keep[i] = false
-			j.tell(nil, i, r.Name, r.Type, false, "no useful address")
+			j.tell(i, r.Name, r.Type, false, stoppedAddress.String())
 			if j.why == edited {
 				j.why = stoppedAddress
 			}
@@ -177,9 +183,7 @@ func (j *judge) rule(p *pair, i int, n dnswire.NameView, t dnswire.Type, ok bool
 		j.why = stoppedRule
 		j.rules.ledger.stopped(j.now, p, by, n, t, &j.e.scratch)
 	}
-	if j.e.decided != nil {
-		j.tell(p, i, n, t, ok, p.ruleName(by))
-	}
+	j.tell(i, n, t, ok, p.ruleName(by))
 }
 
 // nothingLeft says whether what is kept is worth no packet: a query without a

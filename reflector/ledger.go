@@ -23,7 +23,7 @@ type Decision struct {
 }
 
 // tell reports what became of the i'th thing in the message.
-func (j *judge) tell(p *pair, i int, n dnswire.NameView, t dnswire.Type, ok bool, why string) {
+func (j *judge) tell(i int, n dnswire.NameView, t dnswire.Type, ok bool, why string) {
 	if j.e.decided == nil {
 		return
 	}
