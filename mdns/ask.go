@@ -43,7 +43,6 @@ type ask struct {
 	asked  time.Time     // when the question last went out, for any reason
 	lastQU time.Time     // when it last asked for unicast answers
 	heard  time.Time     // when another host last asked it, known answers no more than ours
-	now    bool          // goes out in the packets that are being built
 }
 
 // want is one subscription's interest in a question, in all zones that it
@@ -126,7 +125,7 @@ func (z *zone) replay(now time.Time, w *want) {
 func (z *zone) retry(now time.Time, w *want) {
 	if n := z.names[string(w.q.Name.Fold())]; n != nil {
 		if s := n.slot(w.q.Type); s != nil {
-			z.unanswered(now, s)
+			z.unanswered(now, s, firstGap)
 		}
 	}
 }
@@ -186,7 +185,7 @@ func (z *zone) plan(a *ask) {
 // restart begins every question's series anew: the link came up, or the host
 // got an address (RFC 6762 §5.2, §10.3).
 func (z *zone) restart(now time.Time) {
-	z.fresh, z.live = now, true
+	z.fresh, z.live = now, !z.silent
 	for _, n := range z.names {
 		for _, s := range n.slots {
 			if s.ask == nil {
@@ -256,9 +255,9 @@ func (z *zone) answered(s *slot) {
 	}
 }
 
-// unanswered is called when a record was removed: the series goes on if
-// nothing is left that stopped it.
-func (z *zone) unanswered(now time.Time, s *slot) {
+// unanswered is called when a record was removed: the series goes on after gap
+// if nothing is left that stopped it.
+func (z *zone) unanswered(now time.Time, s *slot, gap time.Duration) {
 	a := s.ask
 	if a == nil || !a.series.IsZero() || z.satisfied(s) != no {
 		return
@@ -268,7 +267,7 @@ func (z *zone) unanswered(now time.Time, s *slot) {
 	}
 	// The last refresh has just gone unanswered; so the first query of the new
 	// series counts as sent.
-	a.began, a.sent, a.gap, a.last = now, 1, firstGap, now
+	a.began, a.sent, a.gap, a.last = now, 1, gap, now
 	a.series = now.Add(a.gap)
 	z.plan(a)
 }
@@ -276,7 +275,11 @@ func (z *zone) unanswered(now time.Time, s *slot) {
 // collect marks the question to go out now, unless another host has just asked
 // it for us (RFC 6762 §7.3).
 func (z *zone) collect(now time.Time, a *ask, within time.Duration) {
-	if a.now || !z.live {
+	if a.slot.due || !z.live {
+		return
+	}
+	// It went out less than a second ago, for another reason (§5.2).
+	if !a.asked.IsZero() && now.Sub(a.asked) < firstGap && !a.asked.Before(a.began) {
 		return
 	}
 	if !a.heard.IsZero() && now.Sub(a.heard) <= within && !a.heard.Before(a.began) {
@@ -286,8 +289,15 @@ func (z *zone) collect(now time.Time, a *ask, within time.Duration) {
 		z.tellAsked(now, a)
 		return
 	}
-	a.now = true
-	z.batch = append(z.batch, a)
+	z.collectNow(a.slot)
+}
+
+// collectNow marks the slot's question to go out now.
+func (z *zone) collectNow(s *slot) {
+	if !s.due {
+		s.due = true
+		z.batch = append(z.batch, s)
+	}
 }
 
 func (z *zone) tellAsked(now time.Time, a *ask) {

@@ -43,7 +43,10 @@ type slot struct {
 	typ     dnswire.Type
 	entries []*entry
 	ask     *ask // nil when nobody asks
-	flush   bool // the packet at hand had a record of the slot with the flush bit
+	check   *check
+	queried time.Time // when another host last asked for records that we hold
+	flush   bool      // the packet at hand had a record of the slot with the flush bit
+	due     bool      // its question goes out in the packets that are being built
 }
 
 // entry is one record in the cache.
@@ -57,6 +60,8 @@ type entry struct {
 	seen    time.Time // heard last
 	expires time.Time
 	told    time.Time // the expiry that the last event said
+	doubt   *doubt    // nil if there is none
+	listed  uint32    // the query that last listed it as known: see zone.listing
 	jitter  uint8     // where in the refresh windows to ask, in 1/256
 	step    uint8     // how many of the refresh windows are over
 	dying   bool      // taken back or flushed: only the grace is left
@@ -134,7 +139,7 @@ func (c *cache) slot(name dnswire.Name, t dnswire.Type) *slot {
 
 // tidy forgets the slot and its node if nothing is in them.
 func (c *cache) tidy(s *slot) {
-	if len(s.entries) > 0 || s.ask != nil {
+	if len(s.entries) > 0 || s.ask != nil || s.check != nil {
 		return
 	}
 	n := s.node
@@ -244,10 +249,18 @@ const refreshSteps = 4
 func (e *entry) due(phase time.Time) time.Time {
 	if e.step < refreshSteps && !e.dying && e.slot.wanted() {
 		if at := e.refreshAt(e.step, phase); at.Before(e.expires) {
-			return at
+			return e.sooner(at)
 		}
 	}
-	return e.expires
+	return e.sooner(e.expires)
+}
+
+// sooner returns at, or when the record goes because it is doubted.
+func (e *entry) sooner(at time.Time) time.Time {
+	if e.doomed() && e.doubt.until.Before(at) {
+		return e.doubt.until
+	}
+	return at
 }
 
 // cut lets the record live no longer than until at.

@@ -269,6 +269,7 @@ func (c *core) newPlace(now time.Time, k placeKey, l packet.Link) *place {
 	e := c.engine
 	id := Zone{Link: l.Index, Interface: l.Name, Family: k.family}
 	z := newZone(now, id, l, &e.stats, cmp.Or(e.MaxRecords, DefaultMaxRecords), cmp.Or(e.MaxRecordsPerSource, DefaultMaxRecordsPerSource))
+	z.silent = e.Silent
 	if len(e.Observers) > 0 {
 		z.observe = func(ev Event) {
 			for _, o := range e.Observers {
@@ -356,6 +357,9 @@ func (c *core) transmit(now time.Time, p *place) {
 
 // send hands a packet to the place's socket.
 func (c *core) send(now time.Time, p *place, d packet.Datagram) {
+	if c.engine.Silent {
+		return
+	}
 	c.echo.sent(now, p, d.Data)
 	select {
 	case p.port.out <- d:

@@ -24,8 +24,11 @@
 // A program that only wants to ask once, with no cache and from a port of its
 // own (§5.1), uses [OneShot].
 //
+// A record that didn't work is handed to [Engine.Reconfirm]: it is asked for
+// again and goes after ten seconds without an answer (§10.4). The same happens,
+// without a query of ours, to what others ask for in vain (§10.5); an engine
+// with Silent does nothing but observe.
+//
 // docs/rfc6762.md names the test for each rule. Not supported yet: answering
-// (§6 as a responder, §8, §9), re-checking records that failed their user
-// (§10.4) and drawing conclusions from others' unanswered questions (§10.5).
-// Classes other than IN are ignored.
+// (§6 as a responder, §8, §9). Classes other than IN are ignored.
 package mdns

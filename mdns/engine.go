@@ -38,6 +38,10 @@ type Engine struct {
 	AskUnicast func(link packet.Link) bool
 	// Family is the only address family that is used; the zero value means both.
 	Family Family
+	// Silent keeps the engine from sending anything at all: it hears, caches,
+	// and draws its conclusions from what others ask and answer (RFC 6762
+	// §10.5). Nothing is published, and relays can't send.
+	Silent bool
 	// Observers see what is heard.
 	Observers []Observer
 	// Relays see every packet first and may pass it on to other links.
@@ -55,6 +59,7 @@ type Engine struct {
 
 	mu      sync.Mutex
 	inbox   []func(*core) // run on the goroutine that owns the state
+	hints   map[hint]struct{}
 	running bool
 	stopped bool
 }

@@ -48,6 +48,13 @@ func FuzzZoneHear(f *testing.F) {
 					z.hear(p)
 				}
 			}
+			if how&7 == 6 {
+				for _, e := range z.records {
+					z.reconfirm(now, e.rr)
+					break
+				}
+				z.reconfirm(now, dnswire.RR{Name: mustName("build-server-7.local"), Type: dnswire.TypeA, Class: dnswire.ClassIN})
+			}
 			z.advance(now)
 			for _, out := range z.out {
 				if m, err := dnswire.Parse(out); err != nil || m.Response || len(out) > 1472 {
@@ -67,7 +74,7 @@ func FuzzZoneHear(f *testing.F) {
 			z.detach(w)
 		}
 		z.advance(now.Add(2 * maxTTL))
-		if len(z.records)+len(z.names)+len(z.asks)+z.asking+z.bytes != 0 {
+		if len(z.records)+len(z.names)+len(z.asks)+len(z.checks)+z.asking+z.bytes != 0 {
 			t.Fatalf("in the end %d records, %d names, %d questions, %d bytes are left", len(z.records), len(z.names), z.asking, z.bytes)
 		}
 	})
@@ -104,6 +111,8 @@ func hearSeeds() [][]byte {
 		append(record(9, build(true, a)), record(13, build(true, gone))...),
 		append(typical, record(2, build(false, dnswire.NewPTR(mustName("_http._tcp.local"), mustName("x._http._tcp.local"), 4500)))...),
 		record(3, build(true, dnswire.NewNSEC(host, host, 120, dnswire.TypeA))),
+		append(record(1, typicalResponse()), record(6, build(false))...),
+		append(record(1, typicalResponse()), append(record(10, build(false)), record(10, build(false))...)...),
 	}
 	return seeds
 }

@@ -35,6 +35,7 @@ type port struct {
 	stats          *counters
 
 	relays []Relay
+	silent bool
 	deaf   *atomic.Bool
 	spare  *batch // for relays while all others wait for the engine
 
@@ -60,7 +61,7 @@ func startPort(c *core, p *place, conn Conn) {
 		place: p, conn: conn, stats: &c.engine.stats,
 		out: make(chan packet.Datagram, sendQueue), flush: make(chan struct{}), flushed: make(chan struct{}),
 		free: make(chan *batch, portBatches), done: make(chan struct{}),
-		relays: c.engine.Relays, deaf: &c.relayOnly,
+		relays: c.engine.Relays, deaf: &c.relayOnly, silent: c.engine.Silent,
 	}
 	p.port = t
 	c.relayOpened(p)

@@ -262,7 +262,7 @@ func (c *core) setRecords(now time.Time, p *place, x *Published, renamed bool) {
 		x.claims[p] = claim
 	}
 	var records []respond.Record
-	if x.pub.Records != nil && x.state != conflicted {
+	if x.pub.Records != nil && x.state != conflicted && !c.engine.Silent {
 		for _, r := range x.pub.Records(p.zone.id, p.zone.link, x.label) {
 			records = append(records, respond.Record(r))
 		}

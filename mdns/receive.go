@@ -181,6 +181,9 @@ func (z *zone) refreshed(h *hearing, e *entry, ttl uint32, flush bool) {
 	e.seen, e.expires = now, h.until
 	e.rr.TTL, e.rr.Flush = ttl, flush
 	e.step, e.dying, e.jitter = 0, false, h.jitter
+	if e.doubt != nil {
+		z.trust(now, e)
+	}
 	if !later {
 		if due := e.due(z.phase); e.index == 0 || due.Before(e.at) {
 			z.alarms.set(e, due)
@@ -217,7 +220,7 @@ func (z *zone) add(now time.Time, p *Packet, r *dnswire.Record) *entry {
 	}
 	for _, v := range victims {
 		z.stats.evicted.Add(1)
-		z.expire(now, v)
+		z.expire(now, v, firstGap)
 	}
 	z.insert(e, z.slot(e.rr.Name, e.rr.Type), p.Src.Addr())
 	return e
@@ -244,9 +247,13 @@ func (z *zone) deny(now time.Time, nsec *entry) {
 // ever cached (§7.1, §8.2).
 func (z *zone) hearQuery(p *Packet) {
 	m := &p.Message
-	if m.Truncated || m.NSCount > 0 || p.Src.Port() != Port || z.asking == 0 {
+	if m.Truncated || m.NSCount > 0 || p.Src.Port() != Port || !p.Dst.Addr().IsMulticast() {
 		// More known answers follow that we haven't seen; a probe; a one-shot
-		// query, whose answers go to its sender alone.
+		// query and one to us alone, whose answers go to their sender alone.
+		return
+	}
+	z.hearQuestions(p)
+	if z.asking == 0 {
 		return
 	}
 	for q := range m.Questions() {

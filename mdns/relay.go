@@ -1,6 +1,8 @@
 package mdns
 
 import (
+	"errors"
+
 	"github.com/lanfolk/lanfolk/packet"
 )
 
@@ -52,8 +54,14 @@ func (c *core) relayOpened(p *place) {
 	}
 }
 
+// errSilent says that an engine with Silent sends nothing.
+var errSilent = errors.New("mdns: the engine is silent")
+
 // send is a RelayPort's.
 func (t *port) send(d []packet.Datagram) (int, error) {
+	if t.silent {
+		return 0, errSilent
+	}
 	write := t.conn.WriteBatch
 	if h, ok := t.conn.(hasty); ok {
 		write = h.TryWriteBatch

@@ -10,6 +10,9 @@ import (
 // (RFC 6762 §17).
 const maxPacket = 9000
 
+// truncated is the TC bit in the third byte of a message (§18.5).
+const truncated = 1 << 1
+
 // minMTU is what a link is taken to carry when it doesn't say, in bytes.
 const minMTU = 1280
 
@@ -36,21 +39,26 @@ func (z *zone) build(now time.Time) {
 	for rest := z.batch; len(rest) > 0; {
 		z.builder.Reset(z.buffer, dnswire.Header{}, limit)
 		n := 0
-		for n < len(rest) && z.builder.Question(rest[n].slot.node.name, rest[n].slot.typ, dnswire.ClassIN, unicast) {
+		for n < len(rest) && z.builder.Question(rest[n].node.name, rest[n].typ, dnswire.ClassIN, unicast && !z.checking(rest[n])) {
 			n++
 		}
 		if n == 0 { // can't be: a question has at most 259 bytes
-			rest[0].now = false
+			rest[0].due = false
 			rest = rest[1:]
 			continue
 		}
-		for _, a := range rest[:n] {
-			z.knownAnswers(now, a.slot, limit)
+		for _, s := range rest[:n] {
+			z.knownAnswers(now, s, limit)
 		}
 		z.flushPacket()
-		for _, a := range rest[:n] {
-			a.now, a.asked = false, now
-			if unicast {
+		for _, s := range rest[:n] {
+			s.due = false
+			a := s.ask
+			if a == nil {
+				continue
+			}
+			a.asked = now
+			if unicast && !z.checking(s) {
 				a.lastQU, z.lastQU = now, now
 			}
 			z.tellAsked(now, a)
@@ -85,21 +93,23 @@ func (z *zone) knownOf(now time.Time, s *slot, limit int) {
 		if z.builder.Empty() {
 			continue // a record too large for any packet: left out, and answered again
 		}
-		z.builder.SetTruncated(true)
 		z.flushPacket()
 		z.builder.Reset(z.buffer, dnswire.Header{}, limit)
-		z.builder.Answer(rr)
+		if z.builder.Answer(rr) {
+			z.out[len(z.out)-1][2] |= truncated // only if something follows
+		}
 	}
 }
 
 // known returns the seconds that the record has left, and whether it goes into
-// known-answer lists: with more than half of its TTL left (RFC 6762 §7.1).
+// known-answer lists: with at least half of its TTL left (RFC 6762 §7.1). One
+// that is doubted doesn't: its owner shall answer.
 func (e *entry) known(now time.Time) (left uint32, ok bool) {
-	d := e.expires.Sub(now)
-	if e.dying || d*2 <= time.Duration(e.rr.TTL)*time.Second {
+	if e.dying || e.doomed() {
 		return 0, false
 	}
-	return uint32(d / time.Second), true
+	left = uint32(e.expires.Sub(now) / time.Second)
+	return left, 2*left >= e.rr.TTL
 }
 
 // flushPacket queues the packet in the builder to be sent.

@@ -25,6 +25,7 @@ const (
 	dropCacheFull               // no room for a record in the zone's cache
 	dropSourceFull              // one host sent more records than it may hold
 	dropSend                    // a query that found the send queue full
+	dropHint                    // a record to reconfirm, while too many were
 	numDrops
 )
 
@@ -59,6 +60,8 @@ func (d drop) String() string {
 		return "cache full for one source"
 	case dropSend:
 		return "send queue full"
+	case dropHint:
+		return "too many to reconfirm"
 	}
 	return "unknown"
 }
@@ -68,6 +71,7 @@ const maxReason = 32
 
 type counters struct {
 	received, responses, queries, sent, sendErrors, suppressed, evicted atomic.Uint64
+	unconfirmed, unanswered                                             atomic.Uint64
 	dropped                                                             [numDrops]atomic.Uint64
 	malformed                                                           [maxReason]atomic.Uint64
 	respond                                                             respond.Counters
@@ -92,6 +96,10 @@ type Stats struct {
 	SendErrors uint64
 	Suppressed uint64 // questions not asked because another host just did
 	Evicted    uint64 // records that made room for others in a full cache
+	// Unconfirmed counts records that went because they didn't work for
+	// somebody and nobody confirmed them (RFC 6762 §10.4), Unanswered those that
+	// went because others asked for them in vain (§10.5).
+	Unconfirmed, Unanswered uint64
 
 	Answered        uint64 // own records sent as answers or announced
 	AnswersWithheld uint64 // answers that the asker knew, another host gave, or that were sent a moment ago
@@ -121,6 +129,7 @@ func (c *counters) snapshot() Stats {
 	s := Stats{
 		Received: c.received.Load(), Responses: c.responses.Load(), Queries: c.queries.Load(), Sent: c.sent.Load(),
 		SendErrors: c.sendErrors.Load(), Suppressed: c.suppressed.Load(), Evicted: c.evicted.Load(),
+		Unconfirmed: c.unconfirmed.Load(), Unanswered: c.unanswered.Load(),
 		Answered: c.respond.Answered.Load(), AnswersWithheld: c.respond.Suppressed.Load(), QueriesRefused: c.respond.Refused.Load(),
 		Conflicts: c.respond.Conflicts.Load(), TieBreaksLost: c.respond.Deferred.Load(), Renamed: c.renamed.Load(),
 		Dropped: map[string]uint64{},

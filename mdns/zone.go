@@ -19,8 +19,11 @@ type zone struct {
 	// on this host could get them in our place (RFC 6762 §15.1).
 	unicast bool
 
+	silent bool // nothing is ever sent
+
 	cache
 	asks   alarms[*ask]
+	checks alarms[*check]
 	asking int  // number of questions
 	live   bool // there is a socket to ask on
 
@@ -30,12 +33,13 @@ type zone struct {
 	first  time.Time // when first queries go out that are being collected
 	lastQU time.Time
 
-	batch   []*ask
+	batch   []*slot // whose questions are due
 	builder dnswire.Builder
 	buffer  []byte
 	out     [][]byte
 
 	key     []byte
+	listing uint32 // counts the queries whose known answers were marked
 	flushed []*slot
 	memos   memos
 	items   []memoItem // of the response at hand
@@ -82,11 +86,13 @@ func (z *zone) tell(op Op, now time.Time, e *entry) {
 
 // nextAlarm returns when advance is to be called, the zero time for never.
 func (z *zone) nextAlarm() time.Time {
-	a, b := z.alarms.next(), z.asks.next()
-	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
-		return b
+	var next time.Time
+	for _, at := range [...]time.Time{z.alarms.next(), z.asks.next(), z.checks.next()} {
+		if next.IsZero() || !at.IsZero() && at.Before(next) {
+			next = at
+		}
 	}
-	return a
+	return next
 }
 
 // advance does what is due at now: records whose time ran out are removed,
@@ -95,7 +101,11 @@ func (z *zone) advance(now time.Time) {
 	for len(z.alarms) > 0 && !z.alarms[0].at.After(now) {
 		e := z.alarms[0]
 		if !e.expires.After(now) {
-			z.expire(now, e)
+			z.expire(now, e, firstGap)
+			continue
+		}
+		if e.doubt.over(now) {
+			z.fail(now, e)
 			continue
 		}
 		due := false
@@ -113,6 +123,9 @@ func (z *zone) advance(now time.Time) {
 		z.collect(now, a, max(a.gap/2, firstDelayMax))
 		z.next(now, a)
 	}
+	for len(z.checks) > 0 && !z.checks[0].at.After(now) {
+		z.nextCheck(now, z.checks[0])
+	}
 	if len(z.batch) > 0 {
 		z.build(now)
 	}
@@ -127,17 +140,18 @@ func (z *zone) refresh(now time.Time, s *slot) {
 	}
 }
 
-// expire removes a record and says so.
-func (z *zone) expire(now time.Time, e *entry) {
+// expire removes a record and says so. If somebody asks for it, the question
+// goes out after rest.
+func (z *zone) expire(now time.Time, e *entry, rest time.Duration) {
 	z.tell(OpRemove, now, e)
 	s := e.slot
 	z.remove(e)
 	if s.typ == dnswire.TypeNSEC {
 		for _, x := range s.node.slots {
-			z.unanswered(now, x)
+			z.unanswered(now, x, rest)
 		}
 	} else {
-		z.unanswered(now, s)
+		z.unanswered(now, s, rest)
 	}
 	z.tidy(s)
 }
@@ -170,5 +184,5 @@ func (z *zone) forget(now time.Time) {
 		z.remove(e)
 	}
 	clear(z.names)
-	z.asks, z.asking = nil, 0
+	z.asks, z.checks, z.asking = nil, nil, 0
 }

@@ -179,6 +179,24 @@ func TestFloodOfHostileNamesKeepsMemoryFlat(t *testing.T) {
 	checkCache(t, &z.cache)
 }
 
+func TestKeyOfARecordIsThatOfTheWire(t *testing.T) {
+	txt, _ := dnswire.NewTXT(mustName("A.local"), 1, "X")
+	for _, rr := range []dnswire.RR{
+		dnswire.NewPTR(mustName("_HTTP._tcp.local"), mustName("Web._http._tcp.LOCAL"), 1), txt,
+		dnswire.NewSRV(mustName("A.local"), dnswire.SRV{Priority: 1, Weight: 2, Port: 'A', Target: mustName("Nas.local")}, 1),
+		dnswire.NewAddr(mustName("A.local"), netip.MustParseAddr("65.66.67.68"), 1), dnswire.NewAddr(mustName("A.local"), netip.MustParseAddr("fe80::41"), 1),
+		dnswire.NewNSEC(mustName("A.local"), mustName("A.local"), 1, dnswire.TypeA),
+		{Name: mustName("A.local"), Type: 4711, Class: dnswire.ClassIN, Data: "ABC"},
+	} {
+		if got, want := keyOf(rr), recordKeyOf(rr); got != want {
+			t.Errorf("key of %v is %q, want %q", rr, got, want)
+		}
+		if got, want := keyOf(rr.Fold()), recordKeyOf(rr); rr.Type != dnswire.TypeNSEC && got != want {
+			t.Errorf("key of %v folded is %q, want %q", rr, got, want)
+		}
+	}
+}
+
 func recordKeyOf(rr dnswire.RR) string {
 	var b dnswire.Builder
 	b.Reset(nil, dnswire.Header{}, 0)
@@ -248,7 +266,7 @@ func checkCache(t *testing.T, c *cache) {
 			t.Fatalf("name %q is kept for nothing", n.name)
 		}
 		for _, s := range n.slots {
-			if s.node != n || len(s.entries) == 0 && s.ask == nil {
+			if s.node != n || len(s.entries) == 0 && s.ask == nil && s.check == nil {
 				t.Fatalf("slot %s %s is kept for nothing", n.name, s.typ)
 			}
 			for i, e := range s.entries {
