@@ -29,8 +29,8 @@
 // back exactly. Names compare with ASCII case folding only (RFC 6762 §16).
 //
 // Hostile input. A compression pointer must point backward, to before the labels
-// that it ends; a name has at most 255 bytes and 126 pointers; the walk over all
-// names of a message takes at most 8 steps a byte, plus 1024. Records that the
+// that it ends; a name has at most 255 bytes and 126 pointers; to follow the pointers
+// of a message takes at most 8 steps a byte, plus 1024. Records that the
 // header promises and the message doesn't hold are an error. What is wrong and
 // where is told by [Error].
 //

@@ -12,7 +12,7 @@ func appendFolded(dst, src []byte) []byte {
 		dst = slices.Grow(dst, len(src))
 	}
 	dst = dst[:n+len(src)]
-	out := dst[n:]
+	out := dst[n:][:len(src)]
 	// The last step of each loop may overlap the one before. It reads src, not what
 	// was just written to dst, for which the processor would have to wait.
 	switch last := len(src) - 8; {
@@ -42,7 +42,7 @@ func fold8(x uint64) uint64 {
 	// into the next byte.
 	fromA := low + (0x80-'A')*ones
 	aboveZ := low + (0x7F-'Z')*ones
-	upper := (fromA &^ aboveZ) &^ x & (0x80 * ones)
+	upper := (fromA ^ aboveZ) &^ x & (0x80 * ones)
 	return x | upper>>2 // 0x80>>2 is 0x20
 }
 

@@ -103,48 +103,47 @@ func Parse(b []byte) (m Message, err error) {
 	if len(b) > maxLen {
 		return Message{}, &Error{Where: "header", Offset: maxLen, Reason: ReasonLong, Value: len(b)}
 	}
-	m.parse(b)
 	b = b[:len(b):len(b)] // views find the end of the message by its capacity
+	m.parse(b)
 	m.msg = b
-	counts := [...]int{int(m.QDCount), int(m.ANCount), int(m.NSCount), int(m.ARCount)}
-	if least := headerLen + counts[0]*minQuestion + (counts[1]+counts[2]+counts[3])*minRecord; least > len(b) {
+	questions, records := int(m.QDCount), int(m.ANCount)+int(m.NSCount)+int(m.ARCount)
+	if least := headerLen + questions*minQuestion + records*minRecord; least > len(b) {
 		return Message{}, &Error{Where: "header", Offset: len(b), Reason: ReasonCounts, Value: least}
 	}
 
 	p := parser{msg: b, limit: 8*len(b) + 1024}
 	off := headerLen
-	for i := range counts[0] {
+	for i := range questions {
 		if off = p.name(off, len(b)); off < 0 {
 			return Message{}, p.fail("question", i, "name")
 		}
 		if off += 4; off > len(b) {
-			p.reason, p.at = ReasonShort, len(b)
+			p.bad(ReasonShort, len(b), 0)
 			return Message{}, p.fail("question", i, "fields")
 		}
 	}
 	m.records = off
-	for s, count := range counts[1:] {
-		for i := range count {
-			if off = p.name(off, len(b)); off < 0 {
-				return Message{}, p.fail(Section(s+1).String(), i, "name")
-			}
-			fixed := off
-			if off += 10; off > len(b) {
-				p.reason, p.at = ReasonShort, len(b)
-				return Message{}, p.fail(Section(s+1).String(), i, "fields")
-			}
-			t := Type(b[fixed])<<8 | Type(b[fixed+1])
-			end := off + (int(b[fixed+8])<<8 | int(b[fixed+9]))
-			if end > len(b) {
-				p.reason, p.at = ReasonShort, len(b)
-				return Message{}, p.fail(Section(s+1).String(), i, t.String()+" rdata")
-			}
-			// In an update no data stands for any data (RFC 2136 §2.4, §2.5).
-			if !(off == end && m.Opcode == OpcodeUpdate) && !p.rdata(t, off, end) {
-				return Message{}, p.fail(Section(s+1).String(), i, t.String()+" rdata")
-			}
-			off = end
+	for i := range records {
+		if off = p.name(off, len(b)); off < 0 {
+			return Message{}, p.failRecord(&m.Header, i, "name")
 		}
+		fixed := off
+		if off += 10; off > len(b) {
+			p.bad(ReasonShort, len(b), 0)
+			return Message{}, p.failRecord(&m.Header, i, "fields")
+		}
+		f := b[fixed:off:off]
+		t := Type(binary.BigEndian.Uint16(f))
+		end := off + int(binary.BigEndian.Uint16(f[8:]))
+		if end > len(b) {
+			p.bad(ReasonShort, len(b), 0)
+			return Message{}, p.failRecord(&m.Header, i, t.String()+" rdata")
+		}
+		// In an update no data stands for any data (RFC 2136 §2.4, §2.5).
+		if !p.rdata(t, off, end) && !(off == end && m.Opcode == OpcodeUpdate) {
+			return Message{}, p.failRecord(&m.Header, i, t.String()+" rdata")
+		}
+		off = end
 	}
 	m.Trailing = len(b) - off
 	return m, nil

@@ -52,19 +52,15 @@ func (v NameView) next(off, start int) (l []byte, nextOff, nextStart int, ok boo
 
 // AppendWire appends the uncompressed wire form.
 func (v NameView) AppendWire(dst []byte) []byte {
-	n, msg := len(dst), v.msg()
-	for off := v.off(); uint(off) < uint(len(msg)); {
-		end, to := run(msg, off)
-		if len(dst)-n+end-off > maxName {
+	msg, to := v.msg(), v.off()
+	limit := len(dst) + maxName
+	for to >= 0 {
+		var off, end int
+		off, end, to = run(msg, to)
+		if len(dst)+end-off > limit {
 			break // not after Parse
 		}
-		if end > off {
-			dst = append(dst, msg[off:end]...)
-		}
-		if to < 0 {
-			break
-		}
-		off = to
+		dst = append(dst, msg[off:end]...)
 	}
 	return dst
 }
@@ -73,40 +69,61 @@ func (v NameView) AppendWire(dst []byte) []byte {
 // Name.Fold holds, so that m[Name(buf)] and m[string(buf)] look a name up
 // without allocating.
 func (v NameView) AppendFolded(dst []byte) []byte {
-	n, msg := len(dst), v.msg()
-	for off := v.off(); uint(off) < uint(len(msg)); {
-		end, to := run(msg, off)
-		if len(dst)-n+end-off > maxName {
-			break // not after Parse
+	msg, off := v.msg(), v.off()
+	start, limit := off, len(dst)+maxName
+	for uint(off) < uint(len(msg)) {
+		c := int(msg[off])
+		if c != 0 && c <= maxLabel {
+			off += 1 + c
+			continue
 		}
-		if end > off {
-			dst = appendFolded(dst, msg[off:end])
+		to := -1 // where the pointer leads; nowhere at the end
+		switch {
+		case c == 0:
+			off++
+		case c >= 0xC0 && off+1 < len(msg):
+			to = (c&0x3F)<<8 | int(msg[off+1])
 		}
-		if to < 0 {
+		if off > start {
+			if len(dst)+off-start > limit {
+				break // not after Parse
+			}
+			dst = appendFolded(dst, msg[start:off])
+		}
+		if uint(to) >= uint(start) {
 			break
 		}
-		off = to
+		off, start = to, to
 	}
 	return dst
 }
 
-// run returns the end of the labels that stand in a row at off, behind the final 0
-// if there is one. Otherwise to is where the pointer behind them leads; it is -1 at the
-// end of the name.
-func run(msg []byte, off int) (end, to int) {
-	start := off
-	for uint(off) < uint(len(msg)) && msg[off]-1 < maxLabel {
-		off += 1 + int(msg[off])
-	}
-	if uint(off) >= uint(len(msg)) {
-		return len(msg), -1
-	}
-	if msg[off] >= 0xC0 && off+1 < len(msg) {
-		if to := int(msg[off]&0x3F)<<8 | int(msg[off+1]); to < start {
-			return off, to
+// run returns the labels that stand in a row at off, or where the pointer there
+// leads, with the final 0 if there is one. Otherwise to is where the pointer behind
+// them leads; it is -1 at the end of the name.
+func run(msg []byte, off int) (start, end, to int) {
+	start = off
+	for uint(off) < uint(len(msg)) {
+		c := int(msg[off])
+		switch {
+		case c == 0:
+			return start, off + 1, -1
+		case c <= maxLabel:
+			off += 1 + c
+			continue
+		case c < 0xC0 || off+1 >= len(msg):
+			return start, off, -1 // not after Parse
 		}
+		to = (c&0x3F)<<8 | int(msg[off+1])
+		switch {
+		case to >= start:
+			return start, off, -1 // not after Parse
+		case off > start:
+			return start, off, to
+		}
+		off, start = to, to
 	}
-	return off + 1, -1
+	return start, min(off, len(msg)), -1
 }
 
 // AppendText appends the name as Name.String would print it.

@@ -5,8 +5,8 @@ type parser struct {
 	msg   []byte
 	steps int // labels and pointers read so far
 	limit int // steps that the message may take
-	// memo remembers where pointers led that were followed lately, so that many
-	// names that end in one long chain cost one walk along it. An entry
+	// memo remembers names that were read lately, and where pointers led, so that
+	// many names that end in one long chain cost one walk along it. An entry
 	// is offset<<16 | bytes of labels<<8 | pointers; no offset is 0.
 	memo [64]uint32
 
@@ -19,6 +19,19 @@ func (p *parser) fail(where string, i int, part string) error {
 	return &Error{Where: where, Index: i + 1, Part: part, Offset: p.at, Reason: p.reason, Value: p.value}
 }
 
+// failRecord is fail for the record with index i of all sections.
+func (p *parser) failRecord(h *Header, i int, part string) error {
+	s := Answer
+	for _, count := range [...]uint16{h.ANCount, h.NSCount} {
+		if i < int(count) {
+			break
+		}
+		i -= int(count)
+		s++
+	}
+	return p.fail(s.String(), i, part)
+}
+
 func (p *parser) bad(r Reason, at, value int) int {
 	p.reason, p.at, p.value = r, at, value
 	return -1
@@ -27,6 +40,65 @@ func (p *parser) bad(r Reason, at, value int) int {
 // name checks the name at off, whose own bytes must end by end, and returns the
 // offset behind it, or -1.
 func (p *parser) name(off, end int) int {
+	if next := p.quick(off, end); next > 0 {
+		return next
+	}
+	return p.walk(off, end)
+}
+
+// quick is name for the usual ones: any labels of their own and then the end, or a
+// pointer to a name that is known or has no pointer itself. 0 means that walk has
+// to see.
+func (p *parser) quick(off, end int) int {
+	msg := p.msg[:min(end, off+maxName)]
+	i := off
+	for uint(i) < uint(len(msg)) && msg[i]-1 < maxLabel {
+		i += 1 + int(msg[i])
+	}
+	if uint(i) >= uint(len(msg)) {
+		return 0
+	}
+	memo := uint32(off)<<16 | uint32(i-off)<<8
+	next := i + 1
+	if msg[i] != 0 {
+		if msg[i] < 0xC0 || uint(next) >= uint(len(msg)) {
+			return 0
+		}
+		to := uint32(msg[i]&0x3F)<<8 | uint32(msg[next])
+		m := p.memo[to%uint32(len(p.memo))]
+		if m>>16 != to {
+			m = p.labels(int(to), off)
+		}
+		if m < headerLen<<16 || i-off+int(m>>8&0xFF) >= maxName || m&0xFF >= maxPointers {
+			return 0
+		}
+		memo += m&0xFFFF + 1
+		next++
+	}
+	if i > off {
+		p.memo[off%len(p.memo)] = memo
+	}
+	return next
+}
+
+// labels returns the memo of a name at off, before end, that has no pointers, 0 if it isn't one.
+func (p *parser) labels(off, end int) uint32 {
+	msg := p.msg[:min(end, off+maxName)]
+	i := off
+	for uint(i) < uint(len(msg)) && msg[i]-1 < maxLabel {
+		i += 1 + int(msg[i])
+		p.steps++
+	}
+	if uint(i) >= uint(len(msg)) || msg[i] != 0 || p.steps > p.limit {
+		return 0
+	}
+	memo := uint32(off)<<16 | uint32(i-off)<<8
+	p.memo[off%len(p.memo)] = memo
+	return memo
+}
+
+// walk is name for any of them. It follows pointers.
+func (p *parser) walk(off, end int) int {
 	if p.steps > p.limit {
 		return p.bad(ReasonWork, off, p.steps)
 	}

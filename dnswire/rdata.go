@@ -64,7 +64,16 @@ func head[T string | []byte](l layout, b T, off, end int) int {
 	if off += int(l.fixed); off > end {
 		return -1
 	}
-	for i := 0; l.strings == anyStrings && off < end || l.strings != anyStrings && i < int(l.strings); i++ {
+	if l.strings == anyStrings {
+		for off < end {
+			off += 1 + int(b[off])
+		}
+		if off > end {
+			return -1
+		}
+		return off
+	}
+	for range l.strings {
 		if off >= end {
 			return -1
 		}
@@ -77,14 +86,19 @@ func head[T string | []byte](l layout, b T, off, end int) int {
 
 // rdata checks the rdata of a type between off and end.
 func (p *parser) rdata(t Type, off, end int) bool {
-	if t == TypeNSEC {
-		return true // RFC 6762 §6.1; Record.Malformed tells
+	size := end - off
+	switch { // the usual ones first
+	case t == TypeA && size == 4 || t == TypeAAAA && size == 16 || t == TypeNSEC:
+		return true // of NSEC Record.Malformed tells, RFC 6762 §6.1
+	case t == TypePTR:
+		return p.lastName(off, end, size)
+	case t == TypeSRV && size >= 6:
+		return p.lastName(off+6, end, size)
 	}
 	l := layoutOf(t)
 	if !l.known {
 		return true
 	}
-	size := end - off
 	if off = head(l, p.msg, off, end); off < 0 {
 		p.bad(ReasonRDataShort, end, size)
 		return false
@@ -99,6 +113,15 @@ func (p *parser) rdata(t Type, off, end int) bool {
 		return false
 	}
 	return true
+}
+
+// lastName checks a name that must reach to the end of rdata of a size.
+func (p *parser) lastName(off, end, size int) bool {
+	off = p.name(off, end)
+	if off >= 0 && off != end {
+		off = p.bad(ReasonRDataLength, end, size)
+	}
+	return off >= 0
 }
 
 // validData says whether data is uncompressed rdata of the type.
