@@ -26,6 +26,7 @@ type asking struct {
 	node       nodeFlags
 	interfaces *[]string
 	direct     bool
+	domain     domainFlags // of the commands that ask by DNS-SD alone
 }
 
 func (x *asking) flags(cmd *cobra.Command) {
@@ -75,8 +76,14 @@ type asker interface {
 }
 
 // askDNSSD hands do the node, or an engine of its own where there is none. Then
-// do is called a second time; the first call has got nothing.
+// do is called a second time; the first call has got nothing. A domain of unicast
+// DNS needs neither.
 func (x *asking) askDNSSD(ctx context.Context, do func(context.Context, asker) error) error {
+	if unicast, err := x.domain.unicast(); err != nil {
+		return err
+	} else if unicast {
+		return x.askDomain(ctx, &x.domain, do)
+	}
 	return x.ask(ctx,
 		func(c *client.Client) error { return do(ctx, c) },
 		func(ctx context.Context, src dnssd.Source) error {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -28,11 +29,15 @@ _printer._sub._http._tcp. Without a TYPE it lists the types that are there. A
 running node is asked to do it; without one, or with --direct, the command asks
 with sockets of its own.
 
+With --domain it asks the DNS servers of that domain instead, with no node and no
+rights: those that --server names or, without it, those in /etc/resolv.conf.
+
 Lines begin with + for what came, ~ for what changed and - for what went. With
 --once it ends when things have settled.`,
 		Example: `  lanfolk browse
   lanfolk browse _http._tcp --once --resolve
-  lanfolk browse _ipp._tcp --resolve -o jsonl`,
+  lanfolk browse _ipp._tcp --resolve -o jsonl
+  lanfolk browse _http._tcp --domain example.com --server 192.0.2.53`,
 		Args: args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			if err := f.check(); err != nil {
@@ -47,12 +52,13 @@ Lines begin with + for what came, ~ for what changed and - for what went. With
 				}
 			}
 			return x.askDNSSD(cmd.Context(), func(ctx context.Context, by asker) error {
-				return a.browse(ctx, f, by.Browse(ctx, r))
+				return found(cmp.Or(r.Type, "types"), a.browse(ctx, f, by.Browse(ctx, r)))
 			})
 		},
 	}
 	f.flags(cmd)
 	x.flags(cmd)
+	x.domain.flags(cmd)
 	cmd.Flags().BoolVar(&r.Resolve, "resolve", false, "ask for host, port, addresses and TXT, too")
 	cmd.Flags().BoolVar(&r.Once, "once", false, "end when things have settled")
 	return cmd

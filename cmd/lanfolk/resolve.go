@@ -23,9 +23,10 @@ func resolveCommand(a app) *cobra.Command {
 		Short: "Find host, port, addresses and TXT of one service instance",
 		Long: `resolve asks by mDNS where the service instance NAME of TYPE is. A running node
 is asked to do it; without one, or with --direct, the command asks with sockets
-of its own.`,
-		Example: `  lanfolk resolve 'Office printer' _ipp._tcp`,
-		Args:    args(cobra.ExactArgs(2)),
+of its own. With --domain it asks that domain's DNS servers instead.`,
+		Example: `  lanfolk resolve 'Office printer' _ipp._tcp
+  lanfolk resolve Web _http._tcp --domain example.com`,
+		Args: args(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			if err := f.check(); err != nil {
 				return err
@@ -37,6 +38,7 @@ of its own.`,
 			if err != nil {
 				return usage{err}
 			}
+			in.Domain = x.domain.domain
 			return x.askDNSSD(cmd.Context(), func(ctx context.Context, by asker) error {
 				lines, err := by.Resolve(ctx, in.Name, in.Service, timeout)
 				if err != nil {
@@ -48,6 +50,7 @@ of its own.`,
 	}
 	f.flags(cmd)
 	x.flags(cmd)
+	x.domain.flags(cmd)
 	timeoutFlag(cmd, &timeout)
 	return cmd
 }
@@ -69,9 +72,13 @@ func lookupCommand(a app) *cobra.Command {
 		Short: "Find a host's addresses by mDNS, or the name behind an address",
 		Long: `lookup asks by mDNS for the addresses of a host, or for the names of the host
 that has an address. A running node is asked to do it; without one, or with
---direct, the command asks with sockets of its own.`,
+--direct, the command asks with sockets of its own.
+
+With --domain it asks DNS servers instead: for HOST as it stands if that ends in
+the domain, else for HOST in the domain.`,
 		Example: `  lanfolk lookup nas.local
-  lanfolk lookup 192.0.2.7`,
+  lanfolk lookup 192.0.2.7
+  lanfolk lookup www --domain example.com --server 192.0.2.53`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			if err := f.check(); err != nil {
@@ -80,7 +87,7 @@ that has an address. A running node is asked to do it; without one, or with
 			if err := positive(timeout); err != nil {
 				return err
 			}
-			if err := source.CheckHost(argv[0]); err != nil {
+			if err := source.CheckHost(argv[0], x.domain.domain); err != nil {
 				return usage{err}
 			}
 			return x.askDNSSD(cmd.Context(), func(ctx context.Context, by asker) error {
@@ -94,6 +101,7 @@ that has an address. A running node is asked to do it; without one, or with
 	}
 	f.flags(cmd)
 	x.flags(cmd)
+	x.domain.flags(cmd)
 	timeoutFlag(cmd, &timeout)
 	return cmd
 }

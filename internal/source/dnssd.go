@@ -23,6 +23,15 @@ import (
 type DNSSD struct {
 	// Source returns what to ask, nil while there's none.
 	Source func() dnssd.Source
+	// Domain is where to look, "" for dnssd.DefaultDomain.
+	Domain string
+}
+
+func (d DNSSD) domain() string {
+	if d.Domain == "" {
+		return dnssd.DefaultDomain
+	}
+	return strings.TrimSuffix(d.Domain, ".")
 }
 
 // Browse yields services as they come and go until ctx ends or, with Once,
@@ -38,11 +47,11 @@ func (d DNSSD) Browse(ctx context.Context, r find.BrowseRequest) iter.Seq2[find.
 			yield(find.Instance{}, err)
 			return
 		}
-		b := dnssd.Browser{Source: src, Type: service, Subtype: subtype, Resolve: r.Resolve, Once: r.Once}
+		b := dnssd.Browser{Source: src, Domain: d.domain(), Type: service, Subtype: subtype, Resolve: r.Resolve, Once: r.Once}
 		for ev, err := range b.Events(ctx) {
 			switch {
 			case err != nil:
-				yield(find.Instance{}, err)
+				yield(find.Instance{}, outcome(err))
 				return
 			case ev.Op == dnssd.Settled:
 			case !yield(instance(ev.Op, ev.Service, r.Resolve), nil):
@@ -63,6 +72,7 @@ func (d DNSSD) Resolve(ctx context.Context, name, serviceType string, timeout ti
 	if src == nil {
 		return nil, errNoMDNS
 	}
+	in.Domain = d.domain()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	services, err := dnssd.Resolve(ctx, src, in)
@@ -76,10 +86,10 @@ func (d DNSSD) Resolve(ctx context.Context, name, serviceType string, timeout ti
 	return out, nil
 }
 
-// Lookup returns the addresses of a host in .local, or the names of those that
-// have the address that host is.
+// Lookup returns the addresses of a host in the domain, or the names of those
+// that have the address that host is.
 func (d DNSSD) Lookup(ctx context.Context, host string, timeout time.Duration) ([]find.HostAddress, error) {
-	if err := CheckHost(host); err != nil {
+	if err := CheckHost(host, d.domain()); err != nil {
 		return nil, err
 	}
 	src := d.Source()
@@ -93,7 +103,7 @@ func (d DNSSD) Lookup(ctx context.Context, host string, timeout time.Duration) (
 	if ip, notIP := netip.ParseAddr(host); notIP == nil {
 		answers, err = dnssd.LookupAddr(ctx, src, ip)
 	} else {
-		answers, err = dnssd.LookupHost(ctx, src, host)
+		answers, err = dnssd.LookupHost(ctx, src, hostIn(host, d.domain()))
 	}
 	if err != nil {
 		return nil, outcome(err)
@@ -142,20 +152,37 @@ func ParseInstance(name, serviceType string) (dnssd.Instance, error) {
 	return in, nil
 }
 
-// CheckHost refuses what is neither an address nor a name in .local, or of one
-// label. An error matches lanfolk.ErrInvalid.
-func CheckHost(host string) error {
+// CheckHost refuses what is neither an address nor, if domain is .local, a name in
+// it or of one label. An error matches lanfolk.ErrInvalid.
+func CheckHost(host, domain string) error {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return nil
 	}
 	if _, err := dnswire.ParseName(host); err != nil {
 		return invalid{err}
 	}
+	if !strings.EqualFold(strings.TrimSuffix(domain, "."), dnssd.DefaultDomain) {
+		return nil
+	}
 	name := strings.ToLower(strings.TrimSuffix(host, "."))
 	if name == dnssd.DefaultDomain || strings.Contains(name, ".") && !strings.HasSuffix(name, "."+dnssd.DefaultDomain) {
 		return invalid{fmt.Errorf("%s doesn't end in .local: only such names are asked for by multicast (RFC 6762 §3)", host)}
 	}
 	return nil
+}
+
+// hostIn returns the full name of a host that is named as it stands or in the
+// domain.
+func hostIn(host, domain string) string {
+	n, err := dnswire.ParseName(host)
+	if err != nil {
+		return host
+	}
+	in, err := dnswire.ParseName(domain)
+	if err != nil || domain == dnssd.DefaultDomain || n.HasSuffix(in) {
+		return host
+	}
+	return n.String() + "." + in.String()
 }
 
 // invalid marks an error in a question.

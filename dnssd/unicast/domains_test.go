@@ -1,0 +1,81 @@
+package unicast_test
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/lanfolk/lanfolk/dnssd"
+	"github.com/lanfolk/lanfolk/dnssd/unicast"
+)
+
+func lines(f unicast.Found) []string {
+	var out []string
+	for _, d := range f.Domains {
+		out = append(out, fmt.Sprintf("%s%v%v%v%v", d.Name, d.Kinds, d.From, d.Via, d.Multicast))
+	}
+	return append(out, f.Warnings...)
+}
+
+func TestDomainsAreFoundInSearchDomainsAndByAddress(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		n.serve(first,
+			"b._dns-sd._udp 60 PTR example.com.", "b._dns-sd._udp 60 PTR Dienste", "db._dns-sd._udp 60 PTR example.com.",
+			"lb._dns-sd._udp 60 PTR example.com.", "r._dns-sd._udp 60 PTR dyn", "dr._dns-sd._udp 60 PTR dyn",
+			"b._dns-sd._udp.0.2.0.192.in-addr.arpa. 60 PTR EXAMPLE.com.", "db._dns-sd._udp.0.2.0.192.in-addr.arpa. 60 PTR floor2",
+			"b._dns-sd._udp.0.2.0.192.in-addr.arpa. 60 PTR local.",
+		)
+		e := unicast.Enumeration{
+			Unicast: n.source(), Search: []string{"example.com", "local", "example.com.", "a..b"},
+			Addresses: []netip.Prefix{
+				netip.MustParsePrefix("192.0.2.7/24"), netip.MustParsePrefix("169.254.3.4/16"), netip.MustParsePrefix("fe80::1/64"), netip.MustParsePrefix("127.0.0.1/8"),
+			},
+		}
+		got, err := e.Domains(t.Context())
+		if err != nil || time.Since(n.start) > time.Second {
+			t.Errorf("%v after %v", err, time.Since(n.start))
+		}
+		same(t, "domains", lines(got), []string{
+			"Dienste.example.com[b][example.com][unicast]false",
+			"dyn.example.com[r dr][example.com][unicast]false",
+			"example.com[b db lb][0.2.0.192.in-addr.arpa example.com][unicast]false",
+			"floor2.example.com[db][0.2.0.192.in-addr.arpa][unicast]false",
+			"local[b][0.2.0.192.in-addr.arpa][unicast]true",
+			"local is among the domains to search by unicast DNS, but belongs to multicast DNS: no server is asked (RFC 6762 §3)",
+			`the domain to search "a..b" is none: dnswire: name "a..b" has an empty label`,
+			"more than one domain is recommended as the default (db): example.com (by 0.2.0.192.in-addr.arpa, example.com), floor2.example.com (by 0.2.0.192.in-addr.arpa); all are used",
+			"a DNS server recommends local, which belongs to multicast DNS: it is looked for there alone (RFC 6762 §3)",
+		})
+		if q := sortedSet(n.queries()); len(q) != 10 {
+			t.Errorf("queries %q, want five in each of two domains", q)
+		}
+	})
+}
+
+func TestDomainsWhenNoServerAnswers(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		n.serve(first).down = true
+		got, err := unicast.Enumeration{Unicast: n.source(), Search: []string{"example.com"}}.Domains(t.Context())
+		if !errors.Is(err, dnssd.ErrTimeout) || len(got.Domains) != 0 {
+			t.Errorf("%v, %v", got, err)
+		}
+	})
+}
+
+func TestReverseDomain(t *testing.T) {
+	for p, want := range map[string]string{
+		"192.0.2.7/24":        "0.2.0.192.in-addr.arpa",
+		"10.9.8.7/12":         "0.0.0.10.in-addr.arpa",
+		"192.0.2.7/32":        "7.2.0.192.in-addr.arpa",
+		"2001:db8::7/64":      "0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa",
+		"::ffff:10.0.0.1/104": "0.0.0.10.in-addr.arpa",
+		"169.254.1.2/16":      "", "fe80::1/64": "", "127.0.0.1/8": "", "::1/128": "", "224.0.0.1/4": "", "0.0.0.0/0": "",
+	} {
+		n, ok := unicast.ReverseDomain(netip.MustParsePrefix(p))
+		if ok != (want != "") || ok && n.String() != want {
+			t.Errorf("%s: %s, %v; want %s", p, n, ok, want)
+		}
+	}
+}
