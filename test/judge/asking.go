@@ -1,24 +1,38 @@
 package judge
 
 import (
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/miekg/dns"
 )
 
 // queryGap: a question isn't asked twice within a second, unless the host
-// started anew between.
+// started anew between, or refreshes a record that it knows.
 func queryGap(b *bench) {
 	last := map[string]*Message{}
-	for _, m := range b.own {
-		if !m.Query() {
+	said := map[string][]heard{}
+	for _, m := range b.Messages {
+		if m.Response() && !b.Is(&m.Packet) {
+			for _, r := range m.Records {
+				key := m.family() + r.Name + " " + dns.TypeToString[r.Type]
+				list := said[key]
+				for len(list) > 0 && m.Time.Sub(list[0].at) > time.Duration(list[0].ttl)*time.Second {
+					list = list[1:]
+				}
+				said[key] = append(list, heard{m.Time, r.TTL})
+			}
+		}
+		if !b.Is(&m.Packet) || !m.Query() {
 			continue
 		}
 		for _, q := range m.Questions {
 			key := m.family() + q.Name + " " + dns.TypeToString[q.Type]
 			if l := last[key]; l != nil && l != m {
 				gap := m.Time.Sub(l.Time)
-				if gap < time.Second-b.Early && !between(b.Starts, l.Time.Add(-b.Late), m.Time) {
+				if gap < time.Second-b.Early && !between(b.anew(), l.Time.Add(-firstDelay-b.Late), m.Time) &&
+					!refreshing(said[key], m.Time, b.Late) && !refreshing(said[key], l.Time, b.Late) {
 					b.fault(m, "%s asked again after %v", key, gap)
 				}
 			}
@@ -27,15 +41,36 @@ func queryGap(b *bench) {
 	}
 }
 
-// quWindow is how long after a start unicast answers may be asked for: the
-// delay of first queries, and a second for questions that come with the start.
-const quWindow = 1120 * time.Millisecond
+// refreshing says whether one of the records has reached 80, 85, 90 or 95 % of
+// its TTL, plus up to 2 %.
+func refreshing(said []heard, at time.Time, late time.Duration) bool {
+	return slices.ContainsFunc(said, func(h heard) bool {
+		ttl := time.Duration(h.ttl) * time.Second
+		for percent := time.Duration(80); percent < 100; percent += 5 {
+			if age := at.Sub(h.at); age >= ttl*percent/100-late && age <= ttl*(percent+2)/100+late {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// anew returns when the host begins to ask from the beginning.
+func (b *bench) anew() []time.Time { return slices.Concat(b.Starts, b.Changes) }
+
+const (
+	// firstDelay is the longest delay of a first query.
+	firstDelay = 120 * time.Millisecond
+	// quWindow is how long after a start unicast answers may be asked for: the
+	// delay of first queries, and a second for questions that come with the start.
+	quWindow = time.Second + firstDelay
+)
 
 // unicastQuestions: unicast answers are asked for when the host starts, and
 // once for each question.
 func unicastQuestions(b *bench) {
 	asked := map[string]time.Time{}
-	starts := b.Starts
+	starts := b.anew()
 	for _, m := range b.own {
 		if !m.Query() {
 			continue
@@ -70,11 +105,15 @@ type heard struct {
 // flush bit.
 func knownAnswers(b *bench) {
 	said := map[string][]heard{}
+	addresses := map[netip.Addr]bool{}
+	for _, m := range b.own {
+		addresses[m.Src.Addr()] = true
+	}
 	var open []Question // of a query whose known answers go on in more packets
 	for _, m := range b.Messages {
 		own := b.Is(&m.Packet)
 		switch {
-		case m.Response() && !own:
+		case m.Response() && !own && (m.Multicast() || addresses[m.Dst.Addr()]):
 			for _, r := range m.Records {
 				// Older ones can't be what a known answer comes from.
 				list := said[m.family()+r.Key]

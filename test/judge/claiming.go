@@ -12,6 +12,22 @@ const (
 	probes   = 3
 )
 
+// same says whether two probes propose the same for a name. If not, the series
+// has begun anew.
+func same(a, b *Message, name string) bool {
+	of := func(m *Message) []string {
+		var keys []string
+		for _, r := range m.Records {
+			if r.Name == name {
+				keys = append(keys, r.Key)
+			}
+		}
+		slices.Sort(keys)
+		return keys
+	}
+	return slices.Equal(of(a), of(b))
+}
+
 // run is a series of probes for one name.
 type run struct {
 	probes []*Message
@@ -70,7 +86,7 @@ func (b *bench) eachClaim(f func(m *Message, name string, r *run)) {
 				delete(claimed, key)
 				r := runs[key]
 				// One that lost a tie waits a second and begins anew.
-				if r == nil || m.Time.Sub(r.last()) >= time.Second-b.Early || between(b.Starts, r.last(), m.Time) {
+				if r == nil || m.Time.Sub(r.last()) >= time.Second-b.Early || between(b.Starts, r.last(), m.Time) || !same(r.probes[0], m, q.Name) {
 					r = &run{}
 					runs[key] = r
 				}
@@ -107,7 +123,7 @@ func probeSpacing(b *bench) {
 		}
 		for _, q := range m.Questions {
 			key := m.family() + q.Name
-			if l := last[key]; l != nil && !between(b.Starts, l.Time, m.Time) {
+			if l := last[key]; l != nil && !between(b.Starts, l.Time, m.Time) && same(l, m, q.Name) {
 				gap := m.Time.Sub(l.Time)
 				if gap < probeGap-b.Early || gap > probeGap+20*time.Millisecond+b.Late && gap < time.Second-b.Early {
 					b.fault(m, "%s probed again after %v", key, gap)

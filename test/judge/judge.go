@@ -48,6 +48,9 @@ type Subject struct {
 	// Starts are when the host started, woke, or its link came up, beside the
 	// time of its first packet.
 	Starts []time.Time
+	// Changes are when it got other addresses: it asks anew, but what it has
+	// claimed stays claimed (§8.4).
+	Changes []time.Time
 	// Ends are when it fell silent without a word: it crashed, or lost its link.
 	Ends []time.Time
 	// Stopped is when it was told to stop, after which the capture went on
