@@ -35,6 +35,7 @@ func (n *Node) runNeighbours(ctx context.Context) error {
 				return err
 			}
 		}
+		n.reflection.macs.observe(rows)
 		now := time.Now()
 		var sightings []lanfolk.Sighting
 		for _, row := range rows {

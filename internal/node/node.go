@@ -36,15 +36,16 @@ type Node struct {
 	// with a sign-in token that works once, "" if HTTP is off.
 	Ready func(page string)
 
-	started   time.Time
-	page      string
-	db        *database
-	registry  *lanfolk.Registry
-	recorder  *store.Recorder
-	selection sockets.Selection
-	mdns      multicast
-	links     links
-	self      source.Self
+	started    time.Time
+	page       string
+	db         *database
+	registry   *lanfolk.Registry
+	recorder   *store.Recorder
+	selection  sockets.Selection
+	mdns       multicast
+	reflection reflection
+	links      links
+	self       source.Self
 
 	mu    sync.Mutex
 	parts []*part
@@ -71,6 +72,9 @@ func (n *Node) Run(ctx context.Context) error {
 	if err := n.openLinks(); err != nil {
 		return err
 	}
+	if err := n.openReflector(); err != nil {
+		return err
+	}
 	server, err := n.openAPI(ctx)
 	if err != nil {
 		return err
@@ -89,6 +93,7 @@ func (n *Node) Run(ctx context.Context) error {
 	)
 	hearers := n.supervise(ctx, "hearers", hearersTimeout,
 		&part{name: "mdns", run: n.runMDNS, detail: n.mdns.detail, counters: n.mdns.counters},
+		&part{name: "reflector", run: n.runReflector, detail: n.reflectDetail, counters: n.reflectCounters},
 		&part{name: "neighbours", run: n.runNeighbours},
 		&part{name: "links", run: n.runLinks},
 		&part{name: "database", run: n.db.run},

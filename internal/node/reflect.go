@@ -1,0 +1,136 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/lanfolk/lanfolk/internal/config"
+	"github.com/lanfolk/lanfolk/lan"
+	"github.com/lanfolk/lanfolk/mdns"
+	"github.com/lanfolk/lanfolk/reflector"
+)
+
+// reflection is the reflector on the engine that runs at present, and its rules,
+// which outlive it.
+type reflection struct {
+	rules *reflector.Rules
+	macs  macs
+
+	mu        sync.Mutex
+	reflector *reflector.Reflector
+}
+
+// openReflector reads the rules. They are well-formed: the config was checked.
+func (n *Node) openReflector() error {
+	c := n.Config.Reflect
+	if !c.Enabled {
+		return nil
+	}
+	o := c.Options()
+	o.MAC = n.reflection.macs.of
+	rules, err := reflector.NewRules(o)
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	n.reflection.rules = rules
+	return nil
+}
+
+// reflectOn puts a reflector into the engine, if the config wants one.
+func (n *Node) reflectOn(e *mdns.Engine) {
+	c := n.Config.Reflect
+	if !c.Enabled {
+		return
+	}
+	r := &reflector.Reflector{
+		Links: c.Interfaces, Rules: n.reflection.rules, DryRun: c.DryRun,
+		CrossFamilies: c.CrossFamilies, ForwardMalformed: c.ForwardMalformed, Log: n.Log,
+	}
+	e.Relays = append(e.Relays, r)
+	n.reflection.mu.Lock()
+	defer n.reflection.mu.Unlock()
+	n.reflection.reflector = r
+}
+
+// runReflector is the part that shows in the status: the engine does the work.
+func (n *Node) runReflector(ctx context.Context) error {
+	switch c := n.Config; {
+	case !c.Reflect.Enabled:
+		return unavailable{errors.New("the config says reflect.enabled = false"), ""}
+	case !c.MDNS.Enabled:
+		return unavailable{errors.New("the config says mdns.enabled = false"), ""}
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// reflectDetail says what is reflected between what.
+func (n *Node) reflectDetail() string {
+	c := n.Config.Reflect
+	s := "between all used interfaces"
+	if len(c.Interfaces) > 0 {
+		s = fmt.Sprintf("between %v", c.Interfaces)
+	}
+	if c.Mode != config.ReflectPlain {
+		s += ", mode " + string(c.Mode)
+	}
+	if c.DryRun {
+		s += ", dry run: nothing is sent"
+	}
+	return s
+}
+
+// reflectCounters are what the rules counted, by rule and direction.
+func (n *Node) reflectCounters() map[string]uint64 {
+	c := map[string]uint64{}
+	if n.reflection.rules == nil {
+		return c
+	}
+	s := n.reflection.rules.Stats()
+	for _, h := range s.Hits {
+		where := h.From + " to " + h.To + ": " + h.Rule
+		c["passed: "+where] += h.Passed
+		c["stopped: "+where] += h.Stopped
+	}
+	return c
+}
+
+// macs are the hardware addresses of neighbours, for rules about them.
+type macs struct {
+	mu    sync.RWMutex
+	known map[macKey]net.HardwareAddr
+}
+
+type macKey struct {
+	link int
+	ip   netip.Addr
+}
+
+// observe takes over rows of the neighbour table.
+func (m *macs) observe(rows []lan.Neighbour) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.known == nil {
+		m.known = map[macKey]net.HardwareAddr{}
+	}
+	for _, r := range rows {
+		k := macKey{r.Link, r.IP}
+		if r.State == lan.NeighbourGone {
+			delete(m.known, k)
+		} else if r.MAC != nil {
+			m.known[k] = r.MAC
+		}
+	}
+}
+
+// of is a reflector.MACs.
+func (m *macs) of(link int, host netip.Addr) (net.HardwareAddr, bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	a, ok := m.known[macKey{link, host}]
+	return a, ok
+}
