@@ -151,9 +151,12 @@ func (c *catalog) addBrowse(service, subtype string) error {
 	return nil
 }
 
+// metaName is where the types are listed (RFC 6763 §9).
+const metaName = "_services._dns-sd._udp"
+
 // addMeta begins to list the types that are there (RFC 6763 §9).
 func (c *catalog) addMeta() error {
-	n, err := dnswire.ParseName("_services._dns-sd._udp." + c.domain)
+	n, err := dnswire.ParseName(metaName + "." + c.domain)
 	if err != nil {
 		return err
 	}

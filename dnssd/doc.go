@@ -1,5 +1,5 @@
-// Package dnssd is DNS-based service discovery (RFC 6763): the side that looks
-// for services, over multicast DNS.
+// Package dnssd is DNS-based service discovery (RFC 6763): it looks for services
+// and announces them, over multicast DNS.
 //
 //	_services._dns-sd._udp.local  PTR  _http._tcp.local                 which types are there (§9)
 //	_http._tcp.local              PTR  Build v1\.2._http._tcp.local     which instances (§4)
@@ -12,6 +12,11 @@
 // instance on a link, from the IPv4 and the IPv6 side of the link. [Resolve],
 // [LookupHost] and [LookupAddr] ask for one thing and come back.
 //
+// A [Publisher] makes these records of an [Announcement], and those of the host
+// that the service runs on, and has an mdns.Engine publish them on its links. A
+// name that another host has becomes "Web (2)" or "nas-2"; a [Keeper] remembers
+// that. Placeholders hold the name in types that aren't offered (§8).
+//
 // What is asked is a [Source]: [Multicast] makes one of an mdns.Engine. Unicast
 // DNS can be another.
 //
@@ -21,6 +26,6 @@
 // What comes off the network is hostile: names and texts may hold any bytes.
 // Each link has at most [MaxServices] instances and [MaxTypes] types followed.
 //
-// Not supported yet: publishing (§4.1.3, §7.2), browsing domains (§11), unicast
-// DNS (§10).
+// Browsing domains (§11), unicast DNS (§10) and registration in it are in package
+// unicast.
 package dnssd

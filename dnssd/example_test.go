@@ -63,3 +63,38 @@ func ExampleTXT_Get() {
 	// note: there true, set true, ""
 	// user: there false, set false, ""
 }
+
+// A service is announced, its name changes if another host has it, and a goodbye
+// takes it back.
+func ExamplePublisher() {
+	network := lantest.New(1)
+	host := network.Host("nas")
+	host.Attach(network.Wire("office"), "eth0", "10.0.0.1/24")
+	engine := &mdns.Engine{
+		Links: host.WatchLinks,
+		Listen: func(l packet.Link, group netip.AddrPort) (mdns.Conn, error) {
+			return host.ListenMulticast(l, group)
+		},
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	go engine.Run(ctx) // ends with ctx
+
+	publisher := &dnssd.Publisher{Engine: engine, Host: dnssd.HostLabel("NAS.example.com")}
+	service, err := publisher.Publish(dnssd.Announcement{
+		Name: "Files on the 3. floor", Type: "_http._tcp", Port: 8080, TXT: dnssd.TXT{"path=/", "ro"},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	now, err := service.Established(ctx)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(now.Instance, "at", now.Host, now.Port, "on", now.Interfaces())
+	service.Withdraw()
+	<-service.Done()
+	// Output: Files on the 3\. floor._http._tcp.local at NAS.local 8080 on [eth0]
+}

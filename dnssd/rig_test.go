@@ -137,7 +137,7 @@ func (x *responder) answers(b []byte) (answers, extra []dnswire.RR) {
 	for q := range m.Questions() {
 		x.asked = append(x.asked, q.Name.String()+" "+q.Type.String())
 		for _, rr := range x.records {
-			if q.Name.Equal(rr.Name) && q.Type == rr.Type && !slices.Contains(known, rr.Fold().Data) {
+			if q.Name.Equal(rr.Name) && (q.Type == rr.Type || q.Type == dnswire.TypeANY) && !slices.Contains(known, rr.Fold().Data) {
 				answers = append(answers, rr)
 			}
 		}
