@@ -34,6 +34,16 @@ func appendFolded(dst, src []byte) []byte {
 	return dst
 }
 
+// sameLetters compares with ASCII case folding what has the same length.
+func sameLetters[A, B string | []byte | Name](a A, b B) bool {
+	for i := range len(a) {
+		if a[i] != b[i] && foldTable[a[i]] != foldTable[b[i]] {
+			return false
+		}
+	}
+	return true
+}
+
 // fold8 lowers the ASCII letters among eight bytes.
 func fold8(x uint64) uint64 {
 	const ones = 0x0101010101010101

@@ -234,15 +234,7 @@ func foldString(s string) string {
 func (n Name) Equal(o Name) bool { return equalFold(string(n), string(o)) }
 
 func equalFold(a, b string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range len(a) {
-		if a[i] != b[i] && foldTable[a[i]] != foldTable[b[i]] {
-			return false
-		}
-	}
-	return true
+	return len(a) == len(b) && (a == b || sameLetters(a, b))
 }
 
 // HasSuffix says whether n is o or lies below it. Every name lies below the root.

@@ -151,24 +151,17 @@ func (v NameView) AppendText(dst []byte) []byte {
 
 // Equal compares with ASCII case folding.
 func (v NameView) Equal(n Name) bool {
-	if v.at == nil {
-		return n == ""
-	}
-	at := 0
-	l, off, start, ok := v.next(v.off(), v.off())
-	for ; ok; l, off, start, ok = v.next(off, start) {
-		end := at + 1 + len(l)
-		if end >= len(n) || int(n[at]) != len(l) {
+	msg, to, at := v.msg(), v.off(), 0
+	for to >= 0 {
+		var off, end int
+		off, end, to = run(msg, to)
+		next := at + end - off
+		if next > len(n) || string(msg[off:end]) != string(n[at:next]) && !sameLetters(msg[off:end], n[at:next]) {
 			return false
 		}
-		for i, c := range l {
-			if d := n[at+1+i]; c != d && foldTable[c] != foldTable[d] {
-				return false
-			}
-		}
-		at = end
+		at = next
 	}
-	return at == len(n)-1 && n[at] == 0
+	return at == len(n)
 }
 
 // Name returns an owned copy. It allocates.
