@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"github.com/lanfolk/lanfolk/dnswire"
 	"github.com/lanfolk/lanfolk/lan/lantest"
 	"github.com/lanfolk/lanfolk/mdns"
@@ -95,6 +97,10 @@ func (r *rig) queries() []sent {
 		m, err := dnswire.Parse(p.Data)
 		if err != nil {
 			r.t.Fatalf("the engine sent %x: %v", p.Data, err)
+		}
+		var other dns.Msg // reads it independently of us
+		if err := other.Unpack(p.Data); err != nil {
+			r.t.Fatalf("the engine sent what miekg/dns can't read, %x: %v", p.Data, err)
 		}
 		out = append(out, sent{p.Time.Sub(r.start), p.Src, p.Dst, m})
 	}

@@ -29,7 +29,6 @@ type Claim struct {
 	probe   *series // its probes, nil when none are under way
 	told    *series // its latest announcements
 	slow    bool    // too many conflicts: waits before each attempt
-	rivals  int     // conflicts since the claim last was Announced
 }
 
 // State returns how far the claim is.
@@ -119,7 +118,7 @@ func (r *Responder) Set(now time.Time, c *Claim, records []Record, renamed bool)
 		}
 		r.release(now, x)
 	}
-	r.sendGoodbyes(now)
+	r.sendGoodbyes()
 	for i := range c.entries {
 		if e := &c.entries[i]; e.live && changed[e.rec.set] && e.rec.set.unique {
 			e.left = announcements
@@ -212,7 +211,7 @@ func (r *Responder) leave(c *Claim) {
 // finish is called when all of the claim's names are its own: what isn't live
 // yet becomes so and is announced.
 func (r *Responder) finish(now time.Time, c *Claim) {
-	if rival := r.localRival(c); rival {
+	if r.localRival(c) {
 		r.lose(now, c, netip.Addr{})
 		return
 	}
@@ -230,7 +229,7 @@ func (r *Responder) finish(now time.Time, c *Claim) {
 		announce = announce || e.left > 0
 	}
 	if c.state != Announced {
-		c.state, c.slow, c.rivals = Announced, false, 0
+		c.state, c.slow = Announced, false
 		r.events = append(r.events, Event{Claim: c, State: Announced})
 	}
 	if announce {
