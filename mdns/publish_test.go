@@ -70,6 +70,10 @@ func (s sent) lines() []string {
 	return out
 }
 
+func (s sent) String() string {
+	return fmt.Sprintf("%v to %v, %d bytes: %q %q", s.at, s.dst, s.size, s.questions(), s.lines())
+}
+
 func (s sent) has(part string) bool {
 	return slices.ContainsFunc(s.lines(), func(l string) bool { return strings.Contains(l, part) })
 }

@@ -78,7 +78,7 @@ func (r *Responder) Set(now time.Time, c *Claim, records []Record, renamed bool)
 	for i := range old {
 		was[old[i].rec] = &old[i]
 	}
-	changed := map[*set]bool{}
+	changed, stays := map[*set]bool{}, map[*set]bool{}
 	c.entries = make([]entry, 0, len(records))
 	seen := make(map[*record]bool, len(records))
 	for _, rec := range records {
@@ -93,6 +93,7 @@ func (r *Responder) Set(now time.Time, c *Claim, records []Record, renamed bool)
 			continue
 		}
 		seen[x] = true
+		stays[x.set] = true
 		e := entry{rec: x, noProbe: rec.NoProbe}
 		if o := was[x]; o != nil {
 			e.live, e.left = o.live, o.left
@@ -110,8 +111,8 @@ func (r *Responder) Set(now time.Time, c *Claim, records []Record, renamed bool)
 			x.setLive(false)
 			switch {
 			case x.live > 0 || renamed:
-			case x.set.unique && x.set.live > 0:
-				changed[x.set] = true
+			case x.set.unique && (x.set.live > 0 || stays[x.set]):
+				changed[x.set] = true // the announcement of the others flushes this one
 			default:
 				r.goodbyes = append(r.goodbyes, x.wire())
 			}
