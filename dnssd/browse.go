@@ -337,6 +337,13 @@ func (s *search) waited(now time.Time) time.Time {
 			next = at
 		}
 	}
+	for x, at := range s.replacing {
+		if !at.After(now) {
+			s.mark(x)
+		} else if next.IsZero() || at.Before(next) {
+			next = at
+		}
+	}
 	s.settleDirty(now)
 	return next
 }

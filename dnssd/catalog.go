@@ -43,8 +43,10 @@ type catalog struct {
 	nodes    map[serviceKey]*node
 	pending  map[*service]struct{} // not told yet
 	moving   map[*service]struct{} // whose new host has no address yet
-	dirty    []*service
-	overflow func() // called for each instance and type over the bounds
+	// replacing holds services whose SRV record another may replace, and until when.
+	replacing map[*service]time.Time
+	dirty     []*service
+	overflow  func() // called for each instance and type over the bounds
 
 	ask, forget []mdns.Question
 	out         []Event
@@ -88,7 +90,8 @@ func (p *presence) until() time.Time {
 // fact is a record that is there on a link.
 type fact struct {
 	presence
-	rr dnswire.RR
+	rr    dnswire.RR
+	since time.Time // heard first
 }
 
 // node holds the facts about a name that instances depend on.
@@ -110,6 +113,7 @@ type service struct {
 	found    time.Time
 	self     *node     // its SRV and TXT
 	host     *node     // its addresses
+	others   []*node   // the addresses of its other targets
 	moved    time.Time // since when it waits for the addresses of a new host
 	checked  int       // how many of the waits are over
 	told     bool
@@ -131,7 +135,7 @@ func newCatalog(via, domain string) *catalog {
 	return &catalog{
 		via: via, domain: domain, overflow: func() {}, browse: map[dnswire.Name]browsed{}, links: map[int]*links{},
 		services: map[serviceKey]*service{}, nodes: map[serviceKey]*node{}, pending: map[*service]struct{}{},
-		moving: map[*service]struct{}{},
+		moving: map[*service]struct{}{}, replacing: map[*service]time.Time{},
 	}
 }
 
@@ -279,7 +283,7 @@ func (n *node) apply(ev *mdns.Event) bool {
 		if len(facts) >= maxFacts {
 			return false
 		}
-		n.facts[t] = append(facts, &fact{rr: ev.RR})
+		n.facts[t] = append(facts, &fact{rr: ev.RR, since: ev.Time})
 		i = len(facts)
 	}
 	f := n.facts[t][i]
@@ -423,15 +427,15 @@ func (c *catalog) askNode(n *node, z mdns.Zone, t dnswire.Type, tries int) {
 // askHost asks for the addresses of a service's host in the zones where the
 // service is. While none is known both families are asked for until one is;
 // then the other a few times more.
-func (c *catalog) askHost(s *service) {
-	known := len(s.host.facts[dnswire.TypeA])+len(s.host.facts[dnswire.TypeAAAA]) > 0
+func (c *catalog) askHost(s *service, host *node) {
+	known := len(host.facts[dnswire.TypeA])+len(host.facts[dnswire.TypeAAAA]) > 0
 	for _, z := range s.zones() {
 		for _, t := range [...]dnswire.Type{dnswire.TypeA, dnswire.TypeAAAA} {
 			tries := 0
-			if known && len(s.host.facts[t]) == 0 {
+			if known && len(host.facts[t]) == 0 {
 				tries = laterTries
 			}
-			c.askNode(s.host, z, t, tries)
+			c.askNode(host, z, t, tries)
 		}
 	}
 }

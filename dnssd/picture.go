@@ -71,11 +71,13 @@ func (c *catalog) resolved(now time.Time, s *service, pic *Service) bool {
 	}
 	srv, srvFact := bestSRV(s.self.facts[dnswire.TypeSRV])
 	if srvFact != nil && (s.host == nil || !s.host.name.Equal(srv.Target)) {
-		c.release(s, s.host)
+		if !slices.Contains(s.others, s.host) {
+			c.release(s, s.host)
+		}
 		s.host = c.use(s, s.key.link, srv.Target)
 	}
 	if srvFact != nil {
-		c.askHost(s)
+		c.askHost(s, s.host)
 	}
 	var addresses []netip.Addr
 	var addressUntil time.Time
@@ -113,11 +115,12 @@ func (c *catalog) resolved(now time.Time, s *service, pic *Service) bool {
 			}
 		}
 	}
+	all := c.targets(now, s, pic)
 	if c.definite {
-		return s.self.answered(dnswire.TypeTXT) && (s.self.none[dnswire.TypeSRV] || srvFact != nil && s.host.bothFamilies())
+		return all && s.self.answered(dnswire.TypeTXT) && (s.self.none[dnswire.TypeSRV] || srvFact != nil && s.host.bothFamilies())
 	}
 	// A TXT record must be there (RFC 6763 §6.1), but some hosts have none.
-	return pic.Resolved && (s.host.bothFamilies() || now.Sub(s.found) >= addressWait) &&
+	return pic.Resolved && (s.host.bothFamilies() || now.Sub(s.found) >= addressWait) && (all || now.Sub(s.found) >= textWait) &&
 		(len(txt) > 0 || s.self.none[dnswire.TypeTXT] || now.Sub(s.found) >= textWait)
 }
 
@@ -183,7 +186,11 @@ func textOf(rr dnswire.RR) TXT {
 func (c *catalog) drop(s *service) {
 	c.release(s, s.self)
 	c.release(s, s.host)
+	for _, n := range s.others {
+		c.release(s, n)
+	}
 	delete(c.services, s.key)
+	delete(c.replacing, s)
 	delete(c.pending, s)
 	delete(c.moving, s)
 	l := c.links[s.key.link]

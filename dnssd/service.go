@@ -37,6 +37,10 @@ type Service struct {
 	Priority, Weight uint16 // of the SRV record
 	Addresses        []netip.Addr
 	TXT              TXT
+	// Targets are all the places where a service is that has several SRV
+	// records, by priority, the heavier first; Host and the like are the first
+	// one's. It is empty for a service with one. Order says which to try.
+	Targets []Target
 	// Resolved says that a host, a port and an address are known now. If it
 	// turned false, the host no longer says so: the service is there by name
 	// but can't be reached, and the fields hold what was last known.
@@ -53,5 +57,6 @@ type Service struct {
 // same says whether two pictures are the same to a person.
 func (s *Service) same(o *Service) bool {
 	return s.Host == o.Host && s.Port == o.Port && s.Priority == o.Priority && s.Weight == o.Weight && s.Resolved == o.Resolved &&
-		slices.Equal(s.Addresses, o.Addresses) && s.TXT.equal(o.TXT) && slices.Equal(s.Subtypes, o.Subtypes)
+		slices.Equal(s.Addresses, o.Addresses) && s.TXT.equal(o.TXT) && slices.Equal(s.Subtypes, o.Subtypes) &&
+		slices.EqualFunc(s.Targets, o.Targets, Target.same)
 }
