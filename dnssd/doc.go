@@ -17,6 +17,10 @@
 // name that another host has becomes "Web (2)" or "nas-2"; a [Keeper] remembers
 // that. Placeholders hold the name in types that aren't offered (§8).
 //
+// A service that didn't work is handed to [Reconfirm]: browsers drop it unless
+// somebody confirms it within ten seconds (RFC 6762 §10.4). One with several
+// SRV records has several targets; [Service.Order] says which to try (RFC 2782).
+//
 // What is asked is a [Source]: [Multicast] makes one of an mdns.Engine. Unicast
 // DNS can be another.
 //

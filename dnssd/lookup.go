@@ -287,6 +287,11 @@ func answers(got []mdns.Event, of func(dnswire.RR) (Answer, bool)) []Answer {
 // link where somebody says it. A service without an address has Resolved
 // false. The error may be ErrTimeout or ErrNone.
 func Resolve(ctx context.Context, src Source, in Instance) ([]Service, error) {
+	return resolve(ctx, src, in, nil)
+}
+
+// resolve asks for an instance. What is cached is believed unless there is a recheck.
+func resolve(ctx context.Context, src Source, in Instance, again *recheck) ([]Service, error) {
 	if in.Name == "" {
 		return nil, errors.New("dnssd: resolve: no instance name")
 	}
@@ -297,7 +302,7 @@ func Resolve(ctx context.Context, src Source, in Instance) ([]Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	feed := src.Feed(false)
+	feed := src.Feed(again != nil)
 	defer feed.Close()
 	c := newCatalog(src.Via(), in.Domain)
 	whole := definite(src)
@@ -309,6 +314,11 @@ func Resolve(ctx context.Context, src Source, in Instance) ([]Service, error) {
 	end := time.Now().Add(lookupMax)
 	if whole != nil {
 		end = time.Now().Add(definiteMax)
+	}
+	if again != nil {
+		s.exchange()
+		again.begin(in)
+		end = time.Now().Add(recheckMax)
 	}
 	for {
 		wake := s.waited(time.Now())
@@ -324,7 +334,9 @@ func Resolve(ctx context.Context, src Source, in Instance) ([]Service, error) {
 			}
 		}
 		until := end
-		if len(s.told()) > 0 {
+		if again.waits() {
+			until = end
+		} else if len(s.told()) > 0 {
 			until = earlier(end, c.news.Add(lookupQuiet))
 		} else if denied > 0 && len(c.services) == 0 {
 			until = earlier(end, c.news.Add(answerTime))
@@ -344,6 +356,9 @@ func Resolve(ctx context.Context, src Source, in Instance) ([]Service, error) {
 		}
 		if err != nil {
 			c.tellPartial(time.Now(), 0)
+			if again != nil {
+				c.forgetLost()
+			}
 			if out := s.told(); len(out) > 0 {
 				return out, nil
 			}
@@ -360,6 +375,7 @@ func Resolve(ctx context.Context, src Source, in Instance) ([]Service, error) {
 			} else if ev.Op == mdns.OpFailed && ev.Question.Type == dnswire.TypeSRV {
 				failed = true
 			}
+			again.hear(&events[i])
 			s.hear(&events[i])
 		}
 		s.settleDirty(time.Now())

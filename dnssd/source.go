@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/lanfolk/lanfolk/dnswire"
 	"github.com/lanfolk/lanfolk/mdns"
 )
 
@@ -41,6 +42,13 @@ func definite(s Source) Definite {
 	return d
 }
 
+// Reconfirmer is a Source that can be told of a record that didn't work, as
+// mdns.Engine.Reconfirm is.
+type Reconfirmer interface {
+	Source
+	Reconfirm(mdns.Zone, dnswire.RR)
+}
+
 // definiteMax bounds the wait for a source that says when it is done.
 const definiteMax = 30 * time.Second
 
@@ -54,3 +62,5 @@ func (multicast) Via() string { return "mdns" }
 func (m multicast) Feed(refreshes bool) Feed {
 	return m.engine.Subscribe(mdns.SubscribeOptions{Refreshes: refreshes})
 }
+
+func (m multicast) Reconfirm(z mdns.Zone, rr dnswire.RR) { m.engine.Reconfirm(z, rr) }
