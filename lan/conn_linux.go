@@ -152,6 +152,10 @@ func (c *Conn) open(share bool, bind func(fd int, device string) error, set func
 	if a, ok := sock.LocalAddr().(*net.UDPAddr); ok {
 		c.port = uint16(a.Port)
 	}
+	if cerr := raw.Control(func(fd uintptr) { err = letPoll(int(fd)) }); cerr != nil || err != nil {
+		sock.Close()
+		return errors.Join(cerr, err)
+	}
 	c.read.init(c)
 	c.write.init(c)
 	return nil
@@ -199,6 +203,16 @@ func (c *Conn) prepare(fd int, share bool, bind func(fd int, device string) erro
 		return o.err
 	}
 	return set(fd)
+}
+
+// letPoll makes the socket one that a system call can wait for, for the sake of
+// PollBatch. All others say that they don't wait.
+func letPoll(fd int) error {
+	tv := unix.NsecToTimeval(int64(pollWait))
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
+		return os.NewSyscallError("set the time to wait", err)
+	}
+	return os.NewSyscallError("let the socket wait", unix.SetNonblock(fd, false))
 }
 
 // setMulticast joins the group on the link. RFC 6762 §11: every packet has IP TTL 255.

@@ -22,6 +22,9 @@ const (
 	// maxAge is how long a datagram can have waited in the socket; a time stamp
 	// that is older, or in the future, was made before the clock was set.
 	maxAge = 10 * time.Second
+	// pollWait is how long PollBatch waits; the kernel's tick makes it up to
+	// twice as long.
+	pollWait = 4 * time.Millisecond
 )
 
 // mmsghdr is struct mmsghdr of recvmmsg(2).
@@ -42,6 +45,7 @@ type reader struct {
 	// call is handed to RawConn.Read; what goes in and comes out of it lies here,
 	// because a closure that is made for each call allocates.
 	call  func(fd uintptr) bool
+	poll  func(fd uintptr) bool
 	want  int
 	got   int
 	errno unix.Errno
@@ -61,18 +65,34 @@ func (r *reader) init(c *Conn) {
 		h.Control = (*byte)(unsafe.Pointer(&r.ctls[i]))
 	}
 	r.call = func(fd uintptr) bool {
-		for {
-			r.got, r.errno = recvmmsg(fd, r.hdrs[:r.want])
-			switch r.errno {
-			case unix.EAGAIN:
-				return false
-			case unix.EINTR, unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.ENETDOWN,
-				unix.EHOSTDOWN, unix.EPROTO, unix.EMSGSIZE, unix.ENOBUFS:
-				// What became of a datagram that we sent. Reading the error clears it.
-				continue
+		r.receive(fd, unix.MSG_DONTWAIT)
+		return r.errno != unix.EAGAIN
+	}
+	r.poll = func(fd uintptr) bool {
+		r.receive(fd, unix.MSG_WAITFORONE)
+		return true
+	}
+}
+
+// receive reads what is there: r.errno is EAGAIN if that is nothing. With
+// MSG_WAITFORONE it waits for the first datagram.
+func (r *reader) receive(fd uintptr, flags int) {
+	for {
+		r.got, r.errno = recvmmsg(fd, r.hdrs[:r.want], flags)
+		switch r.errno {
+		case unix.EINTR:
+			// A signal; also how Go's scheduler asks for the processor.
+			if flags&unix.MSG_DONTWAIT == 0 {
+				r.errno = unix.EAGAIN
+				return
 			}
-			return true
+			continue
+		case unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.ENETDOWN,
+			unix.EHOSTDOWN, unix.EPROTO, unix.EMSGSIZE, unix.ENOBUFS:
+			// What became of a datagram that we sent. Reading the error clears it.
+			continue
 		}
+		return
 	}
 }
 
@@ -82,7 +102,15 @@ func (r *reader) init(c *Conn) {
 //
 // After Close it returns net.ErrClosed. Other errors are not to be expected; a
 // link that goes down, and even one that vanishes, is silence.
-func (c *Conn) ReadBatch(d []packet.Datagram) (int, error) {
+func (c *Conn) ReadBatch(d []packet.Datagram) (int, error) { return c.readBatch(d, c.read.call) }
+
+// PollBatch is ReadBatch for who expects datagrams at any moment: it returns 0
+// if none came within a few milliseconds. Meanwhile it keeps the processor that
+// Go's scheduler gave it, though it sleeps, which makes waking up several times
+// as cheap. Others must have another processor to run on.
+func (c *Conn) PollBatch(d []packet.Datagram) (int, error) { return c.readBatch(d, c.read.poll) }
+
+func (c *Conn) readBatch(d []packet.Datagram, call func(fd uintptr) bool) (int, error) {
 	if len(d) == 0 {
 		return 0, errors.New("lan: read: no room for a datagram")
 	}
@@ -97,11 +125,14 @@ func (c *Conn) ReadBatch(d []packet.Datagram) (int, error) {
 			h.SetControllen(alignedControl)
 			h.Flags = 0
 		}
-		if err := c.raw.Read(r.call); err != nil {
+		if err := c.raw.Read(call); err != nil {
 			if errors.Is(err, net.ErrClosed) {
 				return 0, net.ErrClosed
 			}
 			return 0, fmt.Errorf("lan: read on %s: %w", c.link.Name, err)
+		}
+		if r.errno == unix.EAGAIN {
+			return 0, nil
 		}
 		if r.errno != 0 {
 			return 0, fmt.Errorf("lan: read on %s: %w", c.link.Name, os.NewSyscallError("recvmmsg", r.errno))
@@ -177,8 +208,9 @@ func ntohs(p uint16) uint16 {
 	return binary.BigEndian.Uint16(b[:])
 }
 
-func recvmmsg(fd uintptr, h []mmsghdr) (int, unix.Errno) {
-	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&h[0])), uintptr(len(h)), unix.MSG_DONTWAIT, 0, 0)
+// recvmmsg waits for a few milliseconds at most; so the scheduler isn't told of it.
+func recvmmsg(fd uintptr, h []mmsghdr, flags int) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&h[0])), uintptr(len(h)), uintptr(flags), 0, 0)
 	if errno != 0 {
 		return 0, errno
 	}

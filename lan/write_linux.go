@@ -28,11 +28,12 @@ type writer struct {
 	ctls  [maxBatch][6]uint64 // a header and struct in6_pktinfo, aligned
 	one   [1]packet.Datagram
 
-	call  func(fd uintptr) bool
-	wait  bool
-	want  int
-	sent  int
-	errno unix.Errno
+	call    func(fd uintptr) bool
+	patient bool // waits for room
+	wait    bool
+	want    int
+	sent    int
+	errno   unix.Errno
 }
 
 func (w *writer) init(*Conn) {
@@ -77,6 +78,16 @@ func (c *Conn) WriteBatch(d []packet.Datagram) (int, error) {
 	w := &c.write
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.patient = true
+	return c.writeBatch(d)
+}
+
+// TryWriteBatch is WriteBatch but for one thing: it doesn't wait for room.
+func (c *Conn) TryWriteBatch(d []packet.Datagram) (int, error) {
+	w := &c.write
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.patient = false
 	return c.writeBatch(d)
 }
 
@@ -86,6 +97,7 @@ func (c *Conn) WriteTo(b []byte, dst netip.AddrPort) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.one[0] = packet.Datagram{Data: b, Dst: dst}
+	w.patient = true
 	_, err := c.writeBatch(w.one[:])
 	w.one[0] = packet.Datagram{}
 	return err
@@ -127,7 +139,7 @@ func (c *Conn) send() error {
 	w := &c.write
 	w.wait = false
 	err := c.raw.Write(w.call)
-	if err == nil && w.errno == unix.EAGAIN {
+	if err == nil && w.errno == unix.EAGAIN && w.patient {
 		w.wait = true
 		if err = c.sock.SetWriteDeadline(time.Now().Add(writeWait)); err == nil {
 			err = c.raw.Write(w.call)
@@ -202,8 +214,9 @@ func (c *Conn) fill(i int, d *packet.Datagram) error {
 	return nil
 }
 
+// sendmmsg doesn't wait, so that the scheduler need not know of it.
 func sendmmsg(fd uintptr, h []mmsghdr) (int, unix.Errno) {
-	n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&h[0])), uintptr(len(h)), unix.MSG_DONTWAIT, 0, 0)
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&h[0])), uintptr(len(h)), unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
 		return 0, errno
 	}

@@ -19,7 +19,8 @@ var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 const (
 	// queueSize is how many datagrams wait in a conn, as in a socket's buffer.
 	queueSize = 1024
-	maxBatch  = 32    // as in package lan
+	maxBatch  = 32 // as in package lan
+	pollWait  = 4 * time.Millisecond
 	maxUDP    = 65507 // the longest payload of UDP over IPv4
 	poison    = 0xDB  // what stands in data that is no longer valid
 )
@@ -40,7 +41,9 @@ type Conn struct {
 	queue    []packet.Datagram
 	lent     [][]byte // what the last ReadBatch handed out
 	isClosed bool
-	stats    lan.ConnStats
+	// ignoreLocal: what the host itself sends to everyone isn't heard
+	ignoreLocal bool
+	stats       lan.ConnStats
 }
 
 // LocalAddr returns the wildcard address and the port that the Conn hears.
@@ -97,6 +100,41 @@ func (c *Conn) ReadBatch(d []packet.Datagram) (int, error) {
 	}
 }
 
+// PollBatch is ReadBatch, but it returns 0 if nothing comes within a few
+// milliseconds.
+func (c *Conn) PollBatch(d []packet.Datagram) (int, error) {
+	if len(d) == 0 {
+		return 0, errors.New("lan: read: no room for a datagram")
+	}
+	timer := time.NewTimer(pollWait)
+	defer timer.Stop()
+	for {
+		if n, err := c.take(d); n > 0 || err != nil {
+			return n, err
+		}
+		select {
+		case <-c.ready:
+		case <-c.closed:
+			return 0, net.ErrClosed
+		case <-timer.C:
+			return 0, nil
+		}
+	}
+}
+
+// IgnoreLocal says whether the Conn is to ignore the multicasts and broadcasts
+// of its own host.
+func (c *Conn) IgnoreLocal(ignore bool) error {
+	n := c.nic.host.network
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if c.isClosed {
+		return net.ErrClosed
+	}
+	c.ignoreLocal = ignore
+	return nil
+}
+
 func (c *Conn) take(d []packet.Datagram) (int, error) {
 	c.nic.host.network.mu.Lock()
 	defer c.nic.host.network.mu.Unlock()
@@ -126,6 +164,9 @@ func (c *Conn) WriteTo(b []byte, dst netip.AddrPort) error {
 	_, err := c.WriteBatch([]packet.Datagram{{Data: b, Dst: dst}})
 	return err
 }
+
+// TryWriteBatch is WriteBatch: there is always room.
+func (c *Conn) TryWriteBatch(d []packet.Datagram) (int, error) { return c.WriteBatch(d) }
 
 // WriteBatch sends datagrams in order, with the errors of lan.Conn's: it returns how many
 // were sent, and why the next was not.
@@ -176,11 +217,11 @@ func (c *Conn) send(d packet.Datagram) error {
 		Data: slices.Clone(d.Data), Src: netip.AddrPortFrom(src, c.port), Dst: dst, TTL: c.ttl,
 	}
 	if own := nic.host.owner(dst.Addr()); own != nil {
-		nic.receive(out) // as in Linux: it arrives on the link that the sender is bound to
+		nic.receive(out, false) // as in Linux: it arrives on the link that the sender is bound to
 		return nil
 	}
 	if nic.everyone(dst.Addr()) {
-		nic.receive(out)
+		nic.receive(out, true)
 	}
 	if nic.link.Up() {
 		nic.wire.transmit(nic, out)
@@ -227,8 +268,9 @@ func (nic *NIC) accepts(dst netip.Addr) bool {
 	return nic.link.Up() && (nic.everyone(dst) || nic.link.Has(dst))
 }
 
-// receive hands a packet to the conns on the interface that listen for it.
-func (nic *NIC) receive(d packet.Datagram) {
+// receive hands a packet to the conns on the interface that listen for it. One
+// that came back is what the host itself sent to everyone.
+func (nic *NIC) receive(d packet.Datagram, cameBack bool) {
 	if nic.link.Flags&net.FlagUp == 0 || nic.removed {
 		return
 	}
@@ -236,6 +278,9 @@ func (nic *NIC) receive(d packet.Datagram) {
 	d.Time = time.Now()
 	var hearers []*Conn
 	for _, c := range nic.conns {
+		if cameBack && c.ignoreLocal {
+			continue
+		}
 		if c.port == d.Dst.Port() && c.v6 == d.Dst.Addr().Is6() && (!d.Dst.Addr().IsMulticast() || c.group == d.Dst.Addr()) {
 			hearers = append(hearers, c)
 		}

@@ -140,7 +140,7 @@ func (w *Wire) transmit(from *NIC, d packet.Datagram) {
 				delay += c.Jitter + reorderDelay
 			}
 			if delay <= 0 {
-				nic.receive(d)
+				nic.receive(d, false)
 				continue
 			}
 			n.seq++
@@ -170,7 +170,7 @@ func (n *Network) deliver() {
 	now := time.Now()
 	for len(n.due) > 0 && !n.due[0].at.After(now) {
 		d := heap.Pop(&n.due).(delivery)
-		d.nic.receive(d.datagram)
+		d.nic.receive(d.datagram, false)
 	}
 	n.schedule()
 }
