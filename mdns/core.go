@@ -38,11 +38,10 @@ type core struct {
 	own    map[netip.Addr]bool // addresses of this host's links
 	echo   echo
 	pubs   []*Published // in the order in which they came
-	late   []*Published // whose update was put off
-	leave  []*Published // withdrawn, goodbyes under way
 	book   *respond.Book
 
-	relayOnly atomic.Bool // see deaf
+	relayOnly   atomic.Bool  // see listen
+	busyReaders atomic.Int32 // that keep a processor while they wait
 
 	queue chan *batch
 	fails chan portError
@@ -135,7 +134,7 @@ func (c *core) close() {
 // advance does what is due and returns how long until more is, -1 for never.
 func (c *core) advance(now time.Time) time.Duration {
 	c.checkClock(now)
-	c.relayOnly.Store(c.deaf())
+	c.listen()
 	var next time.Time
 	earlier := func(t time.Time) {
 		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
@@ -164,8 +163,10 @@ func (c *core) advance(now time.Time) time.Duration {
 		earlier(p.zone.nextAlarm())
 		earlier(p.answers.Next())
 	}
-	earlier(c.updateLate(now))
-	c.departed()
+	c.updateLate(now)
+	for _, p := range c.pubs {
+		earlier(p.later)
+	}
 	if next.IsZero() {
 		return -1
 	}
@@ -303,6 +304,7 @@ func (c *core) open(now time.Time, p *place) {
 	p.err, p.backoff = nil, 0
 	z.unicast = c.engine.AskUnicast != nil && c.engine.AskUnicast(z.link)
 	startPort(c, p, conn)
+	c.ignoreLocal(p)
 	z.restart(now)
 	p.answers.Unicast = z.unicast
 	p.answers.Open(now)

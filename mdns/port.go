@@ -36,6 +36,7 @@ type port struct {
 
 	relays []Relay
 	silent bool
+	busy   *atomic.Int32
 	deaf   *atomic.Bool
 	spare  *batch // for relays while all others wait for the engine
 
@@ -61,7 +62,7 @@ func startPort(c *core, p *place, conn Conn) {
 		place: p, conn: conn, stats: &c.engine.stats,
 		out: make(chan packet.Datagram, sendQueue), flush: make(chan struct{}), flushed: make(chan struct{}),
 		free: make(chan *batch, portBatches), done: make(chan struct{}),
-		relays: c.engine.Relays, deaf: &c.relayOnly, silent: c.engine.Silent,
+		relays: c.engine.Relays, deaf: &c.relayOnly, busy: &c.busyReaders, silent: c.engine.Silent,
 	}
 	p.port = t
 	c.relayOpened(p)
@@ -88,8 +89,9 @@ func (t *port) close() {
 // read parses what comes and hands it over until the socket fails.
 func (t *port) read(zone Zone, queue chan<- *batch) error {
 	var grams [readBatch]packet.Datagram
+	wait := waiter{conn: t.conn, relays: len(t.relays) > 0, busy: t.busy}
 	for {
-		n, err := t.conn.ReadBatch(grams[:])
+		n, err := wait.read(grams[:])
 		if err != nil {
 			return err
 		}

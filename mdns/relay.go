@@ -93,8 +93,31 @@ func (t *port) relay(zone Zone, packets []Packet) []Packet {
 	return packets[:n]
 }
 
-// deaf says that nobody needs what the engine would hear, so that packets that
-// are only relayed don't wake it.
-func (c *core) deaf() bool {
-	return len(c.engine.Relays) > 0 && len(c.engine.Observers) == 0 && len(c.subs) == 0 && len(c.pubs) == 0
+// localIgnorer is what a Conn may have besides: it need not hear the packets
+// of this host.
+type localIgnorer interface{ IgnoreLocal(bool) error }
+
+// listen finds out whether anybody needs what the engine would hear. If not,
+// packets that are only relayed don't wake it, and this host's own needn't even
+// be read: no relay passes them on.
+func (c *core) listen() {
+	deaf := len(c.engine.Relays) > 0 && len(c.engine.Observers) == 0 && len(c.subs) == 0 && len(c.pubs) == 0
+	if deaf == c.relayOnly.Load() {
+		return
+	}
+	c.relayOnly.Store(deaf)
+	for _, p := range c.places {
+		c.ignoreLocal(p)
+	}
+}
+
+// ignoreLocal tells the place's socket, if it is open, whether this host's own
+// packets are wanted. Where it can't be told they are heard, and no harm done.
+func (c *core) ignoreLocal(p *place) {
+	if p.port == nil || len(c.engine.Relays) == 0 {
+		return
+	}
+	if i, ok := p.port.conn.(localIgnorer); ok {
+		_ = i.IgnoreLocal(c.relayOnly.Load())
+	}
 }

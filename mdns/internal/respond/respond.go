@@ -107,17 +107,18 @@ func (r *Responder) Close() {
 	r.out, r.burst = nil, 0
 	for _, n := range r.names {
 		for _, s := range n.sets {
-			s.mending = false
+			s.last, s.mending = time.Time{}, false
 			for _, x := range s.records {
-				x.queued = nil
+				x.last, x.heard, x.queued = time.Time{}, time.Time{}, nil
 			}
 		}
+		n.denial = [2]*set{}
 	}
 }
 
 // Goodbye takes back all that is live (RFC 6762 §10.1). The responder is
 // to be closed when its packets are sent.
-func (r *Responder) Goodbye() {
+func (r *Responder) Goodbye(now time.Time) {
 	for _, n := range r.names {
 		for _, s := range n.sets {
 			for _, x := range s.records {
@@ -132,11 +133,11 @@ func (r *Responder) Goodbye() {
 		c.state = Idle
 	}
 	r.series, r.pending, r.common, r.mend, r.items = nil, nil, nil, nil, 0
-	r.sendGoodbyes()
+	r.sendGoodbyes(now)
 }
 
 // sendGoodbyes multicasts the goodbyes that were collected.
-func (r *Responder) sendGoodbyes() {
+func (r *Responder) sendGoodbyes(time.Time) {
 	if len(r.goodbyes) == 0 || !r.open {
 		r.goodbyes = r.goodbyes[:0]
 		return
