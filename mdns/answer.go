@@ -78,7 +78,7 @@ func (c *core) farewell() {
 	}
 	for _, p := range c.places {
 		if p.port != nil {
-			p.answers.Goodbye(began)
+			p.answers.Goodbye()
 		}
 	}
 	for waiting := true; waiting && time.Since(began) < farewellTime; {

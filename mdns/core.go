@@ -38,6 +38,8 @@ type core struct {
 	own    map[netip.Addr]bool // addresses of this host's links
 	echo   echo
 	pubs   []*Published // in the order in which they came
+	late   []*Published // whose update was put off
+	leave  []*Published // withdrawn, goodbyes under way
 	book   *respond.Book
 
 	relayOnly   atomic.Bool  // see listen
@@ -163,10 +165,8 @@ func (c *core) advance(now time.Time) time.Duration {
 		earlier(p.zone.nextAlarm())
 		earlier(p.answers.Next())
 	}
-	c.updateLate(now)
-	for _, p := range c.pubs {
-		earlier(p.later)
-	}
+	earlier(c.updateLate(now))
+	c.departed()
 	if next.IsZero() {
 		return -1
 	}

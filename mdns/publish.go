@@ -156,6 +156,7 @@ func (p *Published) Update() {
 		if now := time.Now(); !p.gone && p.later.IsZero() {
 			if first := p.updates[p.update].Add(updateWindow); first.After(now) {
 				p.later = first
+				c.late = append(c.late, p)
 				return
 			}
 			c.updateNow(now, p)
@@ -317,13 +318,22 @@ func (c *core) updateNow(now time.Time, x *Published) {
 	c.reckonOne(x)
 }
 
-// updateLate makes the updates that were put off and are due.
-func (c *core) updateLate(now time.Time) {
-	for _, x := range c.pubs {
-		if !x.later.IsZero() && !x.later.After(now) {
+// updateLate makes the updates that were put off and are due, and returns when
+// the next is.
+func (c *core) updateLate(now time.Time) (next time.Time) {
+	c.late = slices.DeleteFunc(c.late, func(x *Published) bool {
+		switch {
+		case x.gone:
+			return true
+		case !x.later.After(now):
 			c.updateNow(now, x)
+			return true
+		case next.IsZero() || x.later.Before(next):
+			next = x.later
 		}
-	}
+		return false
+	})
+	return next
 }
 
 func (c *core) withdraw(now time.Time, x *Published) {
@@ -342,7 +352,23 @@ func (c *core) withdraw(now time.Time, x *Published) {
 	}
 	c.pubs = slices.DeleteFunc(c.pubs, func(o *Published) bool { return o == x })
 	x.set(x.label, withdrawn)
-	close(x.done)
+	c.leave = append(c.leave, x)
+}
+
+// departed tells the publications whose goodbyes were sent.
+func (c *core) departed() {
+	if len(c.leave) == 0 {
+		return
+	}
+	for _, p := range c.places {
+		if p.port != nil && p.answers.Waiting() {
+			return
+		}
+	}
+	for _, x := range c.leave {
+		close(x.done)
+	}
+	c.leave = nil
 }
 
 // rename gives the publication its next label, in all zones.

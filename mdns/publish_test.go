@@ -25,6 +25,12 @@ func txt(instance string, strings ...string) dnswire.RR {
 	return rr
 }
 
+// unique returns the record as another host announces it.
+func unique(rr dnswire.RR, ttl uint32) dnswire.RR {
+	rr.Flush, rr.TTL = true, ttl
+	return rr
+}
+
 // web is a publication of one service.
 func web(label string) mdns.Publication {
 	return mdns.Publication{Label: label, Records: func(_ mdns.Zone, _ packet.Link, label string) []mdns.Record {
@@ -64,6 +70,10 @@ func (s sent) lines() []string {
 	return out
 }
 
+func (s sent) String() string {
+	return fmt.Sprintf("%v to %v, %d bytes: %q %q", s.at, s.dst, s.size, s.questions(), s.lines())
+}
+
 func (s sent) has(part string) bool {
 	return slices.ContainsFunc(s.lines(), func(l string) bool { return strings.Contains(l, part) })
 }
@@ -82,6 +92,67 @@ func probes(all []sent) []sent {
 func (r *rig) ask(src string, questions ...mdns.Question) {
 	r.inject(src, group4, message(dnswire.Header{}, questions))
 }
+
+// packetOf is a message that a test puts together.
+type packetOf struct {
+	header dnswire.Header
+	qu     bool
+	ask    []mdns.Question
+	answer []dnswire.RR
+	auth   []dnswire.RR
+}
+
+func (p packetOf) bytes() []byte {
+	var b dnswire.Builder
+	b.Reset(nil, p.header, 9000)
+	ok := true
+	for _, q := range p.ask {
+		ok = ok && b.Question(q.Name, q.Type, dnswire.ClassIN, p.qu)
+	}
+	for _, rr := range p.answer {
+		ok = ok && b.Answer(rr)
+	}
+	for _, rr := range p.auth {
+		ok = ok && b.Authority(rr)
+	}
+	if !ok {
+		panic("message doesn't fit")
+	}
+	return slices.Clone(b.Bytes())
+}
+
+// hear has the host under test hear a message of the tester.
+func (r *rig) hear(p packetOf) { r.inject("10.0.0.2:5353", group4, p.bytes()) }
+
+// probeBy has it hear a probe.
+func (r *rig) probeBy(src string, rrs ...dnswire.RR) {
+	var ask []mdns.Question
+	for _, rr := range rrs {
+		ask = append(ask, mdns.Question{Name: rr.Name, Type: dnswire.TypeANY})
+	}
+	r.inject(src, group4, packetOf{qu: true, ask: ask, auth: rrs}.bytes())
+}
+
+// publish publishes and waits until all is announced and ten seconds have gone by.
+func (r *rig) publish(pubs ...mdns.Publication) []*mdns.Published {
+	r.t.Helper()
+	var out []*mdns.Published
+	for _, p := range pubs {
+		out = append(out, r.engine.Publish(p))
+	}
+	for _, p := range out {
+		if _, err := p.Established(r.t.Context()); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	time.Sleep(10 * time.Second)
+	r.queries()
+	r.start = time.Now()
+	return out
+}
+
+// alone makes the host under test the only program on port 5353.
+func (r *rig) alone() { r.engine.AskUnicast = func(packet.Link) bool { return true } }
 
 func TestPublicationIsProbedAnnouncedAndTakenBack(t *testing.T) {
 	inBubble(t, func(r *rig) {

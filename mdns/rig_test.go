@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"github.com/lanfolk/lanfolk/dnswire"
 	"github.com/lanfolk/lanfolk/lan/lantest"
 	"github.com/lanfolk/lanfolk/mdns"
@@ -75,12 +77,29 @@ func (r *rig) run() {
 	r.start = time.Now()
 }
 
+// runUntil starts the engine and returns what ends it and waits for that.
+func (r *rig) runUntil() (stop func()) {
+	ctx, cancel := context.WithCancel(r.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.engine.Run(ctx) }()
+	synctest.Wait()
+	r.start = time.Now()
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			r.t.Errorf("Run: %v", err)
+		}
+	}
+}
+
 // sent is a query of the host under test.
 type sent struct {
 	at  time.Duration // since the start
 	src netip.AddrPort
 	dst netip.AddrPort
 	msg dnswire.Message
+
+	size, ttl int // of the message in bytes; of IP
 }
 
 // queries returns what the host under test sent since the last call.
@@ -96,7 +115,11 @@ func (r *rig) queries() []sent {
 		if err != nil {
 			r.t.Fatalf("the engine sent %x: %v", p.Data, err)
 		}
-		out = append(out, sent{p.Time.Sub(r.start), p.Src, p.Dst, m})
+		var other dns.Msg // reads it independently of us
+		if err := other.Unpack(p.Data); err != nil {
+			r.t.Fatalf("the engine sent what miekg/dns can't read, %x: %v", p.Data, err)
+		}
+		out = append(out, sent{at: p.Time.Sub(r.start), src: p.Src, dst: p.Dst, msg: m, size: len(p.Data), ttl: p.TTL})
 	}
 	return out
 }

@@ -29,7 +29,6 @@ type Claim struct {
 	probe   *series // its probes, nil when none are under way
 	told    *series // its latest announcements
 	slow    bool    // too many conflicts: waits before each attempt
-	rivals  int     // conflicts since the claim last was Announced
 }
 
 // State returns how far the claim is.
@@ -79,7 +78,7 @@ func (r *Responder) Set(now time.Time, c *Claim, records []Record, renamed bool)
 	for i := range old {
 		was[old[i].rec] = &old[i]
 	}
-	changed := map[*set]bool{}
+	changed, stays := map[*set]bool{}, map[*set]bool{}
 	c.entries = make([]entry, 0, len(records))
 	seen := make(map[*record]bool, len(records))
 	for _, rec := range records {
@@ -94,6 +93,7 @@ func (r *Responder) Set(now time.Time, c *Claim, records []Record, renamed bool)
 			continue
 		}
 		seen[x] = true
+		stays[x.set] = true
 		e := entry{rec: x, noProbe: rec.NoProbe}
 		if o := was[x]; o != nil {
 			e.live, e.left = o.live, o.left
@@ -111,15 +111,15 @@ func (r *Responder) Set(now time.Time, c *Claim, records []Record, renamed bool)
 			x.setLive(false)
 			switch {
 			case x.live > 0 || renamed:
-			case x.set.unique && x.set.live > 0:
-				changed[x.set] = true
+			case x.set.unique && (x.set.live > 0 || stays[x.set]):
+				changed[x.set] = true // the announcement of the others flushes this one
 			default:
 				r.goodbyes = append(r.goodbyes, x.wire())
 			}
 		}
 		r.release(now, x)
 	}
-	r.sendGoodbyes(now)
+	r.sendGoodbyes()
 	for i := range c.entries {
 		if e := &c.entries[i]; e.live && changed[e.rec.set] && e.rec.set.unique {
 			e.left = announcements
@@ -212,7 +212,7 @@ func (r *Responder) leave(c *Claim) {
 // finish is called when all of the claim's names are its own: what isn't live
 // yet becomes so and is announced.
 func (r *Responder) finish(now time.Time, c *Claim) {
-	if rival := r.localRival(c); rival {
+	if r.localRival(c) {
 		r.lose(now, c, netip.Addr{})
 		return
 	}
@@ -230,7 +230,7 @@ func (r *Responder) finish(now time.Time, c *Claim) {
 		announce = announce || e.left > 0
 	}
 	if c.state != Announced {
-		c.state, c.slow, c.rivals = Announced, false, 0
+		c.state, c.slow = Announced, false
 		r.events = append(r.events, Event{Claim: c, State: Announced})
 	}
 	if announce {

@@ -24,7 +24,7 @@ func (r *Responder) Response(m *Message) {
 			continue
 		}
 		if x := r.own(&v); x != nil {
-			if !m.Unicast || v.TTL < x.rr.TTL {
+			if !m.Unicast {
 				r.heardAnswer(m.Time, x, v.TTL)
 			}
 			continue

@@ -36,6 +36,7 @@ func (r *Responder) Query(m *Message) {
 		r.moreKnown(m)
 		return
 	}
+	r.listing++
 	probe := m.NSCount > 0
 	questions, shared := 0, false
 	r.hits = r.hits[:0]
@@ -48,7 +49,8 @@ func (r *Responder) Query(m *Message) {
 		if n == nil {
 			continue
 		}
-		if probe {
+		if probe && n.listed != r.listing {
+			n.listed = r.listing
 			r.tieBreak(m, n)
 		}
 		if r.match(n, q.Type, q.Unicast || m.Unicast) {
@@ -86,6 +88,10 @@ func (r *Responder) match(n *name, t dnswire.Type, qu bool) (shared bool) {
 		}
 		found = true
 		shared = shared || !s.unique
+		if s.asked == r.listing {
+			continue // by another question of the query
+		}
+		s.asked = r.listing
 		for _, x := range s.records {
 			if x.live > 0 {
 				r.hits = append(r.hits, hit{x, qu})
@@ -93,7 +99,10 @@ func (r *Responder) match(n *name, t dnswire.Type, qu bool) (shared bool) {
 		}
 	}
 	if !found && n.owned() {
-		r.hits = append(r.hits, hit{r.denial(n, t).records[0], qu})
+		if s := r.denial(n, t); s.asked != r.listing {
+			s.asked = r.listing
+			r.hits = append(r.hits, hit{s.records[0], qu})
+		}
 	}
 	return shared
 }

@@ -45,12 +45,14 @@ type set struct {
 	live    int                // records that may be answered
 	last    time.Time          // when a unique set was last multicast
 	listed  uint64             // the response that has the set already
+	asked   uint64             // the query that was found to ask for it
 	mending bool               // is in the response that mends others' caches
 }
 
 // record is one record of a set. Several claims may have it.
 type record struct {
 	set    *set
+	place  int // index in set.records
 	rr     dnswire.RR
 	fold   string    // rdata, names in it folded
 	refs   int       // claims that have it
@@ -123,7 +125,7 @@ func (r *Responder) acquire(rec Record) *record {
 	fold := rec.RR.Fold().Data
 	x := s.find([]byte(fold))
 	if x == nil {
-		x = &record{set: s, rr: rec.RR, fold: fold}
+		x = &record{set: s, place: len(s.records), rr: rec.RR, fold: fold}
 		s.records = append(s.records, x)
 		if s.index != nil {
 			s.index[fold] = x
@@ -148,9 +150,9 @@ func (r *Responder) release(now time.Time, x *record) {
 		return
 	}
 	s, n := x.set, x.set.name
-	i := slices.Index(s.records, x)
 	last := len(s.records) - 1
-	s.records[i] = s.records[last]
+	s.records[x.place] = s.records[last]
+	s.records[x.place].place = x.place
 	s.records[last] = nil
 	s.records = s.records[:last]
 	delete(s.index, x.fold)

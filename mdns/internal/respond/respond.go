@@ -107,18 +107,17 @@ func (r *Responder) Close() {
 	r.out, r.burst = nil, 0
 	for _, n := range r.names {
 		for _, s := range n.sets {
-			s.last, s.mending = time.Time{}, false
+			s.mending = false
 			for _, x := range s.records {
-				x.last, x.heard, x.queued = time.Time{}, time.Time{}, nil
+				x.queued = nil
 			}
 		}
-		n.denial = [2]*set{}
 	}
 }
 
 // Goodbye takes back all that is live (RFC 6762 §10.1). The responder is
 // to be closed when its packets are sent.
-func (r *Responder) Goodbye(now time.Time) {
+func (r *Responder) Goodbye() {
 	for _, n := range r.names {
 		for _, s := range n.sets {
 			for _, x := range s.records {
@@ -133,11 +132,11 @@ func (r *Responder) Goodbye(now time.Time) {
 		c.state = Idle
 	}
 	r.series, r.pending, r.common, r.mend, r.items = nil, nil, nil, nil, 0
-	r.sendGoodbyes(now)
+	r.sendGoodbyes()
 }
 
 // sendGoodbyes multicasts the goodbyes that were collected.
-func (r *Responder) sendGoodbyes(time.Time) {
+func (r *Responder) sendGoodbyes() {
 	if len(r.goodbyes) == 0 || !r.open {
 		r.goodbyes = r.goodbyes[:0]
 		return

@@ -66,6 +66,9 @@ func (r *Responder) plan(m *Message, legacy, probe bool, delay time.Duration) {
 			r.count.Suppressed.Add(1)
 			continue
 		}
+		if !m.Truncated && delay > 0 && r.common != nil && h.rec.queued == r.common {
+			continue // others wait for it already
+		}
 		if multi == nil {
 			multi = r.multi(m, delay)
 		}

@@ -21,6 +21,9 @@ const (
 	// Announcements are sent twice, a second apart (§8.3).
 	announcements = 2
 	announceGap   = time.Second
+	// Some are put off because a record was multicast less than a second ago,
+	// but no more than so many are sent (§8.3).
+	announcementsMax = 8
 )
 
 // series is a row of probes or of announcements that some claims go through
@@ -107,7 +110,7 @@ func (r *Responder) advanceSeries(now time.Time) {
 			r.series = slices.Delete(r.series, i, i+1)
 		case s.announce:
 			r.sendAnnouncements(now, s)
-			if s.step++; s.step == announcements {
+			if s.step++; s.step >= announcements && !s.left() || s.step == announcementsMax {
 				r.series = slices.Delete(r.series, i, i+1)
 				for _, c := range s.claims {
 					if c.told == s {
@@ -234,6 +237,16 @@ func (n *name) proposed() []dnswire.RR {
 	}
 	slices.SortFunc(out, compareRecords)
 	return out
+}
+
+// left says whether there is something that the series has still to announce.
+func (s *series) left() bool {
+	for _, c := range s.claims {
+		if slices.ContainsFunc(c.entries, func(e entry) bool { return e.live && e.left > 0 }) {
+			return true
+		}
+	}
+	return false
 }
 
 // sendAnnouncements multicasts what the series' claims have to announce: unique
