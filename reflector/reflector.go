@@ -30,6 +30,9 @@ type Reflector struct {
 	// every other link, and why; nil tells nobody. It costs much of the speed
 	// and is called by several goroutines at a time.
 	Decided func(Decision)
+	// Proxy answers queries from what is known of the other links and passes on
+	// only what it must; nil passes on everything.
+	Proxy *Proxy
 	// Log gets what a person might want to know; nil is silent.
 	Log *slog.Logger
 
@@ -103,12 +106,21 @@ func (r *Reflector) Relay(z mdns.Zone, packets []mdns.Packet) []mdns.Packet {
 	if from == nil {
 		return packets
 	}
+	pass := packets
+	if r.Proxy != nil {
+		pass = r.Proxy.rest(r, from, packets)
+	}
 	for _, to := range r.side {
-		if to.zone.Link != from.zone.Link && to.zone.Family == from.zone.Family {
-			r.pass(from, to, packets)
+		if r.reaches(from, to) {
+			r.pass(from, to, pass)
 		}
 	}
 	return packets
+}
+
+// reaches says whether packets are passed on from one side to another.
+func (r *Reflector) reaches(from, to *side) bool {
+	return to.zone.Link != from.zone.Link && to.zone.Family == from.zone.Family
 }
 
 func (r *Reflector) pass(from, to *side, packets []mdns.Packet) {

@@ -227,6 +227,11 @@ func (r *Rules) addOne(x Rule) error {
 	return nil
 }
 
+// aboutMACs says whether a rule asks for a hardware address.
+func (r *Rules) aboutMACs() bool {
+	return r != nil && slices.ContainsFunc(r.rules, func(x *rule) bool { return x.macs != nil })
+}
+
 func patterns(texts []string) (ps []pattern) {
 	for _, t := range texts {
 		ps = append(ps, newPattern(t))
