@@ -72,6 +72,7 @@ func elsewhere(ctx context.Context, c *client.Client) bool {
 type asker interface {
 	Browse(ctx context.Context, r find.BrowseRequest) iter.Seq2[find.Instance, error]
 	Resolve(ctx context.Context, name, serviceType string, timeout time.Duration) ([]find.Instance, error)
+	Reconfirm(ctx context.Context, name, serviceType string) ([]find.Instance, error)
 	Lookup(ctx context.Context, host string, timeout time.Duration) ([]find.HostAddress, error)
 }
 

@@ -17,14 +17,19 @@ func resolveCommand(a app) *cobra.Command {
 		x       = asking{app: a}
 		f       format
 		timeout time.Duration
+		again   bool
 	)
 	cmd := &cobra.Command{
 		Use:   "resolve NAME TYPE",
 		Short: "Find host, port, addresses and TXT of one service instance",
 		Long: `resolve asks by mDNS where the service instance NAME of TYPE is. A running node
 is asked to do it; without one, or with --direct, the command asks with sockets
-of its own. With --domain it asks that domain's DNS servers instead.`,
+of its own. With --domain it asks that domain's DNS servers instead.
+
+--reconfirm says that the service didn't work. What the node knows of it is then
+asked for again, and forgotten unless somebody confirms it within ten seconds.`,
 		Example: `  lanfolk resolve 'Office printer' _ipp._tcp
+  lanfolk resolve 'Office printer' _ipp._tcp --reconfirm
   lanfolk resolve Web _http._tcp --domain example.com`,
 		Args: args(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, argv []string) error {
@@ -39,8 +44,15 @@ of its own. With --domain it asks that domain's DNS servers instead.`,
 				return usage{err}
 			}
 			in.Domain = x.domain.domain
+			if again && (in.Domain != "" || cmd.Flags().Changed("timeout")) {
+				return usagef("--reconfirm is for mDNS and takes its own time; leave --domain and --timeout out")
+			}
 			return x.askDNSSD(cmd.Context(), func(ctx context.Context, by asker) error {
-				lines, err := by.Resolve(ctx, in.Name, in.Service, timeout)
+				ask := func() ([]find.Instance, error) { return by.Resolve(ctx, in.Name, in.Service, timeout) }
+				if again {
+					ask = func() ([]find.Instance, error) { return by.Reconfirm(ctx, in.Name, in.Service) }
+				}
+				lines, err := ask()
 				if err != nil {
 					return found(in.String(), err)
 				}
@@ -52,6 +64,7 @@ of its own. With --domain it asks that domain's DNS servers instead.`,
 	x.flags(cmd)
 	x.domain.flags(cmd)
 	timeoutFlag(cmd, &timeout)
+	cmd.Flags().BoolVar(&again, "reconfirm", false, "the service didn't work: ask for everything about it again")
 	return cmd
 }
 

@@ -24,6 +24,11 @@ type resolveQuery struct {
 	Timeout string `query:"timeout" default:"3s" doc:"How long to wait for answers, as Go writes durations."`
 }
 
+type reconfirmQuery struct {
+	Name string `query:"name" required:"true" minLength:"1" maxLength:"63" doc:"The instance's name."`
+	Type string `query:"type" required:"true" minLength:"1" maxLength:"255" doc:"Its service type, _http._tcp."`
+}
+
 type lookupQuery struct {
 	Host    string `query:"host" required:"true" minLength:"1" maxLength:"255" doc:"A name in .local, or an address of which the name is asked for."`
 	Timeout string `query:"timeout" default:"3s" doc:"How long to wait for answers, as Go writes durations."`
@@ -46,6 +51,17 @@ func (s *Server) dnssdRoutes() {
 	huma.Register(s.api, op, func(ctx context.Context, in *resolveQuery) (*struct{ Body []find.Instance }, error) {
 		found, err := once(ctx, s, in.Timeout, func(ctx context.Context, timeout time.Duration) ([]find.Instance, error) {
 			return s.o.DNSSD.Resolve(ctx, in.Name, in.Type, timeout)
+		})
+		return &struct{ Body []find.Instance }{found}, err
+	})
+
+	op = operation("reconfirm", http.MethodPost, "/reconfirm", "Say that a service instance didn't work", "ask", onceErrors()...)
+	op.Description = "What is known of it is asked for again, and is forgotten unless somebody confirms it within ten seconds (RFC 6762 §10.4). " +
+		"The answer is what was confirmed. " + onceDescription
+	op.Middlewares = huma.Middlewares{unhurried}
+	huma.Register(s.api, op, func(ctx context.Context, in *reconfirmQuery) (*struct{ Body []find.Instance }, error) {
+		found, err := once(ctx, s, maxFindTimeout.String(), func(ctx context.Context, _ time.Duration) ([]find.Instance, error) {
+			return s.o.DNSSD.Reconfirm(ctx, in.Name, in.Type)
 		})
 		return &struct{ Body []find.Instance }{found}, err
 	})

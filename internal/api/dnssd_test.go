@@ -24,6 +24,7 @@ import (
 type asked struct {
 	browse     find.BrowseRequest
 	name, kind string
+	again      bool
 	host       string
 	timeout    time.Duration
 }
@@ -55,6 +56,11 @@ func (d directory) Browse(ctx context.Context, r find.BrowseRequest) iter.Seq2[f
 
 func (d directory) Resolve(_ context.Context, name, serviceType string, timeout time.Duration) ([]find.Instance, error) {
 	*d.asked = asked{name: name, kind: serviceType, timeout: timeout}
+	return d.instances, d.err
+}
+
+func (d directory) Reconfirm(_ context.Context, name, serviceType string) ([]find.Instance, error) {
+	*d.asked = asked{name: name, kind: serviceType, again: true}
 	return d.instances, d.err
 }
 
@@ -186,6 +192,10 @@ func TestClientResolveAndLookup(t *testing.T) {
 	if diff := cmp.Diff(d.instances, found, sameAddr()); err != nil || diff != "" || got != (asked{name: "Laser, 2nd floor", kind: "_ipp._tcp", timeout: 2 * time.Second}) {
 		t.Errorf("resolve asked %+v: %v %s", got, err, diff)
 	}
+	found, err = c.Reconfirm(t.Context(), "Laser, 2nd floor", "_ipp._tcp")
+	if diff := cmp.Diff(d.instances, found, sameAddr()); err != nil || diff != "" || got != (asked{name: "Laser, 2nd floor", kind: "_ipp._tcp", again: true}) {
+		t.Errorf("reconfirm asked %+v: %v %s", got, err, diff)
+	}
 	addresses, err := c.Lookup(t.Context(), "printer.local", time.Second)
 	if diff := cmp.Diff(d.addresses, addresses, sameAddr()); err != nil || diff != "" || got != (asked{host: "printer.local", timeout: time.Second}) {
 		t.Errorf("lookup asked %+v: %v %s", got, err, diff)
@@ -194,6 +204,8 @@ func TestClientResolveAndLookup(t *testing.T) {
 		c := serveDirectory(directory{err: o.err, asked: &got})
 		_, err := c.Resolve(t.Context(), "x", "_ipp._tcp", time.Second)
 		checkOutcome(t, "resolve", err, o.status, o.says)
+		_, err = c.Reconfirm(t.Context(), "x", "_ipp._tcp")
+		checkOutcome(t, "reconfirm", err, o.status, o.says)
 		_, err = c.Lookup(t.Context(), "x.local", time.Second)
 		checkOutcome(t, "lookup", err, o.status, o.says)
 	}

@@ -73,6 +73,8 @@ type DNSSD interface {
 	// Browse ends without an error when ctx does.
 	Browse(ctx context.Context, r find.BrowseRequest) iter.Seq2[find.Instance, error]
 	Resolve(ctx context.Context, name, serviceType string, timeout time.Duration) ([]find.Instance, error)
+	// Reconfirm takes up to twelve seconds.
+	Reconfirm(ctx context.Context, name, serviceType string) ([]find.Instance, error)
 	Lookup(ctx context.Context, host string, timeout time.Duration) ([]find.HostAddress, error)
 }
 

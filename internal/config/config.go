@@ -101,6 +101,9 @@ func (c *Config) check(bad func(key string, err error)) {
 	}
 	bad("state", absolute(c.State))
 	announces(c.Announce, bad)
+	if c.MDNS.Silent && (c.Reflect.Enabled || len(c.Announce) > 0) {
+		bad("mdns.silent", errors.New("a silent node can neither announce nor reflect: leave out [[announce]], and [reflect]'s enabled"))
+	}
 	for _, l := range []struct {
 		key   string
 		names []string

@@ -7,6 +7,7 @@ type MDNS struct {
 	Enabled bool `toml:"enabled"`
 	IPv4    bool `toml:"ipv4"`
 	IPv6    bool `toml:"ipv6"`
+	Silent  bool `toml:"silent"`
 }
 
 func defaultMDNS() MDNS { return MDNS{Enabled: true, IPv4: true, IPv6: true} }

@@ -37,6 +37,18 @@ type Location struct {
 	Addresses []netip.Addr       `json:"addresses" required:"false"`
 	TXT       map[string]*string `json:"txt" required:"false"`
 	TXTRaw    []string           `json:"txt_raw" required:"false"`
+	// Targets are all places of a service that has several, by priority, the
+	// heavier first.
+	Targets []Target `json:"targets,omitempty" required:"false"`
+}
+
+// Target is one of the places where a service is: an SRV record.
+type Target struct {
+	Host      string       `json:"host"`
+	Port      uint16       `json:"port"`
+	Priority  uint16       `json:"priority"`
+	Weight    uint16       `json:"weight"`
+	Addresses []netip.Addr `json:"addresses"`
 }
 
 // HostAddress is one address that a host says it has.

@@ -49,6 +49,7 @@ func (n *Node) runMDNS(ctx context.Context) error {
 	}
 	var hosts dnssd.Hosts
 	engine := sockets.Engine(n.selection, family(c), n.Log, &hosts)
+	engine.Silent = c.Silent
 	n.reflectOn(engine)
 	n.mdns.set(engine)
 	defer n.mdns.set(nil)

@@ -75,7 +75,25 @@ func (d DNSSD) Resolve(ctx context.Context, name, serviceType string, timeout ti
 	in.Domain = d.domain()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	services, err := dnssd.Resolve(ctx, src, in)
+	return resolved(dnssd.Resolve(ctx, src, in))
+}
+
+// Reconfirm is Resolve for an instance that didn't work: what is known of it is
+// asked for again, and goes unless somebody confirms it within ten seconds.
+func (d DNSSD) Reconfirm(ctx context.Context, name, serviceType string) ([]find.Instance, error) {
+	in, err := ParseInstance(name, serviceType)
+	if err != nil {
+		return nil, err
+	}
+	src := d.Source()
+	if src == nil {
+		return nil, errNoMDNS
+	}
+	in.Domain = d.domain()
+	return resolved(dnssd.ResolveAgain(ctx, src, in))
+}
+
+func resolved(services []dnssd.Service, err error) ([]find.Instance, error) {
 	if err != nil {
 		return nil, outcome(err)
 	}
@@ -215,6 +233,11 @@ func instance(op dnssd.Op, s dnssd.Service, resolved bool) find.Instance {
 	l := &find.Location{
 		Host: valid(s.Host), Port: s.Port, Addresses: append([]netip.Addr{}, s.Addresses...),
 		TXT: make(map[string]*string), TXTRaw: make([]string, len(s.TXT)),
+	}
+	for _, t := range s.Targets {
+		l.Targets = append(l.Targets, find.Target{
+			Host: valid(t.Host), Port: t.Port, Priority: t.Priority, Weight: t.Weight, Addresses: append([]netip.Addr{}, t.Addresses...),
+		})
 	}
 	for key, v := range s.TXT.All() {
 		var data *string

@@ -159,6 +159,13 @@ func (c *Client) Resolve(ctx context.Context, name, serviceType string, timeout 
 	return out, c.get(ctx, "/resolve", q, &out)
 }
 
+// Reconfirm tells the node that the instance of a service type didn't work, and
+// returns what was confirmed, after up to twelve seconds. It fails as Resolve does.
+func (c *Client) Reconfirm(ctx context.Context, name, serviceType string) ([]find.Instance, error) {
+	var out []find.Instance
+	return out, c.call(ctx, http.MethodPost, "/reconfirm", url.Values{"name": {name}, "type": {serviceType}}, nil, &out)
+}
+
 // Lookup asks through the node for a host's addresses, or for the name behind
 // the address that host is. It fails as Resolve does.
 func (c *Client) Lookup(ctx context.Context, host string, timeout time.Duration) ([]find.HostAddress, error) {
