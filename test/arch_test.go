@@ -49,6 +49,7 @@ func rules() []rule {
 		{"internal/config", []string{".", "packet", "passive", "reflector"}}, // it checks the capture filter and service types
 		// These join lan to what needs sockets or frames.
 		{"internal/sockets", []string{"lan", "mdns", "packet"}},
+		{"internal/announce", []string{"dnssd", "mdns", "packet", "internal/config", "internal/health"}},
 		{"internal/capture", []string{"lan", "passive", "packet"}},
 		{"internal/doctor", []string{"lan", "mdns", "packet", "internal/config", "internal/sockets"}},
 		{"internal", []string{".", "packet"}},

@@ -17,6 +17,7 @@ import (
 	"github.com/lanfolk/lanfolk/internal/sockets"
 	"github.com/lanfolk/lanfolk/internal/source"
 	"github.com/lanfolk/lanfolk/lan"
+	"github.com/lanfolk/lanfolk/mdns"
 )
 
 // asking is a command that asks the network: through a running node, for two
@@ -92,9 +93,15 @@ func (x *asking) askDNSSD(ctx context.Context, do func(context.Context, asker) e
 		})
 }
 
-// withMulticast runs ask with an mDNS engine of its own on the named
-// interfaces, every usable one if none is named.
+// withMulticast runs ask with an mDNS engine of its own; see withEngine.
 func (a app) withMulticast(ctx context.Context, interfaces []string, ask func(context.Context, dnssd.Source) error) error {
+	return a.withEngine(ctx, interfaces, func(ctx context.Context, e *mdns.Engine) error { return ask(ctx, dnssd.Multicast(e)) })
+}
+
+// withEngine runs do with an mDNS engine of its own on the named interfaces,
+// every usable one if none is named. It returns when both have ended, the engine
+// with its goodbyes.
+func (a app) withEngine(ctx context.Context, interfaces []string, do func(context.Context, *mdns.Engine) error) error {
 	links, err := lan.Links()
 	if err != nil {
 		return err
@@ -116,7 +123,7 @@ func (a app) withMulticast(ctx context.Context, interfaces []string, ask func(co
 		cancel()
 		ended <- err
 	}()
-	err = ask(ctx, dnssd.Multicast(engine))
+	err = do(ctx, engine)
 	cancel()
 	return errors.Join(<-ended, err)
 }

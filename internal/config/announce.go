@@ -45,7 +45,13 @@ type AnnounceHealth struct {
 // setDefaults implements defaulter.
 func (a *Announce) setDefaults() {
 	a.Subtypes, a.Placeholders, a.Interfaces, a.Addresses, a.TXT = []string{}, []string{}, []string{}, []Address{}, TXT{}
-	a.Health = AnnounceHealth{Interval: Duration{10 * time.Second}, Timeout: Duration{2 * time.Second}, Rises: 2, Falls: 3}
+	a.Health = DefaultAnnounceHealth()
+}
+
+// DefaultAnnounceHealth returns what holds where [announce.health] says nothing:
+// no check, and its times if there is one.
+func DefaultAnnounceHealth() AnnounceHealth {
+	return AnnounceHealth{Interval: Duration{10 * time.Second}, Timeout: Duration{2 * time.Second}, Rises: 2, Falls: 3}
 }
 
 const maxAnnounces = 1000
