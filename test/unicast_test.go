@@ -351,3 +351,55 @@ func TestUnicastRemovalIsSeen(t *testing.T) {
 	p.WaitLine(12*time.Second, "add of another", line("add", "two"))
 	p.WaitLine(time.Second, "remove", line("remove", "one"))
 }
+
+// A node keeps the services of the domains that its config names, and of those
+// that they recommend, beside what it hears by mDNS.
+func TestNodeKeepsServicesOfUnicastDNS(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	a := l.Subnet("a", "10.99.1.0/24")
+	server, desk := l.Host("server").Join(a), l.Host("desk").Join(a)
+	server.BIND(lab.BIND{Zones: []lab.Zone{
+		{Name: "example.test", Records: []string{
+			"b._dns-sd._udp PTR example.test.", "_services._dns-sd._udp PTR _http._tcp", "_http._tcp PTR Web._http._tcp",
+			"Web._http._tcp SRV 0 0 80 www", `Web._http._tcp TXT "path=/"`, "www A 10.99.1.77",
+		}},
+		{Name: "home.test", Records: []string{
+			"_services._dns-sd._udp PTR _http._tcp", "_http._tcp PTR Web._http._tcp",
+			"Web._http._tcp SRV 0 0 81 www", "Web._http._tcp TXT \"\"", "www A 10.99.1.78",
+		}},
+	}})
+	n := desk.Up(lab.Node{Config: "[http]\nenabled = false\n[dns]\nservers = [\"10.99.1.10\"]\nbrowse = [\"home.test\"]\nsearch = [\"example.test\"]\n"})
+	type found struct {
+		Name, Type, Protocol, Host, State string
+		Port                              uint16
+	}
+	var all []found
+	lab.Eventually(t, 10*time.Second, "services of two domains", func() error {
+		all = nil
+		if err := n.JSON(&all, "services", "--protocol", "dns-sd"); err != nil {
+			return err
+		}
+		if len(all) != 2 {
+			return fmt.Errorf("%d services", len(all))
+		}
+		return nil
+	})
+	for _, s := range all {
+		if s.Name != "Web" || s.Type != "_http._tcp" || s.State != "reachable" || s.Host != map[uint16]string{80: "www.example.test", 81: "www.home.test"}[s.Port] {
+			t.Errorf("%+v", s)
+		}
+	}
+	if r := n.Run("find", "_http._tcp", "--via", "dns-sd", "-o", "jsonl"); r.Exit != 0 || strings.Count(r.Stdout, `"dns-sd"`) != 2 {
+		t.Errorf("find: exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
+	}
+	if r := n.Run("find", "www.home.test"); r.Exit != 0 || !strings.Contains(r.Stdout, "10.99.1.78") {
+		t.Errorf("find a host: exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
+	}
+	if r := n.Run("find", "nobody.home.test"); r.Exit != 5 {
+		t.Errorf("find nobody: exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
+	}
+	if r := n.Run("status"); !strings.Contains(r.Stdout, "2 domains") {
+		t.Errorf("status: %s", r.Stdout)
+	}
+}

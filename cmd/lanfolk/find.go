@@ -49,7 +49,7 @@ said that there is none.`,
 	x.asking.flags(cmd)
 	timeoutFlag(cmd, &x.timeout)
 	fl := cmd.Flags()
-	fl.StringSliceVar(&x.via, "via", nil, "ask only by these `PROTOCOLS`: mdns, neighbours, fingerprints")
+	fl.StringSliceVar(&x.via, "via", nil, "ask only by these `PROTOCOLS`: mdns, neighbours, fingerprints, dns-sd")
 	fl.BoolVar(&x.first, "first", false, "end at the first answer")
 	return cmd
 }

@@ -26,6 +26,7 @@ type Config struct {
 
 	HTTP      HTTP      `toml:"http"`
 	MDNS      MDNS      `toml:"mdns"`
+	DNS       DNS       `toml:"dns"`
 	Reflect   Reflect   `toml:"reflect"`
 	Passive   Passive   `toml:"passive"`
 	Inventory Inventory `toml:"inventory"`
@@ -44,6 +45,7 @@ func Default() *Config {
 		ExcludeInterfaces: []string{},
 		HTTP:              defaultHTTP(),
 		MDNS:              defaultMDNS(),
+		DNS:               defaultDNS(),
 		Reflect:           defaultReflect(),
 		Passive:           defaultPassive(),
 		Inventory:         defaultInventory(),

@@ -43,6 +43,7 @@ type Node struct {
 	recorder   *store.Recorder
 	selection  sockets.Selection
 	mdns       multicast
+	domains    domains
 	reflection reflection
 	links      links
 	self       source.Self
@@ -103,6 +104,9 @@ func (n *Node) Run(ctx context.Context) error {
 		n.add(hearers.supervisor, &part{name: "api " + ln.Addr().Network(), run: func(ctx context.Context) error { return server.Serve(ctx, ln) }})
 	}
 	n.addCaptures(hearers.supervisor)
+	if n.Config.DNS.On() {
+		n.add(hearers.supervisor, n.dnsPart())
+	}
 
 	notify("READY=1")
 	n.Log.Info("ready", "page", n.page, "state", n.State)
@@ -262,7 +266,7 @@ func (n *Node) openAPI(ctx context.Context) (*api.Server, error) {
 // finder asks by every protocol that the node speaks.
 func (n *Node) finder() find.Finder {
 	gateway := n.Config.Name
-	return find.Finder{
+	f := find.Finder{
 		Askers: []find.Asker{
 			source.AskMDNS{MDNS: source.MDNS{Gateway: gateway}, Source: n.mdns.source},
 			source.AskNeighbours{Neighbours: source.Neighbours{Gateway: gateway, Interface: n.links.name}},
@@ -270,6 +274,10 @@ func (n *Node) finder() find.Finder {
 		},
 		Known: n.known,
 	}
+	if n.Config.DNS.On() {
+		f.Askers = append(f.Askers, source.AskUnicast{Unicast: source.Unicast{Gateway: gateway}, Source: n.domains.get, Domains: n.domains.list})
+	}
+	return f
 }
 
 // listen opens the unix socket and, unless the config says no, the page's address.

@@ -20,10 +20,14 @@ type MDNS struct {
 // Service returns the sighting of a service, and whether ev is one: events of
 // types alone are not.
 func (m MDNS) Service(now time.Time, ev dnssd.Event) (lanfolk.Sighting, bool) {
+	return serviceSighting(lanfolk.Origin{Protocol: protocolMDNS, Gateway: m.Gateway, Link: ev.Interface}, now, ev)
+}
+
+// serviceSighting returns the sighting of a service and whether ev is one.
+func serviceSighting(o lanfolk.Origin, now time.Time, ev dnssd.Event) (lanfolk.Sighting, bool) {
 	if ev.Name == "" || ev.Op == dnssd.Settled {
 		return lanfolk.Sighting{}, false
 	}
-	o := lanfolk.Origin{Protocol: protocolMDNS, Gateway: m.Gateway, Link: ev.Interface}
 	if ev.Source.IsValid() {
 		o.Source = ev.Source.String()
 	}
@@ -60,10 +64,11 @@ func (m MDNS) Host(ev dnssd.HostEvent) lanfolk.Sighting {
 	if ev.Source.IsValid() {
 		o.Source = ev.Source.String()
 	}
-	return m.host(o, ev)
+	return hostSighting(o, ev)
 }
 
-func (m MDNS) host(o lanfolk.Origin, ev dnssd.HostEvent) lanfolk.Sighting {
+// hostSighting returns the sighting of a host's address.
+func hostSighting(o lanfolk.Origin, ev dnssd.HostEvent) lanfolk.Sighting {
 	host := text(ev.Host)
 	return lanfolk.Sighting{
 		Origin: o, Kind: lanfolk.KindDevice,
