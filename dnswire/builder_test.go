@@ -3,7 +3,9 @@ package dnswire_test
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -196,6 +198,62 @@ func TestBuilderLargeMessage(t *testing.T) {
 	for i := range want {
 		if got[i] != want[i] {
 			t.Fatalf("record %d is %v, want %v", i, got[i], want[i])
+		}
+	}
+}
+
+// A record whose owner is that of the one before, where no pointer reaches.
+func TestBuilderSameOwnerBehindPointers(t *testing.T) {
+	var b dnswire.Builder
+	b.Reset(nil, dnswire.Header{Response: true}, 0)
+	filler := dnswire.RR{Name: dnswire.Root, Type: 65280, Class: dnswire.ClassIN, Data: strings.Repeat("x", 0x4000-100)}
+	want := []dnswire.RR{filler}
+	for i := range 12 { // across the last offset that can be pointed to
+		n := mustName(t, fmt.Sprintf("owner%d.local", i/2))
+		want = append(want, dnswire.NewAddr(n, netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 1))
+	}
+	for _, rr := range want {
+		if !b.Answer(rr) {
+			t.Fatalf("refused %s", rr)
+		}
+	}
+	if b.Len() < 0x4000+100 {
+		t.Fatalf("only %d bytes", b.Len())
+	}
+	if got := records(parse(t, b.Bytes())); !slices.Equal(got, want) {
+		t.Errorf("wrote %v, read %v", want[1:], got[1:])
+	}
+}
+
+// Names of the same few labels in any order, short and long: each reads back as itself.
+func TestBuilderTellsNamesApart(t *testing.T) {
+	labels := []string{"a", "A", "b", "ab", "abc", "local", "LOCAL", "_tcp", "_udp", "seven77", "eight888", "nine99999", "nine99998", strings.Repeat("x", 62), strings.Repeat("x", 63)}
+	rnd := rand.New(rand.NewPCG(5, 6))
+	var b dnswire.Builder
+	for range 200 {
+		b.Reset(nil, dnswire.Header{}, 0)
+		var want []dnswire.RR
+		for range 60 {
+			var name [2]dnswire.Name
+			for i := range name {
+				var ls []string
+				for range rnd.IntN(4) {
+					ls = append(ls, labels[rnd.IntN(len(labels))])
+				}
+				n, err := dnswire.NameOf(ls...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				name[i] = n
+			}
+			rr := dnswire.NewPTR(name[0], name[1], 1)
+			if !b.Answer(rr) {
+				t.Fatalf("refused %s", rr)
+			}
+			want = append(want, rr)
+		}
+		if got := records(parse(t, b.Bytes())); !slices.Equal(got, want) {
+			t.Fatalf("wrote\n%v, read\n%v", want, got)
 		}
 	}
 }

@@ -151,7 +151,7 @@ func (s *suffixes) find(msg, label []byte, rest int) int {
 
 // add notes that a name which find doesn't know stands at at.
 func (s *suffixes) add(label []byte, at, rest int) {
-	if at >= maxPointer || rest >= maxPointer {
+	if at >= maxPointer {
 		return
 	}
 	if 2*len(s.list) >= len(s.slots) {

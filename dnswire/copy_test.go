@@ -101,9 +101,12 @@ func TestCopyRefuses(t *testing.T) {
 		} else if !want && !bytes.Equal(before, b.Bytes()) {
 			t.Errorf("%s was refused and changed the message", r.RR())
 		}
-		r.Section = 0
-		if b.Copy(r) {
-			t.Error("a record was copied to no section")
+		for _, s := range []dnswire.Section{0, dnswire.Additional + 1} {
+			var empty dnswire.Builder
+			empty.Reset(nil, m.Header, 0)
+			if r.Section = s; empty.Copy(r) {
+				t.Errorf("a record was copied to section %d", s)
+			}
 		}
 	}
 	if b.Copy(dnswire.Record{Section: dnswire.Answer}) || b.CopyQuestion(dnswire.Question{}) {

@@ -355,11 +355,31 @@ func TestWorkIsBounded(t *testing.T) {
 	}
 	_, err := dnswire.Parse(b)
 	var e *dnswire.Error
-	if errors.As(err, &e) && e.Reason != dnswire.ReasonWork {
-		t.Errorf("error %v", err)
+	if !errors.As(err, &e) || e.Reason != dnswire.ReasonWork {
+		t.Errorf("error %v, want too much work", err)
 	}
-	if err == nil && dnswire.Steps(b) > 8*len(b)+1024 {
-		t.Errorf("%d steps for %d bytes", dnswire.Steps(b), len(b))
+}
+
+// Pointers are counted through names that are known already.
+func TestPointersAreCountedThroughKnownNames(t *testing.T) {
+	const most = 126 // pointers
+	b := header(0, most+2, 0, 0).record("\x01a\x00", dnswire.TypeA, 1, addrA)
+	at := 12
+	for range most - 1 {
+		last := at
+		at = len(b)
+		b = b.record(pointer(last), dnswire.TypeA, 1, addrA)
+	}
+	b = b.record("\x01b"+pointer(at), dnswire.TypeA, 1, addrA) // walks to the end
+	known := len(b)
+	b = b.record("\x01c"+pointer(at), dnswire.TypeA, 1, addrA) // ends in the same
+	parse(t, b)
+
+	b[7]++
+	_, err := dnswire.Parse(b.record(pointer(known), dnswire.TypeA, 1, addrA))
+	var e *dnswire.Error
+	if !errors.As(err, &e) || e.Reason != dnswire.ReasonPointers || e.Index != most+3 {
+		t.Errorf("error %v, want too many pointers in answer %d", err, most+3)
 	}
 }
 
