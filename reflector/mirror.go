@@ -21,6 +21,7 @@ type known struct {
 	source  netip.Addr
 	seen    time.Time // when an event last said so
 	expires time.Time
+	asked   time.Time             // when the proxy last asked for it to live on
 	told    map[mdns.Zone]telling // where it was passed on
 }
 

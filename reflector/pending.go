@@ -173,6 +173,7 @@ func (p *Proxy) write(now time.Time, r route, ready []item) []mdns.Packet {
 			k.told = map[mdns.Zone]telling{}
 		}
 		k.told[r.to] = telling{at: now, expires: k.expires}
+		p.refreshAt(now, k.refresh())
 	}
 	return w.packets
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -43,6 +44,8 @@ type Proxy struct {
 	mirrors   map[mdns.Zone]*mirror
 	interests map[interestKey]*interest
 	pending   map[route]*pending
+	alarm     *time.Timer // goes off when records are to be asked for again
+	due       time.Time   // when, zero for never
 }
 
 // interestKey is a question in the zone that may have the answers. The name is folded.
@@ -52,8 +55,11 @@ type interestKey struct {
 	typ  dnswire.Type
 }
 
-// interest is who asked it, and when: zones.
-type interest struct{ asked map[mdns.Zone]time.Time }
+// interest is where it was asked, and when. host asked last.
+type interest struct {
+	asked map[mdns.Zone]time.Time
+	host  netip.Addr
+}
 
 // route is from the zone that has records to the one that hears of them.
 type route struct{ from, to mdns.Zone }
@@ -78,9 +84,13 @@ func (p *Proxy) Run(ctx context.Context, e *mdns.Engine) error {
 	p.mu.Unlock()
 	sub.Ask(asked...)
 	defer p.stop()
-	tick := time.NewTicker(interestKeep / 10)
-	defer tick.Stop()
-	go func() {
+	ctx, cancel := context.WithCancel(ctx)
+	var tidier sync.WaitGroup
+	defer tidier.Wait()
+	defer cancel()
+	tidier.Go(func() {
+		tick := time.NewTicker(interestKeep / 10)
+		defer tick.Stop()
 		for {
 			select {
 			case <-ctx.Done():
@@ -89,7 +99,7 @@ func (p *Proxy) Run(ctx context.Context, e *mdns.Engine) error {
 				p.tidy(now)
 			}
 		}
-	}()
+	})
 	for {
 		// What happens is told to Changed; these events only must not pile up.
 		if _, err := sub.Next(ctx); err != nil {
@@ -106,6 +116,10 @@ func (p *Proxy) stop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sub, p.engine = nil, nil
+	if p.alarm != nil {
+		p.alarm.Stop()
+		p.due = time.Time{}
+	}
 	for r, x := range p.pending {
 		x.timer.Stop()
 		delete(p.pending, r)
@@ -193,7 +207,7 @@ func (p *Proxy) query(r *Reflector, from, to *side, pk *mdns.Packet) {
 	var doubts []dnswire.RR
 	for _, q := range questions {
 		k := q.in(to.zone)
-		if p.want(now, k, from.zone) {
+		if p.want(now, k, from.zone, pk.Src.Addr()) {
 			ask = append(ask, mdns.Question{Name: q.name, Type: q.typ, Link: to.zone.Link, Family: to.zone.Family})
 		}
 		m := p.mirrors[to.zone]
@@ -267,7 +281,7 @@ func knownAnswers(m *dnswire.Message) map[dnswire.RR]uint32 {
 }
 
 // want notes that a zone asked, and says whether the question is new.
-func (p *Proxy) want(now time.Time, k interestKey, by mdns.Zone) bool {
+func (p *Proxy) want(now time.Time, k interestKey, by mdns.Zone, host netip.Addr) bool {
 	i := p.interests[k]
 	fresh := i == nil
 	if fresh {
@@ -277,7 +291,7 @@ func (p *Proxy) want(now time.Time, k interestKey, by mdns.Zone) bool {
 		i = &interest{asked: map[mdns.Zone]time.Time{}}
 		p.interests[k] = i
 	}
-	i.asked[by] = now
+	i.asked[by], i.host = now, host
 	return fresh
 }
 
@@ -326,9 +340,9 @@ func (p *Proxy) Changed(ev mdns.Event) {
 		if k == nil {
 			return
 		}
-		// Who was told less, and soon forgets it, hears that it lives on.
+		// Who was told that it lives less than half as long hears that it lives on.
 		for z, t := range k.told {
-			if left := t.expires.Sub(ev.Time); left > 0 && left*5 < k.expires.Sub(ev.Time) {
+			if left := t.expires.Sub(ev.Time); left > 0 && left*2 < k.expires.Sub(ev.Time) {
 				p.announce(ev.Time, route{ev.Zone, z}, k)
 			}
 		}

@@ -102,6 +102,11 @@ func (x *reflecting) run(ctx context.Context) error {
 	engine := sockets.Engine(selection, 0, log)
 	engine.Relays = []mdns.Relay{r, &opening{links: map[int]bool{}, ready: x.ready}}
 	tasks, ctx := errgroup.WithContext(ctx)
+	if x.proxy {
+		r.Proxy = &reflector.Proxy{}
+		engine.Observers = append(engine.Observers, r.Proxy)
+		tasks.Go(func() error { return r.Proxy.Run(ctx, engine) })
+	}
 	tasks.Go(func() error { return engine.Run(ctx) })
 	tasks.Go(func() error { return lines.print(ctx) })
 	if x.every > 0 {

@@ -103,6 +103,9 @@ func (r Reflect) check(bad func(key string, err error)) {
 	if len(r.Interfaces) == 1 {
 		bad("interfaces", errors.New("want two or more, or none for all that are used"))
 	}
+	if r.DryRun && r.Mode == ReflectProxy {
+		bad("dry_run", errors.New(`says what becomes of packets, and mode "proxy" passes on none`))
+	}
 	serviceTypes("allow", r.Allow, bad)
 	serviceTypes("deny", r.Deny, bad)
 	serviceTypes("guest_types", r.GuestTypes, bad)

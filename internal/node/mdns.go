@@ -50,11 +50,14 @@ func (n *Node) runMDNS(ctx context.Context) error {
 	var hosts dnssd.Hosts
 	engine := sockets.Engine(n.selection, family(c), n.Log, &hosts)
 	engine.Silent = c.Silent
-	n.reflectOn(engine)
+	beside := n.reflectOn(engine)
 	n.mdns.set(engine)
 	defer n.mdns.set(nil)
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return engine.Run(ctx) })
+	if beside != nil {
+		tasks.Go(func() error { return beside(ctx) })
+	}
 	tasks.Go(func() error {
 		return source.MDNS{Gateway: n.Config.Name}.Feed(ctx, dnssd.Multicast(engine), &hosts, n.registry.Observe)
 	})

@@ -14,14 +14,10 @@ import (
 	"github.com/lanfolk/lanfolk/reflector"
 )
 
-// reflection is the reflector on the engine that runs at present, and its rules,
-// which outlive it.
+// reflection is what outlives an engine with a reflector: the rules and their counters.
 type reflection struct {
 	rules *reflector.Rules
 	macs  macs
-
-	mu        sync.Mutex
-	reflector *reflector.Reflector
 }
 
 // openReflector reads the rules. They are well-formed: the config was checked.
@@ -40,20 +36,24 @@ func (n *Node) openReflector() error {
 	return nil
 }
 
-// reflectOn puts a reflector into the engine, if the config wants one.
-func (n *Node) reflectOn(e *mdns.Engine) {
+// reflectOn puts a reflector into the engine, if the config wants one. It returns
+// what is to run beside the engine, nil for nothing.
+func (n *Node) reflectOn(e *mdns.Engine) func(context.Context) error {
 	c := n.Config.Reflect
 	if !c.Enabled {
-		return
+		return nil
 	}
 	r := &reflector.Reflector{
 		Links: c.Interfaces, Rules: n.reflection.rules, DryRun: c.DryRun,
 		CrossFamilies: c.CrossFamilies, ForwardMalformed: c.ForwardMalformed, Log: n.Log,
 	}
 	e.Relays = append(e.Relays, r)
-	n.reflection.mu.Lock()
-	defer n.reflection.mu.Unlock()
-	n.reflection.reflector = r
+	if c.Mode != config.ReflectProxy {
+		return nil
+	}
+	r.Proxy = &reflector.Proxy{}
+	e.Observers = append(e.Observers, r.Proxy)
+	return func(ctx context.Context) error { return r.Proxy.Run(ctx, e) }
 }
 
 // runReflector is the part that shows in the status: the engine does the work.
