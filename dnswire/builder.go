@@ -42,7 +42,7 @@ func (b *Builder) Question(n Name, t Type, c Class, qu bool) bool {
 	if !ok || !b.owner(n) {
 		return b.undo(was)
 	}
-	return b.ask(t, withTop(c, qu)) && b.end(0) || b.undo(was)
+	return b.ask(was, t, withTop(c, qu))
 }
 
 // CopyQuestion adds a question of another message; see Question.
@@ -51,7 +51,7 @@ func (b *Builder) CopyQuestion(q Question) bool {
 	if !ok || !b.viewed(q.Name) {
 		return b.undo(was)
 	}
-	return b.ask(q.Type, withTop(q.Class, q.Unicast)) && b.end(0) || b.undo(was)
+	return b.ask(was, q.Type, withTop(q.Class, q.Unicast))
 }
 
 // Answer adds a record to the answer section. It returns false, with the message
@@ -68,7 +68,8 @@ func (b *Builder) Additional(rr RR) bool { return b.owned(Additional, &rr) }
 // Copy adds a record of another message to the section that r.Section names. It
 // writes what Answer would for r.RR(), without that copy: names are compressed
 // anew, types that this package doesn't know keep their rdata. Section, Class, Flush and TTL of r
-// may be set before. A malformed NSEC record is refused.
+// may be set before. A malformed NSEC record is refused. The other message must not
+// lie in the buffer that this one is written to.
 func (b *Builder) Copy(r Record) bool {
 	was, ok := b.begin(r.Section)
 	if !ok || r.Section == 0 || !b.viewed(r.Name) {
@@ -76,7 +77,7 @@ func (b *Builder) Copy(r Record) bool {
 	}
 	msg, off, end := r.rdata()
 	b.fields(r.Type, withTop(r.Class, r.Flush), r.TTL)
-	return b.rdata(r.Type, msg, off, end, true) && b.end(r.Section) || b.undo(was)
+	return b.end(was, r.Section, b.rdata(r.Type, msg, off, end, true))
 }
 
 // SetTruncated sets or clears the TC bit.
@@ -110,14 +111,15 @@ func (b *Builder) owned(s Section, rr *RR) bool {
 		return b.undo(was)
 	}
 	b.fields(rr.Type, withTop(rr.Class, rr.Flush), rr.TTL)
-	return b.rdata(rr.Type, []byte(rr.Data), 0, len(rr.Data), false) && b.end(s) || b.undo(was)
+	return b.end(was, s, b.rdata(rr.Type, []byte(rr.Data), 0, len(rr.Data), false))
 }
 
 // before is what a Builder held before an entry was begun.
 type before struct{ size, names int }
 
-// begin begins an entry of a section, a question in section 0. Whatever comes of it, end or undo follows.
-func (b *Builder) begin(s Section) (before, bool) {
+// begin begins an entry of a section, a question in section 0. ok says whether one may
+// stand there now. Whatever it says, end or undo follows.
+func (b *Builder) begin(s Section) (was before, ok bool) {
 	return before{len(b.buf), len(b.names.list)}, b.limit > 0 && b.last <= s && s <= Additional
 }
 
@@ -131,10 +133,11 @@ func (b *Builder) undo(to before) bool {
 	return false
 }
 
-// end counts the entry. It returns false if that has made the message too long.
-func (b *Builder) end(s Section) bool {
-	if len(b.buf) > b.limit {
-		return false
+// end counts the entry, and says so. One that isn't ok or has made the message too
+// long is taken back.
+func (b *Builder) end(was before, s Section, ok bool) bool {
+	if !ok || len(b.buf) > b.limit {
+		return b.undo(was)
 	}
 	b.last = s
 	switch s {
@@ -170,10 +173,10 @@ func (b *Builder) viewed(n NameView) bool {
 	return next > 0
 }
 
-// ask writes what follows a question's name.
-func (b *Builder) ask(t Type, class uint16) bool {
+// ask writes what follows a question's name and ends it.
+func (b *Builder) ask(was before, t Type, class uint16) bool {
 	b.buf = append(b.buf, byte(t>>8), byte(t), byte(class>>8), byte(class))
-	return true
+	return b.end(was, 0, true)
 }
 
 // fields writes what stands between a record's name and its rdata, whose length rdata fills in.

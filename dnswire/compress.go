@@ -12,10 +12,10 @@ const maxLabels = maxName / 2
 // maxPointer is the first offset that a compression pointer can't name.
 const maxPointer = 0x4000
 
-// name writes the name at off of src, with a pointer in place of an ending that
-// the message holds already. It returns where the whole name stands now, 0 if nothing can
-// point there, and the offset behind it in src, -1 if it isn't valid. Its own bytes must
-// end by end; it may be compressed if src is a whole message.
+// name writes the name at off of src, in which its own bytes must end by end; it may
+// have pointers if src is a whole message. With compress a pointer stands in place of an
+// ending that the message holds already. name returns where the whole name stands now, 0
+// if nothing can point there, and the offset behind it in src, -1 if it isn't valid.
 func (b *Builder) name(src []byte, off, end int, message, compress bool) (at, next int) {
 	count, next := b.split(src, off, end, message)
 	if next < 0 {
@@ -97,9 +97,9 @@ func (b *Builder) split(src []byte, off, end int, message bool) (count, next int
 func labelAt(b []byte, from uint16) []byte { return b[from : int(from)+1+int(b[from])] }
 
 // suffixes holds the names that a message being written can point to: every
-// name in it and every end of one. They form a tree, each told by its first label and
-// by where the rest of it stands first; so whether two are the same is told by
-// comparing one label. The labels themselves are in the message. Case counts, since mDNS keeps it.
+// name in it and every end of one. They form a tree: a name is its first label and
+// the place where the rest of it stands first, so that two are told apart by one
+// label. Labels are compared with their case, which mDNS keeps.
 //
 // The table is a sparse set: a slot only counts if the entry that it names, names
 // it. To forget the last entries is to make the list shorter.
@@ -142,7 +142,7 @@ func (s *suffixes) find(msg, label []byte, rest int) int {
 		switch {
 		case int(e.slot) != i:
 			return 0
-		case e.label != packed || int(e.rest) != rest || e.size != label[0]:
+		case e.label != packed || int(e.rest) != rest || e.size != label[0]: // another
 		case len(label) <= 8 || string(msg[e.at:][:len(label)]) == string(label):
 			return int(e.at)
 		}
@@ -185,8 +185,8 @@ func (s *suffixes) grow() {
 	}
 }
 
-// pack makes a number of a label with its length byte: the label itself up to eight bytes,
-// beyond that a hash of it.
+// pack makes a number of a label with its length byte: up to eight bytes another for
+// each, beyond that a hash.
 func (s *suffixes) pack(label []byte) uint64 {
 	if len(label) <= 8 {
 		return tail8(label)

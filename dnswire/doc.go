@@ -42,7 +42,8 @@
 // may hold any bytes; reserved header bits may be set (RFC 6762 §18).
 //
 // Writing. A [Builder] writes messages with name compression for the types that
-// RFC 6762 §18.14 lists, within a size limit.
+// RFC 6762 §18.14 lists, within a size limit: owned records, or by [Builder.Copy]
+// those of another message. Once it has grown it allocates nothing.
 //
 // Not supported: names inside the rdata of types that can't be compressed (SVCB,
 // HTTPS, RRSIG, IPSECKEY, HIP) are opaque bytes; zone files; the extended label
