@@ -21,8 +21,9 @@
 // somebody confirms it within ten seconds (RFC 6762 §10.4). One with several
 // SRV records has several targets; [Service.Order] says which to try (RFC 2782).
 //
-// What is asked is a [Source]: [Multicast] makes one of an mdns.Engine. Unicast
-// DNS can be another.
+// What is asked is a [Source]: [Multicast] makes one of an mdns.Engine, and
+// package unicast has one that asks DNS servers (§10). Names in .local are never
+// asked for there.
 //
 // Names. An instance's name is one label of any text, with dots and spaces
 // (§4.1.1); an [Instance] holds it as it is, and its String escapes it.

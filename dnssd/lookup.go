@@ -316,6 +316,9 @@ func resolve(ctx context.Context, src Source, in Instance, again *recheck) ([]Se
 		end = time.Now().Add(definiteMax)
 	}
 	if again != nil {
+		if whole != nil {
+			again.begin(in) // before it tells what is cached
+		}
 		s.exchange()
 		again.begin(in)
 		end = time.Now().Add(recheckMax)
@@ -323,7 +326,10 @@ func resolve(ctx context.Context, src Source, in Instance, again *recheck) ([]Se
 	for {
 		wake := s.waited(time.Now())
 		s.exchange()
-		if whole != nil {
+		if whole != nil && (denied > 0 || !again.waits()) {
+			if again != nil && denied > 0 {
+				c.forgetLost()
+			}
 			switch out := s.told(); {
 			case len(out) > 0:
 				return out, nil

@@ -55,6 +55,7 @@ type entry struct {
 	known    bool         // there is an answer that holds
 	records  []dnswire.RR // none: a negative one
 	size     int          // of the records, in bytes
+	heard    time.Time    // when it came
 	expires  time.Time
 	source   netip.Addr
 	next     time.Time // when to ask, the zero time for never
@@ -129,7 +130,11 @@ func (c *cache) want(now time.Time, u user, q mdns.Question) {
 	switch {
 	case e.flying:
 	case e.known && e.expires.After(now):
+		soon := e.next
 		c.schedule(now, e)
+		if !soon.IsZero() && soon.Before(e.next) {
+			e.next = soon // a doubted answer stays doubted
+		}
 	case e.failures > 0 && e.next.After(now):
 		u.receive(mdns.Event{Op: mdns.OpFailed, Question: q, Time: now})
 	default:
@@ -292,7 +297,7 @@ func (c *cache) answered(now time.Time, e *entry, a answer) {
 	}
 	e.failures, e.known, e.records, e.source = 0, true, nil, a.server.Addr()
 	life := c.lifetime(a)
-	e.expires = now.Add(life)
+	e.heard, e.expires = now, now.Add(life)
 	has := make(map[dnswire.RR]bool, len(a.records))
 	for _, rr := range a.records {
 		id := identity(rr)
@@ -337,6 +342,49 @@ func (c *cache) lifetime(a answer) time.Duration {
 		most = maxNegative
 	}
 	return max(min(a.ttl, most), c.minTTL)
+}
+
+// reconfirmGap is how old an answer must be to be doubted.
+const reconfirmGap = 2 * time.Second
+
+// reconfirm has a record asked for again that failed somebody, and what it leads
+// to: from PTR over SRV and TXT to the addresses. What the servers no longer have
+// is gone then; while they are silent it holds until its time runs out.
+func (c *cache) reconfirm(now time.Time, rr dnswire.RR) {
+	name := rr.Name.Fold()
+	c.doubt(now, key{name, rr.Type})
+	if to, ok := rr.PTR(); ok {
+		name = to.Fold()
+		c.doubt(now, key{name, dnswire.TypeTXT})
+	}
+	if rr.Type != dnswire.TypePTR && rr.Type != dnswire.TypeSRV {
+		return
+	}
+	for _, record := range c.doubt(now, key{name, dnswire.TypeSRV}) {
+		if srv, ok := record.SRV(); ok {
+			c.doubt(now, key{srv.Target.Fold(), dnswire.TypeA})
+			c.doubt(now, key{srv.Target.Fold(), dnswire.TypeAAAA})
+		}
+	}
+}
+
+// doubt has a question asked again now, or forgets the answer if nobody wants it.
+// It returns what was known.
+func (c *cache) doubt(now time.Time, k key) []dnswire.RR {
+	e := c.entries[k]
+	if e == nil || !e.known || e.flying {
+		return nil
+	}
+	records := e.records
+	switch {
+	case now.Sub(e.heard) < reconfirmGap:
+	case len(e.users) == 0:
+		c.drop(e)
+	default:
+		e.next = now
+		c.fix(e)
+	}
+	return records
 }
 
 // schedule decides when a question is asked again: between 80 and 90 % of its

@@ -1,8 +1,32 @@
-// Package unicast is DNS-based service discovery over unicast DNS (RFC 6763
-// §10, §11): a source for package dnssd that asks DNS servers, the domains that
-// are recommended for browsing, and registration by dynamic updates.
+// Package unicast is DNS-based service discovery over unicast DNS (RFC 6763 §10,
+// §11): a source for package dnssd that asks DNS servers, the domains that are
+// recommended for browsing, and registration by dynamic updates.
 //
-//	_http._tcp.example.com       PTR  Web._http._tcp.example.com
-//	Web._http._tcp.example.com   SRV  0 0 80 www.example.com
-//	b._dns-sd._udp.example.com   PTR  example.com                  domains to browse (§11)
+//	b._dns-sd._udp.example.com          PTR  example.com                    a domain to browse (§11)
+//	_services._dns-sd._udp.example.com  PTR  _http._tcp.example.com         its types
+//	_http._tcp.example.com              PTR  Web._http._tcp.example.com     instances
+//	Web._http._tcp.example.com          SRV  0 0 80 www.example.com
+//	Web._http._tcp.example.com          TXT  "path=/"
+//
+// A [Source] is handed to a dnssd.Browser. It asks each question once for the
+// TTL of its answer, 10 s at the least, and again before that runs out as long as
+// somebody wants it; negative answers hold as RFC 2308 says. Of an answer only
+// the records count that were asked for, and those that lead to them as aliases.
+// A server that fails comes last for a while; while all fail a question is asked
+// less and less often.
+//
+// An [Enumeration] finds the domains that a network recommends. A [Registrar]
+// keeps a service in a zone (RFC 2136), signed with a TSIG [Key] (RFC 8945).
+// [ParseResolvConf] reads which servers to ask.
+//
+// Names in .local, and the reverse names of link-local addresses, belong to
+// multicast DNS and are never sent to a server (RFC 6762 §3, §22.1).
+//
+// What servers say is hostile: messages are read by package dnswire, whose names
+// are wire bytes; the number of questions, the bytes of their answers, chains of
+// aliases, stray packets, and queries at a time and in a second are bounded.
+//
+// Not supported: DNS Push Notifications (RFC 8765) and long-lived queries,
+// DNSSEC validation, SIG(0), placeholders of flagship names (RFC 6763 §8) in a
+// Registrar.
 package unicast

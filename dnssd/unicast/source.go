@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lanfolk/lanfolk/dnssd"
+	"github.com/lanfolk/lanfolk/dnswire"
 	"github.com/lanfolk/lanfolk/mdns"
 )
 
@@ -48,7 +49,10 @@ type Source struct {
 	failures uint64
 }
 
-var _ dnssd.Definite = (*Source)(nil)
+var (
+	_ dnssd.Definite    = (*Source)(nil)
+	_ dnssd.Reconfirmer = (*Source)(nil)
+)
 
 func (s *Source) init() {
 	s.once.Do(func() {
@@ -106,6 +110,15 @@ func (s *Source) Feed(refreshes bool) dnssd.Feed {
 		go s.run(ctx)
 	}
 	return f
+}
+
+// Reconfirm implements dnssd.Reconfirmer. The zone means nothing here.
+func (s *Source) Reconfirm(_ mdns.Zone, rr dnswire.RR) {
+	s.init()
+	s.mu.Lock()
+	s.cache.reconfirm(time.Now(), rr)
+	s.mu.Unlock()
+	s.nudge()
 }
 
 // run asks what is due until ctx ends.

@@ -490,3 +490,34 @@ func TestManyServicesAreAskedForInTurns(t *testing.T) {
 		}
 	})
 }
+
+func TestReconfirmedServiceIsAskedForAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		s := n.serve(first, web("Web", "www", "3600", "192.0.2.1")...)
+		src := n.source()
+		in := dnssd.Instance{Name: "Web", Service: "_http._tcp", Domain: "example.com"}
+		go func() {
+			time.Sleep(10 * time.Second)
+			n.change(func() { s.set(t, web("Web", "www", "3600", "192.0.2.2")...) })
+			n.queries()
+			for range 100 { // as often as one likes
+				if err := dnssd.Reconfirm(src, dnssd.Service{Instance: in}); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(time.Millisecond)
+			}
+			if q := n.queries(); len(q) != 5 {
+				t.Errorf("queries %q, want each record asked for once", q)
+			}
+			time.Sleep(10 * time.Second)
+			n.change(func() { s.set(t) })
+			if got, err := dnssd.ResolveAgain(t.Context(), src, in); !errors.Is(err, dnssd.ErrNone) {
+				t.Errorf("%v, %v; want %v", got, err, dnssd.ErrNone)
+			}
+		}()
+		got := n.during(src, resolve, 30*time.Second)
+		if len(got) < 3 || got[1] != "10s update Web._http._tcp.example.com www.example.com 192.0.2.2" || !strings.HasPrefix(got[len(got)-1], "20s remove Web.") {
+			t.Errorf("events %q", got)
+		}
+	})
+}
