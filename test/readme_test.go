@@ -97,7 +97,7 @@ func endless(command string) bool {
 		return false
 	}
 	switch words[0] + " " + words[1] {
-	case "make run", "lanfolk up":
+	case "make run", "lanfolk up", "lanfolk announce":
 		return true
 	case "lanfolk browse":
 		return !has("--once")

@@ -76,6 +76,18 @@ func (l *links) name(index int) string {
 	return l.use[index]
 }
 
+// used returns the link with the name, if it is used.
+func (l *links) used(name string) (packet.Link, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, x := range l.all {
+		if x.Name == name && l.use[x.Index] == name {
+			return x, true
+		}
+	}
+	return packet.Link{}, false
+}
+
 // status returns the links for the status.
 func (l *links) status() []Link {
 	l.mu.Lock()

@@ -17,14 +17,30 @@ import (
 
 // multicast is the engine that runs at present. After a failure there is a new one.
 type multicast struct {
-	mu     sync.Mutex
-	engine *mdns.Engine
+	mu      sync.Mutex
+	engine  *mdns.Engine
+	changed chan struct{} // closed when there is another
 }
 
 func (m *multicast) set(e *mdns.Engine) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.engine = e
+	if m.changed != nil {
+		close(m.changed)
+		m.changed = nil
+	}
+}
+
+// watch returns the engine, nil while none runs, and a channel that is closed
+// when that changes.
+func (m *multicast) watch() (*mdns.Engine, <-chan struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.changed == nil {
+		m.changed = make(chan struct{})
+	}
+	return m.engine, m.changed
 }
 
 func (m *multicast) get() *mdns.Engine {
@@ -59,7 +75,7 @@ func (n *Node) runMDNS(ctx context.Context) error {
 		tasks.Go(func() error { return beside(ctx) })
 	}
 	tasks.Go(func() error {
-		return source.MDNS{Gateway: n.Config.Name}.Feed(ctx, dnssd.Multicast(engine), &hosts, n.registry.Observe)
+		return source.MDNS{Gateway: n.Config.Name, Own: n.announced.owns}.Feed(ctx, dnssd.Multicast(engine), &hosts, n.registry.Observe)
 	})
 	return tasks.Wait()
 }

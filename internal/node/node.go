@@ -45,6 +45,7 @@ type Node struct {
 	mdns       multicast
 	domains    domains
 	reflection reflection
+	announced  announced
 	links      links
 	self       source.Self
 
@@ -94,6 +95,7 @@ func (n *Node) Run(ctx context.Context) error {
 	)
 	hearers := n.supervise(ctx, "hearers", hearersTimeout,
 		&part{name: "mdns", run: n.runMDNS, detail: n.mdns.detail, counters: n.mdns.counters},
+		&part{name: "announcer", run: n.runAnnouncer, detail: n.announced.detail, counters: n.announced.counters},
 		&part{name: "reflector", run: n.runReflector, detail: n.reflectDetail, counters: n.reflectCounters},
 		&part{name: "neighbours", run: n.runNeighbours},
 		&part{name: "links", run: n.runLinks},

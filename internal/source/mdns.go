@@ -15,12 +15,21 @@ const protocolMDNS = "mdns"
 // MDNS turns what DNS-SD and mDNS tell into sightings.
 type MDNS struct {
 	Gateway string // this node's name, "" for a node alone
+	// Own says whether this node itself publishes the instance or the host with
+	// that Key on a link. What is heard of one has come back, by a reflector say.
+	// nil: it publishes none.
+	Own func(link, key string) bool
+}
+
+// origin says by which means a name was heard on a link.
+func (m MDNS) origin(link, name string) lanfolk.Origin {
+	return lanfolk.Origin{Protocol: protocolMDNS, Gateway: m.Gateway, Link: link, Self: m.Own != nil && m.Own(link, Key(name))}
 }
 
 // Service returns the sighting of a service, and whether ev is one: events of
 // types alone are not.
 func (m MDNS) Service(now time.Time, ev dnssd.Event) (lanfolk.Sighting, bool) {
-	return serviceSighting(lanfolk.Origin{Protocol: protocolMDNS, Gateway: m.Gateway, Link: ev.Interface}, now, ev)
+	return serviceSighting(m.origin(ev.Interface, ev.Instance.String()), now, ev)
 }
 
 // serviceSighting returns the sighting of a service and whether ev is one.
@@ -60,7 +69,7 @@ func serviceSighting(o lanfolk.Origin, now time.Time, ev dnssd.Event) (lanfolk.S
 
 // Host returns the sighting of a host's address.
 func (m MDNS) Host(ev dnssd.HostEvent) lanfolk.Sighting {
-	o := lanfolk.Origin{Protocol: protocolMDNS, Gateway: m.Gateway, Link: ev.Interface}
+	o := m.origin(ev.Interface, ev.Host)
 	if ev.Source.IsValid() {
 		o.Source = ev.Source.String()
 	}
