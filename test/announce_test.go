@@ -1,0 +1,312 @@
+package test
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/lanfolk/lanfolk/test/lab"
+)
+
+// pair is one subnet with a desk, where lanfolk announces, and a neighbour with
+// avahi-daemon and its programs.
+type pair struct {
+	*lab.Lab
+	a               *lab.Subnet
+	desk, neighbour *lab.Host
+	avahi           *lab.AvahiDaemon
+}
+
+func newPair(t *testing.T, services ...lab.Service) *pair {
+	t.Helper()
+	lab.Require(t, "root", "ip", "avahi-daemon", "avahi-browse", "dbus-daemon")
+	l := lab.New(t)
+	p := &pair{Lab: l, a: l.Subnet("a", "10.99.1.0/24", "fd99:1::/64")}
+	p.desk, p.neighbour = l.Host("desk").Join(p.a), l.Host("neighbour").Join(p.a)
+	p.avahi = p.neighbour.Avahi(lab.Avahi{DBus: true, Services: services})
+	return p
+}
+
+// browse returns what avahi-browse finds at once, its lines with resolved
+// services ("=;") or, where resolve is false, those with names ("+;").
+func (p *pair) browse(t *testing.T, typ string, resolve bool) []string {
+	t.Helper()
+	args, begin := []string{"avahi-browse", "--parsable", "--terminate"}, "+;"
+	if resolve {
+		args, begin = append(args, "--resolve"), "=;"
+	}
+	r := p.avahi.Command(append(args, typ)...).Run()
+	if r.Exit != 0 {
+		t.Fatalf("avahi-browse: exit %d: %s", r.Exit, r.Stderr)
+	}
+	var out []string
+	for line := range strings.Lines(r.Stdout) {
+		if strings.HasPrefix(line, begin) {
+			out = append(out, strings.TrimSpace(line))
+		}
+	}
+	return out
+}
+
+// announced waits until the command says so.
+func announced(p *lab.Process, name string) {
+	p.WaitLine(10*time.Second, "announcement of "+name, func(line string) bool {
+		return strings.Contains(line, `"event":"announced"`) && strings.Contains(line, fmt.Sprintf("%q", name))
+	})
+}
+
+func TestAnnounceIsFoundByAvahiUntilItsGoodbye(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	wire := p.a.Capture()
+	seen := p.avahi.Command("avahi-browse", "--parsable", "_http._tcp").Start()
+	cmd := p.desk.Lanfolk("announce", "Büro v1.2", "_http._tcp", "8080", "path=/jobs", "ro", "--subtype", "_printer", "--state", p.Dir(), "-o", "jsonl").Start()
+	announced(cmd, "Büro v1.2")
+
+	found := p.browse(t, "_http._tcp", true)
+	for _, want := range []string{";10.99.1.10;8080;", `"path=/jobs"`, `"ro"`} {
+		if !slices.ContainsFunc(found, func(l string) bool { return strings.Contains(l, want) }) {
+			t.Errorf("avahi-browse doesn't say %s in %q", want, found)
+		}
+	}
+	if found := p.browse(t, "_printer._sub._http._tcp", false); len(found) == 0 {
+		t.Error("avahi-browse doesn't find it by its subtype")
+	}
+	fields := strings.Split(found[0], ";")
+	r := p.avahi.Command("avahi-resolve", "--name", "-4", fields[6]).Run()
+	if r.Exit != 0 || !strings.Contains(r.Stdout, "10.99.1.10") {
+		t.Errorf("avahi-resolve %s: exit %d: %s%s", fields[6], r.Exit, r.Stdout, r.Stderr)
+	}
+	if code := cmd.Stop(); code != 0 {
+		t.Errorf("stopped with %d: %s", code, cmd.Stderr())
+	}
+	seen.WaitLine(5*time.Second, "removal", func(l string) bool { return strings.HasPrefix(l, "-;") && strings.Contains(l, "B\\195\\188ro") })
+	wire.Wait(time.Second, "goodbye for the SRV record", func(f lab.Frame) bool {
+		payload, _, port, ok := f.UDP()
+		var m dns.Msg
+		if !ok || port != 5353 || m.Unpack(payload) != nil {
+			return false
+		}
+		return slices.ContainsFunc(m.Answer, func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeSRV && rr.Header().Ttl == 0 })
+	})
+}
+
+func TestAnnounceIsRenamedAndKeepsItsName(t *testing.T) {
+	t.Parallel()
+	web := lab.Service{Name: "Web", Type: "_http._tcp", Port: 80}
+	p := newPair(t)
+	p.avahi.Publish(web)
+	start := func() *lab.Process {
+		return p.desk.Lanfolk("announce", "Web", "_http._tcp", "8080", "--state", p.Dir(), "-o", "jsonl").Start()
+	}
+	cmd := start()
+	cmd.WaitText(10*time.Second, `"event":"renamed"`)
+	announced(cmd, "Web (2)")
+	if cmd.Stop() != 0 {
+		t.Error(cmd.Stderr())
+	}
+	// The name is free now, and yet the other one is kept.
+	p.avahi.Withdraw(web)
+	time.Sleep(1500 * time.Millisecond)
+	wire := p.a.Capture()
+	cmd = start()
+	announced(cmd, "Web (2)")
+	if n := wire.Count(func(f lab.Frame) bool { return strings.Contains(string(f.Data()), "\x03Web\x05_http") }); n > 0 {
+		t.Errorf("the old name is in %d packets", n)
+	}
+	// Who comes later gets another name.
+	p.avahi.Publish(lab.Service{Name: "Web (2)", Type: "_http._tcp", Port: 80})
+	found := p.browse(t, "_http._tcp", true)
+	if !slices.ContainsFunc(found, func(l string) bool { return strings.Contains(l, ";Web\\032\\0402\\041;") && strings.Contains(l, ";8080;") }) {
+		t.Errorf("its own name is lost: %q", found)
+	}
+}
+
+// Its own sockets share the port with a node and with avahi-daemon on the same
+// host, and both hear it.
+func TestAnnounceBesideANodeAndAvahi(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	here := p.desk.Avahi(lab.Avahi{DBus: true, HostName: "avahi-here"})
+	n := p.desk.Up(lab.Node{})
+	cmd := p.desk.Lanfolk("announce", "Web", "_http._tcp", "8080", "--state", p.Dir(), "-o", "jsonl").Start()
+	announced(cmd, "Web")
+	waitService(t, n, 10*time.Second, "Web", "_http._tcp", "heard by the node", func(s service) bool { return s.Port == 8080 && s.State == "reachable" })
+	for what, d := range map[string]*lab.AvahiDaemon{"the neighbour's": p.avahi, "this host's": here} {
+		lab.Eventually(t, 10*time.Second, "the service in "+what+" avahi", func() error {
+			r := d.Command("avahi-browse", "--parsable", "--terminate", "--resolve", "_http._tcp").Run()
+			if !strings.Contains(r.Stdout, ";10.99.1.10;8080;") {
+				return fmt.Errorf("it says %s", r.Stdout)
+			}
+			return nil
+		})
+	}
+	cmd.Stop()
+	waitNoService(t, n, 5*time.Second, "Web", "_http._tcp")
+}
+
+// listener accepts connections in a host while it is open.
+type listener struct {
+	t    *testing.T
+	host *lab.Host
+	ln   net.Listener
+	wg   sync.WaitGroup
+}
+
+func (l *listener) open(address string) {
+	l.t.Helper()
+	if err := l.host.Do(func() (err error) { l.ln, err = net.Listen("tcp", address); return err }); err != nil {
+		l.t.Fatal(err)
+	}
+	ln := l.ln
+	l.wg.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+		}
+	})
+}
+
+func (l *listener) close() {
+	l.ln.Close()
+	l.wg.Wait()
+}
+
+func TestNodeAnnouncesWhatWorks(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	service1 := &listener{t: t, host: p.desk}
+	service1.open("127.0.0.1:8080")
+	config := `
+name = "gw"
+[[announce]]
+name = "{host} page"
+type = "_http._tcp"
+port = 8080
+subtypes = ["_admin"]
+txt = { path = "/", ro = true }
+health = { check = "tcp", interval = "500ms", timeout = "400ms", falls = 2, rises = 1 }
+[[announce]]
+name = "Laser"
+type = "_ipp._tcp"
+port = 631
+host = "laser"
+addresses = ["10.99.1.200"]
+`
+	n := p.desk.Up(lab.Node{Config: config})
+	seen := p.avahi.Command("avahi-browse", "--parsable", "_http._tcp").Start()
+	in := func(what string) func(string) bool {
+		return func(l string) bool { return strings.HasPrefix(l, what+";eth0;IPv4;gw\\032page;") }
+	}
+	seen.WaitLine(10*time.Second, "service", in("+"))
+	if found := p.browse(t, "_http._tcp", true); !slices.ContainsFunc(found, func(l string) bool {
+		return strings.Contains(l, ";gw.local;10.99.1.10;8080;") && strings.Contains(l, `"path=/"`) && strings.Contains(l, `"ro"`)
+	}) {
+		t.Errorf("avahi-browse finds %q", found)
+	}
+	if found := p.browse(t, "_ipp._tcp", true); !slices.ContainsFunc(found, func(l string) bool { return strings.Contains(l, ";laser.local;10.99.1.200;631;") }) {
+		t.Errorf("of another machine it finds %q", found)
+	}
+	own := waitService(t, n, 5*time.Second, "gw page", "_http._tcp", "in its own inventory", func(s service) bool { return s.Port == 8080 && s.State == "reachable" })
+	if own.Protocol != "self" || own.Device == "" {
+		t.Errorf("in its own inventory: %+v", own)
+	}
+	status := func() string { return n.Run("status", "-o", "wide").Stdout }
+	if s := status(); !strings.Contains(s, "gw page._http._tcp.local on eth0") || !strings.Contains(s, "Laser._ipp._tcp.local on eth0") {
+		t.Errorf("status: %s", s)
+	}
+
+	service1.close()
+	lab.Eventually(t, 10*time.Second, "dead service taken back", func() error {
+		if !slices.ContainsFunc(strings.Split(seen.Stdout(), "\n"), in("-")) {
+			return fmt.Errorf("avahi-browse says %s", seen.Stdout())
+		}
+		return nil
+	})
+	if s := status(); !strings.Contains(s, "gw page._http._tcp.local is dead") || !strings.Contains(s, "connection refused") {
+		t.Errorf("status: %s", s)
+	}
+	waitNoService(t, n, 5*time.Second, "gw page", "_http._tcp")
+	service1.open("127.0.0.1:8080")
+	defer service1.close()
+	lab.Eventually(t, 10*time.Second, "service announced again", func() error {
+		if n := strings.Count(seen.Stdout(), "+;eth0;IPv4;gw\\032page;"); n < 2 {
+			return fmt.Errorf("it came %d times", n)
+		}
+		return nil
+	})
+	if code := n.Stop(); code != 0 {
+		t.Errorf("stopped with %d", code)
+	}
+	lab.Eventually(t, 5*time.Second, "goodbye of the node", func() error {
+		if n := strings.Count(seen.Stdout(), "-;eth0;IPv4;gw\\032page;"); n < 2 {
+			return fmt.Errorf("it went %d times", n)
+		}
+		return nil
+	})
+}
+
+func TestAnnounceInADomain(t *testing.T) {
+	t.Parallel()
+	lab.Require(t, "root", "ip", "named", "dig")
+	l := lab.New(t)
+	a := l.Subnet("a", "10.99.1.0/24")
+	desk, server := l.Host("desk").Join(a), l.Host("server").Join(a)
+	const secret = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"
+	server.BIND(lab.BIND{
+		Keys:  map[string]string{"up": secret},
+		Zones: []lab.Zone{{Name: "example.test", UpdatePolicy: []string{"grant up subdomain example.test ANY;"}}},
+	})
+	for file, secret := range map[string]string{"up.key": secret, "wrong.key": "d3Jvbmd3cm9uZ3dyb25nd3Jvbmd3cm9u"} {
+		text := "key \"up\" { algorithm hmac-sha256; secret \"" + secret + "\"; };\n"
+		if err := os.WriteFile(filepath.Join(l.Dir(), file), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dig := func(name, typ string) string {
+		return strings.TrimSpace(desk.Run("dig", "+short", "+norecurse", "@"+server.Links[0].V4.String(), name, typ).Stdout)
+	}
+	args := []string{"announce", "Web 1", "_http._tcp", "8080", "path=/", "--subtype", "_admin", "--domain", "example.test", "--server", server.Links[0].V4.String(), "-o", "jsonl"}
+	cmd := desk.Lanfolk(append(args, "--tsig-file", l.Dir()+"/up.key")...).Start()
+	announced(cmd, "Web 1")
+	for _, c := range []struct{ name, typ, want string }{
+		{"_http._tcp.example.test", "PTR", `Web\0321._http._tcp.example.test.`},
+		{"_admin._sub._http._tcp.example.test", "PTR", `Web\0321._http._tcp.example.test.`},
+		{"_services._dns-sd._udp.example.test", "PTR", "_http._tcp.example.test."},
+		{`Web\0321._http._tcp.example.test`, "TXT", `"path=/"`},
+	} {
+		if got := dig(c.name, c.typ); got != c.want {
+			t.Errorf("%s %s is %q, want %q", c.name, c.typ, got, c.want)
+		}
+	}
+	fields := strings.Fields(dig(`Web\0321._http._tcp.example.test`, "SRV"))
+	if len(fields) != 4 || fields[2] != "8080" || dig(fields[3], "A") != desk.Links[0].V4.String() {
+		t.Errorf("SRV %q", fields)
+	}
+	r := desk.Lanfolk("browse", "_http._tcp", "--domain", "example.test", "--server", server.Links[0].V4.String(), "--once", "--json").Run()
+	if r.Exit != 0 || !strings.Contains(r.Stdout, `"Web 1"`) {
+		t.Errorf("browse: exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
+	}
+	if code := cmd.Stop(); code != 0 {
+		t.Errorf("stopped with %d: %s", code, cmd.Stderr())
+	}
+	for _, name := range []string{"_http._tcp.example.test", "_admin._sub._http._tcp.example.test"} {
+		if got := dig(name, "PTR"); got != "" {
+			t.Errorf("%s still leads to %s", name, got)
+		}
+	}
+	if r := desk.Lanfolk(append(args, "--tsig-file", l.Dir()+"/wrong.key")...).Run(); r.Exit != 4 || !strings.Contains(r.Stderr, "refuses") {
+		t.Errorf("with a wrong key: exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
+	}
+}
