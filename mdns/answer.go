@@ -13,11 +13,12 @@ const farewellTime = time.Second
 func (c *core) answer(from *place, p *Packet) {
 	m := respond.Message{
 		Src: p.Src, Dst: p.Dst, Time: p.Time, Message: &p.Message,
-		Unicast: !p.Dst.Addr().IsMulticast(), OnLink: from.zone.link.OnLink(p.Src.Addr()),
+		Unicast: !p.Dst.Addr().IsMulticast(),
 	}
 	if p.Message.Response {
 		from.answers.Response(&m)
 	} else {
+		m.OnLink = from.zone.link.OnLink(p.Src.Addr())
 		from.answers.Query(&m)
 	}
 	if at := from.answers.Next(); !at.IsZero() && !at.After(p.Time) || from.answers.News() {

@@ -14,6 +14,7 @@ const (
 	unknownMTU  = 1280 // of a link that doesn't say
 	legacyTTL   = 10   // seconds, at most, in answers to legacy queries (RFC 6762 §6.7)
 	fixedRecord = 10   // bytes of a record beside its name and its data
+	firstNames  = 24   // bytes in a message, beside its answers' owners, of names that later ones end in
 )
 
 // limit is the length in bytes that a message of more than one record may have.
@@ -151,31 +152,31 @@ func (w *writer) flush() {
 	w.reset(w.r.limit())
 }
 
-func (w *writer) finish() { w.flush() }
-
 // write sends the units and returns how many messages they took.
 func (w *writer) write(units []unit, sent func(*record)) int {
 	var late []*record // additional records that found no room
 	for len(units) > 0 {
 		n := w.batch(units)
 		for _, u := range units[:n] {
-			for _, x := range u.answers {
+			for x := range u.rec.together {
 				w.answer(x.wire())
 				sent(x)
 			}
 		}
-		rest := late
-		late = nil
-		for _, x := range rest {
-			late = w.extraOf(x, late, sent)
+		for len(late) > 0 && w.extra(late[0].wire()) {
+			sent(late[0])
+			late = late[1:]
 		}
 		for _, u := range units[:n] {
-			for _, x := range u.extra {
-				late = w.extraOf(x, late, sent)
+			for _, x := range w.r.extras[u.from:u.to] {
+				if w.extra(x.wire()) {
+					sent(x)
+				} else {
+					late = append(late, x)
+				}
 			}
 		}
-		units = units[n:]
-		if len(units) > 0 && !w.to.legacy {
+		if units = units[n:]; len(units) > 0 && !w.to.legacy {
 			w.flush()
 		}
 	}
@@ -186,16 +187,8 @@ func (w *writer) write(units []unit, sent func(*record)) int {
 			sent(x)
 		}
 	}
-	w.finish()
+	w.flush()
 	return w.packets
-}
-
-func (w *writer) extraOf(x *record, late []*record, sent func(*record)) []*record {
-	if !w.extra(x.wire()) {
-		return append(late, x)
-	}
-	sent(x)
-	return late
 }
 
 // batch returns how many of the units go into one message with all that follows
@@ -204,17 +197,17 @@ func (w *writer) batch(units []unit) int {
 	if w.to.legacy {
 		return len(units)
 	}
-	size, limit := w.r.builder.Len(), w.r.limit()
+	size, limit := w.r.builder.Len()+firstNames, w.r.limit()
 	var owner *name
 	for i, u := range units {
-		for _, x := range u.answers {
+		for x := range u.rec.together {
 			if x.set.name != owner {
 				owner = x.set.name
-				size += 1 + int(owner.key[0])
+				size += len(owner.key)
 			}
 			size += 2 + cost(x)
 		}
-		for _, x := range u.extra {
+		for _, x := range w.r.extras[u.from:u.to] {
 			size += 2 + cost(x)
 		}
 		if size > limit && i > 0 {

@@ -72,6 +72,7 @@ type Responder struct {
 	hits    []hit
 	known   map[*record]struct{}
 	units   []unit
+	extras  []*record
 }
 
 // New returns a Responder without claims, closed.
@@ -146,7 +147,7 @@ func (r *Responder) sendGoodbyes() {
 		rr.TTL = 0
 		w.answer(rr)
 	}
-	w.finish()
+	w.flush()
 	clear(r.goodbyes)
 	r.goodbyes = r.goodbyes[:0]
 }
@@ -227,7 +228,7 @@ type Message struct {
 	Time     time.Time
 	// Unicast says that it was sent to our address and not to the group.
 	Unicast bool
-	// OnLink says that its source lies in one of the link's subnets.
+	// OnLink says of a query that its source lies in one of the link's subnets.
 	OnLink bool
 	*dnswire.Message
 }

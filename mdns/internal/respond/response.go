@@ -171,7 +171,7 @@ func (r *Responder) advanceResponses(now time.Time) {
 // send sends what is left of a response.
 func (r *Responder) send(now time.Time, p *response) {
 	r.listing++
-	r.units = r.units[:0]
+	r.units, r.extras = r.units[:0], r.extras[:0]
 	unicast := p.to.dst.IsValid()
 	for _, it := range p.items {
 		x := it.rec
@@ -198,14 +198,15 @@ func (r *Responder) send(now time.Time, p *response) {
 		return
 	}
 	for i := range r.units {
-		r.units[i].extra = r.additional(now, nil, r.units[i].answers, unicast)
+		r.additional(now, &r.units[i], unicast)
 	}
 	if unicast {
 		r.sendUnicast(now, p.to, r.units)
 	} else {
 		r.multicast(now, r.units)
 	}
-	clear(r.units)
+	clear(r.units) // keeps nothing that was taken back
+	clear(r.extras)
 }
 
 // repair multicasts the record's set as soon as the rate limit lets it: others
