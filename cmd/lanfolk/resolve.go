@@ -44,8 +44,8 @@ asked for again, and forgotten unless somebody confirms it within ten seconds.`,
 				return usage{err}
 			}
 			in.Domain = x.domain.domain
-			if again && (cmd.Flags().Changed("domain") || cmd.Flags().Changed("server") || cmd.Flags().Changed("timeout")) {
-				return usagef("--reconfirm is for mDNS and takes its own time; leave --domain, --server and --timeout out")
+			if again && (in.Domain != "" || cmd.Flags().Changed("timeout")) {
+				return usagef("--reconfirm is for mDNS and takes its own time; leave --domain and --timeout out")
 			}
 			return x.askDNSSD(cmd.Context(), func(ctx context.Context, by asker) error {
 				ask := func() ([]find.Instance, error) { return by.Resolve(ctx, in.Name, in.Service, timeout) }

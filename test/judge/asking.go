@@ -9,50 +9,24 @@ import (
 )
 
 // queryGap: a question isn't asked twice within a second, unless the host
-// started anew between, or refreshes a record that it knows.
+// started anew between.
 func queryGap(b *bench) {
 	last := map[string]*Message{}
-	said := map[string][]heard{}
-	for _, m := range b.Messages {
-		if m.Response() && !b.Is(&m.Packet) {
-			for _, r := range m.Records {
-				key := m.family() + r.Name + " " + dns.TypeToString[r.Type]
-				list := said[key]
-				for len(list) > 0 && m.Time.Sub(list[0].at) > time.Duration(list[0].ttl)*time.Second {
-					list = list[1:]
-				}
-				said[key] = append(list, heard{m.Time, r.TTL})
-			}
-		}
-		if !b.Is(&m.Packet) || !m.Query() {
+	for _, m := range b.own {
+		if !m.Query() {
 			continue
 		}
 		for _, q := range m.Questions {
 			key := m.family() + q.Name + " " + dns.TypeToString[q.Type]
 			if l := last[key]; l != nil && l != m {
 				gap := m.Time.Sub(l.Time)
-				if gap < time.Second-b.Early && !between(b.anew(), l.Time.Add(-firstDelay-b.Late), m.Time) &&
-					!refreshing(said[key], m.Time, b.Late) && !refreshing(said[key], l.Time, b.Late) {
+				if gap < time.Second-b.Early && !between(b.anew(), l.Time.Add(-firstDelay-b.Late), m.Time) {
 					b.fault(m, "%s asked again after %v", key, gap)
 				}
 			}
 			last[key] = m
 		}
 	}
-}
-
-// refreshing says whether one of the records has reached 80, 85, 90 or 95 % of
-// its TTL, plus up to 2 %.
-func refreshing(said []heard, at time.Time, late time.Duration) bool {
-	return slices.ContainsFunc(said, func(h heard) bool {
-		ttl := time.Duration(h.ttl) * time.Second
-		for percent := time.Duration(80); percent < 100; percent += 5 {
-			if age := at.Sub(h.at); age >= ttl*percent/100-late && age <= ttl*(percent+2)/100+late {
-				return true
-			}
-		}
-		return false
-	})
 }
 
 // anew returns when the host begins to ask from the beginning.

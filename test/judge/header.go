@@ -81,6 +81,7 @@ func size(b *bench) {
 		switch records := len(m.Msg.Answer) + len(m.Msg.Ns) + len(m.Msg.Extra); {
 		case n > maxPacket:
 			b.fault(m, "%d bytes", n)
+		case m.Probe(): // proposes all that a name is to have, in one packet (§8.2)
 		case (n > b.MTU || m.Fragmented) && (records != 1 || len(m.Questions) > 0):
 			b.fault(m, "%d bytes in fragments hold %d records and %d questions", n, records, len(m.Questions))
 		}

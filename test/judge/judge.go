@@ -76,6 +76,33 @@ func (f Fault) String() string {
 	return fmt.Sprintf("%s (§%s): %s\n\t%s", f.Rule, f.Section, f.Text, f.Message)
 }
 
+// Summary tells faults in as many lines as there are rules and packets that
+// break them.
+func Summary(faults []Fault) []string {
+	type where struct {
+		rule string
+		m    *Message
+	}
+	count := map[where]int{}
+	for _, f := range faults {
+		count[where{f.Rule, f.Message}]++
+	}
+	var lines []string
+	for _, f := range faults {
+		w := where{f.Rule, f.Message}
+		switch n := count[w]; n {
+		case 0:
+			continue
+		case 1:
+			lines = append(lines, f.String())
+		default:
+			lines = append(lines, fmt.Sprintf("%s, and %d more like it", f, n-1))
+		}
+		count[w] = 0
+	}
+	return lines
+}
+
 // Rule is something that holds for every packet of every host.
 type Rule struct {
 	Name    string

@@ -108,9 +108,11 @@ func fold(name string) string { return strings.ToLower(name) }
 // folded.
 func data(rr dns.RR) string {
 	text := strings.TrimPrefix(rr.String(), rr.Header().String())
-	switch rr.(type) {
-	case *dns.PTR, *dns.SRV, *dns.CNAME, *dns.NSEC:
+	switch rr := rr.(type) {
+	case *dns.PTR, *dns.SRV, *dns.CNAME:
 		return fold(text)
+	case *dns.NSEC:
+		return fold(rr.NextDomain) + strings.TrimPrefix(text, rr.NextDomain)
 	}
 	return text
 }
@@ -147,6 +149,16 @@ func (m *Message) Asks(r *Record) bool {
 	})
 }
 
+// Text tells all records of the message, each with its TTL, as a zone file has
+// them but for their class.
+func (m *Message) Text() string {
+	var s strings.Builder
+	for _, r := range m.Records {
+		fmt.Fprintf(&s, "%s %d\n", r.Key, r.TTL)
+	}
+	return s.String()
+}
+
 // String tells the message in one line: when since the capture's beginning,
 // who to whom, and what.
 func (m *Message) String() string {
@@ -174,7 +186,7 @@ func (m *Message) String() string {
 		fmt.Fprintf(&s, " [%s %s%s?]", q.Name, dns.TypeToString[q.Type], unicast)
 	}
 	for i, r := range m.Records {
-		if i == 12 {
+		if i == 6 {
 			fmt.Fprintf(&s, " … %d more", len(m.Records)-i)
 			break
 		}
@@ -182,7 +194,11 @@ func (m *Message) String() string {
 		if r.Flush {
 			flush = " flush"
 		}
-		fmt.Fprintf(&s, " %s[%s %d%s]", [...]string{"", "ns", "+"}[r.Section], r.Key, r.TTL, flush)
+		key := r.Key
+		if len(key) > 80 {
+			key = key[:80] + "…"
+		}
+		fmt.Fprintf(&s, " %s[%s %d%s]", [...]string{"", "ns", "+"}[r.Section], key, r.TTL, flush)
 	}
 	return s.String()
 }

@@ -230,20 +230,21 @@ func (w *town) judge() {
 		packets = append(packets, judge.Packet{Time: s.Time, Host: s.Host, Src: s.Src, Dst: s.Dst, TTL: s.TTL, Data: s.Data})
 	}
 	trace := judge.Read(packets)
-	faults := map[string]int{}
+	var all []judge.Fault
 	for _, h := range w.hosts {
 		s := judge.Subject{
 			Is:    func(p *judge.Packet) bool { return p.Host == h.name },
 			Early: time.Millisecond, Late: 50 * time.Millisecond, Whole: true, DefaultTTLs: true, Starts: h.starts, Ends: h.ends, Changes: h.changes,
 		}
-		for _, f := range trace.Judge(s, pending()...) {
-			if faults[f.Rule]++; faults[f.Rule] <= 3 {
-				w.t.Error(f)
-			}
-		}
+		all = append(all, trace.Judge(s, pending()...)...)
 	}
-	for rule, n := range faults {
-		w.t.Errorf("%d breaches of %q", n, rule)
+	const most = 20
+	lines := judge.Summary(all)
+	for _, line := range lines[:min(len(lines), most)] {
+		w.t.Error(line)
+	}
+	if len(lines) > most {
+		w.t.Errorf("and %d more", len(lines)-most)
 	}
 	w.t.Logf("%d packets", len(packets))
 }

@@ -44,9 +44,11 @@ func TestFirstQueryIsDelayed(t *testing.T) {
 		p.Kill()
 	}
 	slices.Sort(delays)
-	if delays[0] < 20*time.Millisecond || delays[len(delays)-1] > 120*time.Millisecond+late {
+	// Each is measured from before the socket was there.
+	if delays[0] < 20*time.Millisecond {
 		t.Errorf("delays %v", delays)
 	}
+	r.within("longest delay", delays[len(delays)-1], 20*time.Millisecond, 120*time.Millisecond)
 	if delays[len(delays)-1]-delays[0] < 20*time.Millisecond {
 		t.Errorf("delays aren't random: %v", delays)
 	}
@@ -82,7 +84,7 @@ func TestQueriesOnASilentLink(t *testing.T) {
 			times = append(times, q.Time)
 		}
 		for i := 1; i < len(times); i++ {
-			about(t, fmt.Sprintf("gap %d", i), times[i].Sub(times[i-1]), time.Second<<(i-1))
+			r.about(fmt.Sprintf("gap %d", i), times[i].Sub(times[i-1]), time.Second<<(i-1))
 		}
 	}
 	r.verdict()
@@ -113,7 +115,7 @@ func TestKnownAnswersAreListed(t *testing.T) {
 	}
 	// The short one is asked for at 80 % of its TTL, and nobody answers.
 	b.wait(6*time.Second, "remove", "short")
-	r.verdict("query gap")
+	r.verdict()
 }
 
 // Row 8: more known answers than fit in a packet follow in more of them.
@@ -167,9 +169,9 @@ func TestDuplicateQuestionIsSuppressed(t *testing.T) {
 	} {
 		p := r.browse(c.typ)
 		first := r.asks(r.start, 5*time.Second, c.typ+".local", dns.TypePTR)
-		time.Sleep(time.Until(first.Time.Add(900 * time.Millisecond)))
+		time.Sleep(time.Until(first.Time.Add(700 * time.Millisecond)))
 		r.say(c.question)
-		time.Sleep(time.Until(first.Time.Add(time.Second + late)))
+		time.Sleep(time.Until(first.Time.Add(time.Second + r.late())))
 		if got := len(r.queries(c.typ+".local", dns.TypePTR)) > 1; got != c.asks {
 			t.Errorf("%s: asks in spite of %q: %v", c.typ, c.question, got)
 		}
@@ -184,18 +186,22 @@ func TestRecordsAreRefreshed(t *testing.T) {
 	r := newRig(t)
 	e := r.engine(r.d)
 	sub := func(host string) listener { return r.subscribe(e, question(host+".local", dnswire.TypeA)) }
+	ttl, least := 24*time.Second, 3 // two of the windows may be less than a second apart
+	if soak() {
+		ttl, least = 100*time.Second, 4
+	}
 	mute, dropped := sub("mute"), sub("dropped")
 	sub("answered")
 	r.asks(r.start, 5*time.Second, "mute.local", dns.TypeA)
-	r.say("r; ! mute.local. 12 A 10.99.1.50; ! answered.local. 12 A 10.99.1.51; ! dropped.local. 12 A 10.99.1.52")
+	r.say(fmt.Sprintf("r; ! mute.local. %d A 10.99.1.50", ttl/time.Second) + "; ! answered.local. 12 A 10.99.1.51; ! dropped.local. 12 A 10.99.1.52")
 	said := mute.wait(2*time.Second, mdns.OpAdd, "10.99.1.50").Time
 	dropped.wait(2*time.Second, mdns.OpAdd, "10.99.1.52")
 	dropped.Close()
 	q := r.asks(said.Add(100*time.Millisecond), 12*time.Second, "answered.local", dns.TypeA)
-	about(t, "first refresh", q.Time.Sub(said), 9600*time.Millisecond)
+	r.about("first refresh", q.Time.Sub(said), 9600*time.Millisecond)
 	r.say("r; ! answered.local. 12 A 10.99.1.51")
-	gone := mute.wait(5*time.Second, mdns.OpRemove, "10.99.1.50")
-	about(t, "removal", gone.Time.Sub(said), 12*time.Second)
+	gone := mute.wait(ttl, mdns.OpRemove, "10.99.1.50")
+	r.about("removal", gone.Time.Sub(said), ttl)
 
 	var at []time.Duration
 	for _, m := range r.queries("mute.local", dns.TypeA) {
@@ -203,12 +209,14 @@ func TestRecordsAreRefreshed(t *testing.T) {
 			at = append(at, m.Time.Sub(said))
 		}
 	}
-	if len(at) < 4 {
-		t.Fatalf("refresh queries at %v", at)
+	if len(at) < least {
+		t.Errorf("refresh queries at %v", at)
 	}
-	for i, percent := range []int{80, 85, 90, 95} {
-		if from := 12 * time.Second * time.Duration(percent) / 100; at[i] < from-early || at[i] > from+240*time.Millisecond+late {
-			t.Errorf("refresh query %d at %v, want 2 %% from %v", i+1, at[i], from)
+	for _, x := range at {
+		if !slices.ContainsFunc([]time.Duration{80, 85, 90, 95}, func(percent time.Duration) bool {
+			return x >= ttl*percent/100-r.early() && x <= ttl*(percent+2)/100+r.late()
+		}) {
+			t.Errorf("refresh query at %v", x)
 		}
 	}
 	if n := len(r.queries("dropped.local", dns.TypeA)); n != 1 {
@@ -216,10 +224,12 @@ func TestRecordsAreRefreshed(t *testing.T) {
 	}
 	// Its TTL began anew: nothing until 80 % of that.
 	time.Sleep(time.Until(q.Time.Add(9 * time.Second)))
-	if n := len(r.queries("answered.local", dns.TypeA)); n != 2 {
-		t.Errorf("%d queries for what was answered", n)
+	for _, m := range r.queries("answered.local", dns.TypeA) {
+		if d := m.Time.Sub(q.Time); d > 0 && d < 9*time.Second {
+			t.Errorf("what was answered is asked for again after %v", d)
+		}
 	}
-	r.verdict("query gap")
+	r.verdict()
 }
 
 // Rows 15 to 17: unicast answers are asked for at the start, and used for two

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,6 +50,7 @@ type rig struct {
 	x     *lab.Tester
 	start time.Time
 	judge judge.Subject
+	lag   meter
 }
 
 func newRig(t *testing.T) *rig {
@@ -58,6 +60,7 @@ func newRig(t *testing.T) *rig {
 	r.d = l.Host("d").Join(r.net)
 	r.x = l.Host("tester").Join(r.net).Link(r.net).Tester()
 	r.start = time.Now()
+	go r.lag.run(t.Context())
 	r.judge = judge.Subject{Is: judge.From(addresses(r.d)...), Early: early, Late: late, Whole: true}
 	return r
 }
@@ -84,10 +87,47 @@ func (r *rig) verdict(except ...string) {
 	if len(trace.By(r.judge.Is)) == 0 {
 		r.t.Error("nothing was captured of the host under test")
 	}
-	for _, f := range trace.Judge(r.judge, except...) {
-		r.t.Error(f)
+	s := r.judge
+	s.Early, s.Late = r.early(), r.late()
+	for _, line := range judge.Summary(trace.Judge(s, except...)) {
+		r.t.Error(line)
+	}
+	if r.t.Failed() {
+		r.t.Logf("the machine was late by up to %v", r.lag.worst())
 	}
 }
+
+// meter measures by how much this machine is late: a packet that should have
+// been sent, and was sent so much later, makes the gap to the next one shorter.
+type meter struct {
+	mu  sync.Mutex // guards max
+	max time.Duration
+}
+
+// mostLag bounds what is forgiven of what comes too early.
+const mostLag = 150 * time.Millisecond
+
+func (m *meter) run(ctx context.Context) {
+	const pause = time.Millisecond
+	for ctx.Err() == nil {
+		before := time.Now()
+		time.Sleep(pause)
+		m.mu.Lock()
+		m.max = max(m.max, time.Since(before)-pause)
+		m.mu.Unlock()
+	}
+}
+
+func (m *meter) worst() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.max
+}
+
+// early and late are how far the times of this machine may be off. What is late
+// can have waited for many turns.
+func (r *rig) early() time.Duration { return early + min(r.lag.worst(), mostLag) }
+func (r *rig) late() time.Duration  { return late + 10*r.lag.worst() }
 
 // say sends a message, written as judge.Pack takes it, from the tester.
 func (r *rig) say(text string) {
@@ -196,8 +236,16 @@ func (b browser) there() map[string]event {
 	return now
 }
 
-// engine runs an engine of this process on the sockets of a host.
+// engine runs an engine of this process on the sockets of a host until the test
+// ends.
 func (r *rig) engine(h *lab.Host) *mdns.Engine {
+	r.t.Helper()
+	e, _ := r.engineUntil(h)
+	return e
+}
+
+// engineUntil runs an engine until it is stopped.
+func (r *rig) engineUntil(h *lab.Host) (*mdns.Engine, func()) {
 	r.t.Helper()
 	e := &mdns.Engine{
 		AskUnicast: func(packet.Link) bool { return true },
@@ -217,13 +265,14 @@ func (r *rig) engine(h *lab.Host) *mdns.Engine {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()
-	r.t.Cleanup(func() {
+	stop := sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			r.t.Errorf("Run: %v", err)
 		}
 	})
-	return e
+	r.t.Cleanup(stop)
+	return e, stop
 }
 
 func name(s string) dnswire.Name {
@@ -301,11 +350,17 @@ func (l listener) none(d time.Duration) {
 	}
 }
 
-// about fails unless a time lies between from-early and from+late.
-func about(t *testing.T, what string, got, from time.Duration) {
-	t.Helper()
-	if got < from-early || got > from+late {
-		t.Errorf("%s: %v, want %v", what, got, from)
+// about fails unless a time is from, as far as this machine can tell.
+func (r *rig) about(what string, got, from time.Duration) {
+	r.t.Helper()
+	r.within(what, got, from, from)
+}
+
+// within fails unless a time lies between two, as far as this machine can tell.
+func (r *rig) within(what string, got, from, to time.Duration) {
+	r.t.Helper()
+	if got < from-r.early() || got > to+r.late() {
+		r.t.Errorf("%s: %v, want %v to %v; the machine was late by up to %v", what, got, from, to, r.lag.worst())
 	}
 }
 
