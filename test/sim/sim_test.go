@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,6 +26,7 @@ type town struct {
 	began   time.Time
 	next    int // for addresses and texts that nobody has had
 	did     map[string]int
+	wrong   []string // names of services that were not seen right
 }
 
 // types are those of the services, without "_tcp".
@@ -208,6 +210,7 @@ func (w *town) compare(all bool) []string {
 						continue // it hears of its own only what others said
 					}
 					if got != want {
+						w.wrong = append(w.wrong, strings.ToLower(strings.ReplaceAll(label, " ", "\\ "))+"."+typ)
 						wrong = append(wrong, fmt.Sprintf("%s sees %s.%s of %s as %q, it is %q", h.name, label, typ, other.name, got, want))
 					}
 					delete(seen, label)
@@ -243,6 +246,12 @@ func (w *town) judge() {
 	for _, line := range lines[:min(len(lines), most)] {
 		w.t.Error(line)
 	}
+	if len(w.wrong) > 0 {
+		w.history(trace, w.wrong[0])
+	}
+	for _, f := range all[:min(len(all), 3)] {
+		w.before(trace, f)
+	}
 	if len(lines) > most {
 		w.t.Errorf("and %d more", len(lines)-most)
 	}
@@ -250,4 +259,36 @@ func (w *town) judge() {
 }
 
 // pending are rules that the engine is known not to keep yet.
-func pending() []string { return []string{"announced twice", "probe spacing"} }
+func pending() []string { return []string{"query gap", "probe spacing"} }
+
+// before logs what led to a fault: what its host sent and its name's owner said
+// in the seconds before.
+func (w *town) before(trace *judge.Trace, f judge.Fault) {
+	name := ""
+	for _, q := range f.Message.Questions {
+		name = q.Name
+	}
+	for _, m := range trace.Messages {
+		ago := f.Message.Time.Sub(m.Time)
+		if ago < 0 || ago > 5*time.Second || m.Src.Addr().Is4() != f.Message.Src.Addr().Is4() {
+			continue
+		}
+		if m.Host == f.Message.Host || name != "" && strings.Contains(m.Text(), name) {
+			text := m.String()
+			w.t.Logf("  before: %s", text[:min(len(text), 400)])
+		}
+	}
+}
+
+// history logs the last messages by IPv4 that name a service.
+func (w *town) history(trace *judge.Trace, name string) {
+	var about []string
+	for _, m := range trace.Messages {
+		if text := m.String() + m.Text(); m.Src.Addr().Is4() && strings.Contains(text, name) {
+			about = append(about, text[:min(len(text), 300)])
+		}
+	}
+	for _, line := range about[max(0, len(about)-40):] {
+		w.t.Logf("  %s: %s", name, line)
+	}
+}
