@@ -91,6 +91,15 @@ func TestEditedMessageIsReadAlikeByAnIndependentReader(t *testing.T) {
 	}
 }
 
+// F12: additional records go along, of an edited message, too.
+func TestAdditionalRecordsSurvive(t *testing.T) {
+	rest := []dnswire.RR{srvRR("Laser._ipp._tcp.local", "nas.local"), txtRR("Laser._ipp._tcp.local", "a=b"), addrRR("nas.local", "10.0.1.5"), nsecRR("nas.local", dnswire.TypeA)}
+	const want = `AN _ipp._tcp.local PTR Laser._ipp._tcp.local; AR Laser._ipp._tcp.local SRV 0 0 631 nas.local; AR Laser._ipp._tcp.local TXT "a=b"; AR nas.local A 10.0.1.5; AR nas.local NSEC nas.local A`
+	p := newPassing(t, RulesOptions{Deny: []string{"_smb._tcp"}})
+	wantText(t, "as it was", p.fromMain(build(true, nil, printer()[:1], nil, rest)), want)
+	wantText(t, "edited", p.fromMain(build(true, nil, append(files()[:1:1], printer()[0]), nil, append(files()[1:], rest...))), want)
+}
+
 // An NSEC record that can't be read harms nothing (RFC 6762 §6.1).
 func TestMalformedRecordIsLeftOutOfAnEditedMessage(t *testing.T) {
 	p := newPassing(t, RulesOptions{Deny: []string{"_smb._tcp"}})

@@ -97,7 +97,7 @@ func endless(command string) bool {
 		return false
 	}
 	switch words[0] + " " + words[1] {
-	case "make run", "lanfolk up", "lanfolk announce":
+	case "make run", "lanfolk up", "lanfolk announce", "lanfolk reflect":
 		return true
 	case "lanfolk browse":
 		return !has("--once")
@@ -159,7 +159,8 @@ type desk struct {
 func newDesk(t *testing.T) *desk {
 	l := lab.New(t)
 	a := l.Subnet("a", "10.99.1.0/24", "fd99:1::/64")
-	d := &desk{Host: l.Host("desk").Join(a), dir: l.Dir()}
+	// The second link has nobody on it.
+	d := &desk{Host: l.Host("desk").Join(a).Join(l.Subnet("b", "10.99.2.0/24")), dir: l.Dir()}
 	heard := a.Capture()
 	l.Host("printer").Join(a).Avahi(lab.Avahi{Services: []lab.Service{{Name: "Printer", Type: "_http._tcp", Port: 80}}})
 	heard.Save(filepath.Join(d.dir, "capture.pcapng"))
