@@ -75,7 +75,7 @@ func (b *Builder) Copy(r Record) bool {
 	if !ok || r.Section == 0 || !b.viewed(r.Name) {
 		return b.undo(was)
 	}
-	msg, off, end := r.rdata()
+	msg, off, end := r.Name.rdata()
 	b.fields(r.Type, withTop(r.Class, r.Flush), r.TTL)
 	return b.end(was, r.Section, b.rdata(r.Type, msg, off, end, true))
 }

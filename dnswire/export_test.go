@@ -12,7 +12,7 @@ func Steps(b []byte) int {
 	}
 	for r := range m.Records() {
 		p.name(r.Name.off(), len(b))
-		_, off, end := r.rdata()
+		_, off, end := r.Name.rdata()
 		p.rdata(r.Type, off, end)
 	}
 	return p.steps

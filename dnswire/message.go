@@ -207,7 +207,7 @@ func (m *Message) eachRecord(yield func(Record) bool) {
 			switch r.Type {
 			case TypeOPT: // RFC 6891 §6.1.2: the class is a size
 				r.Class, r.Flush = class, false
-				r.Malformed = !validOptions(r.RData())
+				r.Malformed = !validOptions(m.msg[fixed+10 : off])
 			case TypeNSEC:
 				r.Malformed = !r.validNSEC()
 			}

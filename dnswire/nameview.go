@@ -22,6 +22,21 @@ func (v NameView) msg() []byte { return v.at[:cap(v.at)] }
 
 func (v NameView) off() int { return len(v.at) }
 
+// rdata returns the message and where in it the rdata begins and ends of the
+// record whose name this is. It isn't a method of Record, which would be copied
+// to the stack for it and read again at once: the processor waits for that.
+func (v NameView) rdata() (msg []byte, off, end int) {
+	msg = v.msg()
+	off = skipName(msg, v.off()) + 10
+	if off > len(msg) {
+		return nil, 0, 0
+	}
+	if end = off + (int(msg[off-2])<<8 | int(msg[off-1])); end > len(msg) {
+		return nil, 0, 0 // not after Parse
+	}
+	return msg, off, end
+}
+
 // next returns the label at off and where the walk goes on. Pointers must
 // lead to before start, the offset at which the present run of labels began; so
 // a walk ends even if the bytes changed after Parse. ok is false at the end.

@@ -22,19 +22,6 @@ type Record struct {
 	// of memory, which is half of the cost of a walk. The rdata is found again behind the name.
 }
 
-// rdata returns the message and where in it the rdata begins and ends.
-func (r Record) rdata() (msg []byte, off, end int) {
-	msg = r.Name.msg()
-	off = skipName(msg, r.Name.off()) + 10
-	if off > len(msg) {
-		return nil, 0, 0
-	}
-	if end = off + (int(msg[off-2])<<8 | int(msg[off-1])); end > len(msg) {
-		return nil, 0, 0 // not after Parse
-	}
-	return msg, off, end
-}
-
 // SRVView is the rdata of an SRV record inside a message, RFC 2782.
 type SRVView struct {
 	Priority, Weight, Port uint16
@@ -44,7 +31,7 @@ type SRVView struct {
 // RData returns the rdata's bytes as they stand in the message, with names still
 // compressed.
 func (r Record) RData() []byte {
-	msg, off, end := r.rdata()
+	msg, off, end := r.Name.rdata()
 	return msg[off:end:end]
 }
 
@@ -53,7 +40,7 @@ func (r Record) RData() []byte {
 // §6.1), but in an update, where it means any data; malformed rdata and types that this package doesn't know come as they are.
 func (r Record) AppendRData(dst []byte) []byte {
 	l := layoutOf(r.Type)
-	msg, off, end := r.rdata()
+	msg, off, end := r.Name.rdata()
 	switch {
 	case off == end && meansEmptyString(l, msg):
 		return append(dst, 0)
@@ -103,7 +90,7 @@ func (r Record) PTR() (NameView, bool) {
 // DNAME and the like.
 func (r Record) Target() (NameView, bool) {
 	l := layoutOf(r.Type)
-	msg, off, end := r.rdata()
+	msg, off, end := r.Name.rdata()
 	if l.names != 1 || l.fixed+l.strings+l.tail > 0 || off == end {
 		return NameView{}, false
 	}
@@ -112,7 +99,7 @@ func (r Record) Target() (NameView, bool) {
 
 // SRV returns what an SRV record says.
 func (r Record) SRV() (SRVView, bool) {
-	msg, off, end := r.rdata()
+	msg, off, end := r.Name.rdata()
 	if r.Type != TypeSRV || end-off < 7 {
 		return SRVView{}, false
 	}
@@ -127,12 +114,12 @@ func (r Record) SRV() (SRVView, bool) {
 
 // Addr returns the address of an A or AAAA record.
 func (r Record) Addr() (netip.Addr, bool) {
-	b := r.RData()
+	msg, off, end := r.Name.rdata()
 	switch {
-	case r.Type == TypeA && len(b) == 4:
-		return netip.AddrFrom4([4]byte(b)), true
-	case r.Type == TypeAAAA && len(b) == 16:
-		return netip.AddrFrom16([16]byte(b)), true
+	case r.Type == TypeA && end-off == 4:
+		return netip.AddrFrom4([4]byte(msg[off:end])), true
+	case r.Type == TypeAAAA && end-off == 16:
+		return netip.AddrFrom16([16]byte(msg[off:end])), true
 	}
 	return netip.Addr{}, false
 }
@@ -151,7 +138,8 @@ func (r Record) TXT() iter.Seq[[]byte] {
 
 // eachString yields the strings that are the rdata of the record with this name.
 func eachString(name NameView, yield func([]byte) bool) {
-	for b := (Record{Name: name}).RData(); len(b) > 0; {
+	msg, off, end := name.rdata()
+	for b := msg[off:end]; len(b) > 0; {
 		end := 1 + int(b[0])
 		if end > len(b) || !yield(b[1:end:end]) {
 			return
@@ -164,7 +152,7 @@ func eachString(name NameView, yield func([]byte) bool) {
 // record's own (RFC 6762 §6.1) and a reader takes as it is, and the types that the
 // record's name has. ok is false for a malformed one.
 func (r Record) NSEC() (next NameView, types Bitmap, ok bool) {
-	msg, off, end := r.rdata()
+	msg, off, end := r.Name.rdata()
 	if r.Type != TypeNSEC || r.Malformed || off == end {
 		return NameView{}, Bitmap{}, false
 	}
@@ -176,7 +164,7 @@ func (r Record) NSEC() (next NameView, types Bitmap, ok bool) {
 }
 
 func (r Record) validNSEC() bool {
-	msg, off, end := r.rdata()
+	msg, off, end := r.Name.rdata()
 	p := parser{msg: msg, limit: maxPointers + maxName}
 	off = p.name(off, end)
 	return off >= 0 && off <= end && validBitmap(msg[off:end])
@@ -192,7 +180,8 @@ func (r Record) eachOption(yield func(uint16, []byte) bool) {
 	if r.Type != TypeOPT || r.Malformed {
 		return
 	}
-	for b := r.RData(); len(b) >= 4; {
+	msg, off, end := r.Name.rdata()
+	for b := msg[off:end]; len(b) >= 4; {
 		end := 4 + int(binary.BigEndian.Uint16(b[2:]))
 		if end > len(b) || !yield(binary.BigEndian.Uint16(b), b[4:end:end]) {
 			return
