@@ -32,7 +32,7 @@ func kinds() []Kind { return []Kind{Browse, DefaultBrowse, Register, DefaultRegi
 
 // Domain is a domain that somebody recommends, or that a person searches.
 type Domain struct {
-	Name  string // as dnswire.Name prints it
+	Name  string // as dnswire.Name prints it, in lower case
 	Kinds []Kind
 	// From are the domains that recommend it: one that is searched, "local", or
 	// one that was made of an address, "0.2.0.192.in-addr.arpa".
@@ -226,7 +226,7 @@ func recommend(domains map[dnswire.Name]*Domain, n dnswire.Name, k Kind, from, v
 		if len(domains) >= maxDomains || n == dnswire.Root {
 			return
 		}
-		d = &Domain{Name: n.String(), Multicast: Multicast(n)}
+		d = &Domain{Name: n.Fold().String(), Multicast: Multicast(n)}
 		domains[n.Fold()] = d
 	}
 	if !slices.Contains(d.Kinds, k) {

@@ -38,7 +38,7 @@ func TestDomainsAreFoundInSearchDomainsAndByAddress(t *testing.T) {
 			t.Errorf("%v after %v", err, time.Since(n.start))
 		}
 		same(t, "domains", lines(got), []string{
-			"Dienste.example.com[b][example.com][unicast]false",
+			"dienste.example.com[b][example.com][unicast]false",
 			"dyn.example.com[r dr][example.com][unicast]false",
 			"example.com[b db lb][0.2.0.192.in-addr.arpa example.com][unicast]false",
 			"floor2.example.com[db][0.2.0.192.in-addr.arpa][unicast]false",

@@ -45,6 +45,8 @@ type server struct {
 	delay time.Duration
 	// hook changes an answer, or makes it go away.
 	hook func(network string, q, a *dns.Msg) *dns.Msg
+	// update carries out a dynamic update: the message as it came, and read.
+	update func(raw []byte, q *dns.Msg) []byte
 	// raw is sent before the answer.
 	raw func(q *dns.Msg) [][]byte
 }
@@ -100,6 +102,12 @@ func (n *network) talk(network, address string, s *server, c net.Conn) {
 		question := q.Question[0]
 		n.asked = append(n.asked, strings.TrimSuffix(question.Name, ".")+" "+dns.TypeToString[question.Qtype]+" "+network+" "+strings.TrimSuffix(strings.TrimPrefix(address, "10.0.0."), ":53"))
 		down, delay := s.down, s.delay
+		if q.Opcode == dns.OpcodeUpdate && !down {
+			out := s.update(b, &q)
+			n.mu.Unlock()
+			writeMessage(network, c, out)
+			continue
+		}
 		a := s.answer(&q)
 		if s.hook != nil && a != nil {
 			a = s.hook(network, &q, a)

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -49,7 +50,7 @@ func (d *domains) get() dnssd.Source {
 func (d *domains) add(name string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if slices.Contains(d.browsed, name) {
+	if slices.ContainsFunc(d.browsed, func(b string) bool { return strings.EqualFold(b, name) }) {
 		return false
 	}
 	d.browsed = append(d.browsed, name)
