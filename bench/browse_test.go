@@ -12,7 +12,12 @@ import (
 	"github.com/lanfolk/lanfolk/test/lab"
 )
 
-func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }
+func TestMain(m *testing.M) {
+	if role := os.Getenv(roleVariable); role != "" {
+		os.Exit(runRole(role, os.Args[1:]))
+	}
+	os.Exit(lab.Main(m))
+}
 
 // many is how many services are to be found.
 const many = 200

@@ -155,35 +155,42 @@ func (k interestKey) question() mdns.Question {
 	return mdns.Question{Name: k.name, Type: k.typ, Link: k.zone.Link, Family: k.zone.Family}
 }
 
-// rest deals with packets from one side and returns those that are to be passed
-// on as ever. r's sides don't change meanwhile.
-func (p *Proxy) rest(r *Reflector, from *side, packets []mdns.Packet) (rest []mdns.Packet) {
+// takes deals with a packet from one side, unless it is one that is passed on
+// as ever. r's sides don't change meanwhile.
+func (p *Proxy) takes(r *Reflector, from *side, pk *mdns.Packet) bool {
 	p.init()
-	for i := range packets {
-		pk := &packets[i]
-		m := &pk.Message
-		switch {
-		case pk.Malformed != nil, !m.Response && (m.NSCount > 0 || pk.Src.Port() != mdns.Port):
-			rest = append(rest, *pk)
-		case !m.Response && !r.own[pk.Src.Addr()]:
-			for _, to := range r.side {
-				if r.reaches(from, to) {
-					p.query(r, from, to, pk)
-				}
-			}
+	m := &pk.Message
+	if pk.Malformed != nil || !m.Response && (m.NSCount > 0 || pk.Src.Port() != mdns.Port) {
+		return false
+	}
+	if !m.Response {
+		for _, o := range from.outs {
+			p.query(r, from, o.to, pk)
 		}
 	}
-	return rest
+	return true
 }
 
 // emit passes on what the proxy made.
 func (r *Reflector) emit(x route, packets []mdns.Packet) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	from, to := r.side[x.from], r.side[x.to]
-	if from != nil && to != nil && len(packets) > 0 {
-		r.pass(from, to, packets)
+	from := r.side[x.from]
+	if from == nil || len(packets) == 0 {
+		return
 	}
+	i := slices.IndexFunc(from.outs, func(o out) bool { return o.to.zone == x.to })
+	if i < 0 {
+		return
+	}
+	now := r.guard.clock(packets[0].Time)
+	in := reader{seed: r.guard.seed}
+	jobs := make([]job, len(packets))
+	for k := range packets {
+		jobs[k] = job{packet: &packets[k]}
+		r.guard.made(now, from.zone, in.read(&packets[k].Message))
+	}
+	r.pass(now, from, from.outs[i], jobs)
 }
 
 // query deals with a query on its way from one side to another: it answers

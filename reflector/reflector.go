@@ -1,9 +1,12 @@
 package reflector
 
 import (
+	"cmp"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/lanfolk/lanfolk/mdns"
 	"github.com/lanfolk/lanfolk/packet"
@@ -23,8 +26,8 @@ type Reflector struct {
 	// that speak both then hear everything twice and see their own records come
 	// back: leave it off unless a link has one family only.
 	CrossFamilies bool
-	// ForwardMalformed passes packets on that can't be parsed, to the links
-	// that Rules is nil for, or lets pass everything to.
+	// ForwardMalformed passes packets on that can't be parsed, between links
+	// for which there are no rules.
 	ForwardMalformed bool
 	// Decided is told what becomes of every question and record on its way to
 	// every other link, and why; nil tells nobody. It costs much of the speed
@@ -33,32 +36,56 @@ type Reflector struct {
 	// Proxy answers queries from what is known of the other links and passes on
 	// only what it must; nil passes on everything.
 	Proxy *Proxy
+	// SourceRate and SourceBurst limit the packets of one host on a link that
+	// are passed on, in packets a second and at once; LinkRate and LinkBurst
+	// those that are passed on to one link. 0 means the default.
+	SourceRate, SourceBurst, LinkRate, LinkBurst int
+	// MaxPending bounds the one-shot queries and those with the QU bit whose
+	// askers wait for answers. 0 means DefaultMaxPending.
+	MaxPending int
 	// Log gets what a person might want to know; nil is silent.
 	Log *slog.Logger
 
-	once sync.Once
-	mu   sync.RWMutex // guards what follows; sides themselves are never changed
-	side map[mdns.Zone]*side
-	own  map[netip.Addr]bool // this host's addresses on all links
-	log  *slog.Logger
+	once    sync.Once
+	guard   *guard
+	waiters waiters
+	log     *slog.Logger
+
+	mu     sync.RWMutex // guards what follows
+	side   map[mdns.Zone]*side
+	own    map[netip.Addr]bool // this host's addresses on all links
+	counts map[countKey]*counts
 }
 
 // side is a link and an address family: what the reflector passes packets on
-// from and to. It is made anew when its link changes.
+// from and to. It stays when its link changes.
 type side struct {
-	zone mdns.Zone
-	link packet.Link
-	send func([]packet.Datagram) (int, error)
-	book *book // stays when the link changes
+	zone    mdns.Zone
+	link    packet.Link
+	unicast bool // what is sent to our port 5353 alone comes to us
+	send    func([]packet.Datagram) (int, error)
+	book    *book
+	heard   *counts
+	outs    []out // where its packets go
 
-	mu     sync.Mutex // guards what follows
+	in  incoming
+	mu  sync.Mutex // guards what follows
+	out outgoing
+	// editor is for what is passed on to the side.
 	editor editor
-	grams  []packet.Datagram
+}
+
+// out is a side that another's packets are passed on to.
+type out struct {
+	to     *side
+	counts *counts
 }
 
 func (r *Reflector) init() {
 	r.once.Do(func() {
-		r.side, r.own = map[mdns.Zone]*side{}, map[netip.Addr]bool{}
+		r.side, r.own, r.counts = map[mdns.Zone]*side{}, map[netip.Addr]bool{}, map[countKey]*counts{}
+		r.guard = newGuard(r.CrossFamilies, time.Now())
+		r.waiters.init(cmp.Or(r.MaxPending, DefaultMaxPending))
 		if r.log = r.Log; r.log == nil {
 			r.log = slog.New(slog.DiscardHandler)
 		}
@@ -68,15 +95,20 @@ func (r *Reflector) init() {
 // Opened implements mdns.Relay.
 func (r *Reflector) Opened(p mdns.RelayPort) {
 	r.init()
+	if len(r.Links) > 0 && !slices.Contains(r.Links, p.Link.Name) {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := &side{zone: p.Zone, link: p.Link, send: p.Send, book: newBook()}
-	s.editor.decided = r.Decided
-	if old := r.side[p.Zone]; old != nil {
-		s.book = old.book
+	s := r.side[p.Zone]
+	if s == nil {
+		s = &side{zone: p.Zone, book: newBook(), heard: r.count(p.Zone, mdns.Zone{})}
+		s.editor.decided = r.Decided
+		s.in.reader.seed = r.guard.seed
+		r.side[p.Zone] = s
 	}
-	r.side[p.Zone] = s
-	r.findOwn()
+	s.link, s.unicast, s.send = p.Link, p.Unicast, p.Send
+	r.connect()
 }
 
 // Closed implements mdns.Relay.
@@ -85,63 +117,29 @@ func (r *Reflector) Closed(z mdns.Zone) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.side, z)
-	r.findOwn()
+	r.connect()
 }
 
-func (r *Reflector) findOwn() {
+// connect finds out anew where each side's packets go and which addresses are ours.
+func (r *Reflector) connect() {
 	clear(r.own)
 	for _, s := range r.side {
 		for _, p := range s.link.Prefixes {
 			r.own[p.Addr().Unmap().WithZone("")] = true
 		}
-	}
-}
-
-// Relay implements mdns.Relay.
-func (r *Reflector) Relay(z mdns.Zone, packets []mdns.Packet) []mdns.Packet {
-	r.init()
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	from := r.side[z]
-	if from == nil {
-		return packets
-	}
-	pass := packets
-	if r.Proxy != nil {
-		pass = r.Proxy.rest(r, from, packets)
-	}
-	for _, to := range r.side {
-		if r.reaches(from, to) {
-			r.pass(from, to, pass)
+		s.outs = s.outs[:0]
+		for _, to := range r.side {
+			if r.reaches(s, to) {
+				s.outs = append(s.outs, out{to, r.count(s.zone, to.zone)})
+			}
 		}
+		slices.SortFunc(s.outs, func(a, b out) int {
+			return cmp.Or(cmp.Compare(a.to.zone.Link, b.to.zone.Link), cmp.Compare(a.to.zone.Family, b.to.zone.Family))
+		})
 	}
-	return packets
 }
 
 // reaches says whether packets are passed on from one side to another.
 func (r *Reflector) reaches(from, to *side) bool {
-	return to.zone.Link != from.zone.Link && to.zone.Family == from.zone.Family
-}
-
-func (r *Reflector) pass(from, to *side, packets []mdns.Packet) {
-	to.mu.Lock()
-	defer to.mu.Unlock()
-	to.grams = to.grams[:0]
-	to.editor.reset()
-	for i := range packets {
-		p := &packets[i]
-		if p.Malformed != nil || r.own[p.Src.Addr()] {
-			continue
-		}
-		data, _ := r.Rules.apply(&to.editor, from, to, p)
-		if data != nil {
-			to.grams = append(to.grams, packet.Datagram{Data: data})
-			for _, d := range to.editor.more {
-				to.grams = append(to.grams, packet.Datagram{Data: d})
-			}
-		}
-	}
-	if !r.DryRun {
-		_, _ = to.send(to.grams) // TODO
-	}
+	return to.zone.Link != from.zone.Link && (r.CrossFamilies || to.zone.Family == from.zone.Family)
 }

@@ -17,6 +17,33 @@ const (
 	stoppedAddress
 	// stoppedSize: no link carries what it holds.
 	stoppedSize
+	// What follows is decided before the rules are asked.
+
+	// stoppedMalformed: it can't be parsed.
+	stoppedMalformed
+	// stoppedForm: no host would use it: an opcode or rcode (RFC 6762 §18.3,
+	// §18.11), a response from another port (§6), nothing in it.
+	stoppedForm
+	// stoppedOwn: this host sent it, the reflector or another program.
+	stoppedOwn
+	// stoppedUnicast: it was sent to this host alone, and answers nobody's question.
+	stoppedUnicast
+	// stoppedCopy: another reflector's copy of what was passed on already.
+	stoppedCopy
+	// stoppedRepeat: it was passed on less than a second ago.
+	stoppedRepeat
+	// stoppedChain: known answers without their query, or to one that others ask, too.
+	stoppedChain
+	// stoppedSource: its sender sends too much.
+	stoppedSource
+	// stoppedLink: too much is passed on to the link.
+	stoppedLink
+	// stoppedSend: it couldn't be sent.
+	stoppedSend
+	// answered: it was passed on to those alone who had asked.
+	answered
+	// proxied: the proxy deals with it.
+	proxied
 
 	numVerdicts
 )
@@ -36,6 +63,30 @@ func (v verdict) String() string {
 		return "no useful address"
 	case stoppedSize:
 		return "too large"
+	case stoppedMalformed:
+		return "malformed"
+	case stoppedForm:
+		return "no use to anybody"
+	case stoppedOwn:
+		return "own packet"
+	case stoppedUnicast:
+		return "unicast"
+	case stoppedCopy:
+		return "another reflector's copy"
+	case stoppedRepeat:
+		return "repeated too soon"
+	case stoppedChain:
+		return "stray known answers"
+	case stoppedSource:
+		return "rate of one source"
+	case stoppedLink:
+		return "rate of the link"
+	case stoppedSend:
+		return "not sent"
+	case answered:
+		return "answered by unicast"
+	case proxied:
+		return "left to the proxy"
 	}
 	return "unknown"
 }

@@ -1,0 +1,105 @@
+package reflector
+
+import (
+	"hash/maphash"
+	"net/netip"
+)
+
+// Defaults of the limits: of packets from one host on a link, and of packets
+// that are passed on to a link. They let 20,000 packets a second of 200 hosts
+// pass, and 200 services that one host announces at once.
+const (
+	DefaultSourceRate  = 1000  // packets a second
+	DefaultSourceBurst = 5000  // packets at once
+	DefaultLinkRate    = 30000 // packets a second
+	DefaultLinkBurst   = 10000 // packets at once
+)
+
+// bucket is a token bucket: it lets a burst pass, and a rate over time. It is
+// full when it is new.
+type bucket struct {
+	used float32 // packets, less what has leaked since
+	at   clock
+}
+
+// take says whether another packet may pass, and counts it if so.
+func (b *bucket) take(now clock, rate, burst float32) bool {
+	if d := now.since(b.at); d > 0 {
+		b.used = max(0, b.used-rate*float32(d)/1000)
+		b.at = now
+	}
+	if b.used+1 > burst {
+		return false
+	}
+	b.used++
+	return true
+}
+
+// source is a host on a link, as the reflector knows it.
+type source struct {
+	addr   netip.Addr
+	seen   clock
+	bucket bucket
+
+	// What tells another reflector from a host: of the queries that were passed
+	// on to the link since the source was first heard, it sent this many, too.
+	since, copies uint32
+	told          bool // that it is a reflector
+
+	// The known answers that follow its truncated query (RFC 6762 §7.2).
+	chain    clock  // when the last packet came that others follow
+	chained  bool   // others may follow
+	question uint64 // the first that was asked
+}
+
+const (
+	sourceWays = 4
+	sourceSets = 1 << 9
+	// hostProof is how many queries a source must have left uncopied to be
+	// taken for a host, whose questions are its own even if another has just
+	// asked the same, and copyShare how many of them in one that it may have
+	// asked itself.
+	hostProof, copyShare = 16, 8
+	// reflectorProof is how many copies make a reflector.
+	reflectorProof = 3
+)
+
+// sources are the hosts on a link that were heard last. Their number is bounded:
+// for whoever invents addresses there is the limit of the link.
+type sources struct {
+	sets [][sourceWays]source
+}
+
+// of returns what is known about an address.
+func (s *sources) of(now clock, seed maphash.Seed, a netip.Addr, passed uint32) *source {
+	if s.sets == nil {
+		s.sets = make([][sourceWays]source, sourceSets)
+	}
+	b := a.As16()
+	set := &s.sets[maphash.Bytes(seed, b[:])%sourceSets]
+	oldest := &set[0]
+	for i := range set {
+		x := &set[i]
+		if x.addr == a {
+			x.seen = now
+			return x
+		}
+		if !x.addr.IsValid() || oldest.addr.IsValid() && now.since(x.seen) > now.since(oldest.seen) {
+			oldest = x
+		}
+	}
+	*oldest = source{addr: a, seen: now, since: passed}
+	return oldest
+}
+
+// isHost says whether the source has shown that it copies nothing. passed
+// counts the queries that were passed on to its link.
+func (s *source) isHost(passed uint32) bool {
+	n := passed - s.since
+	return n >= hostProof && s.copies <= n/copyShare
+}
+
+// isReflector says whether the source has sent what others said before.
+func (s *source) isReflector(passed uint32) bool {
+	return s.copies >= reflectorProof && 2*s.copies > passed-s.since
+}
