@@ -15,7 +15,7 @@ func TestTableOfRulesNamesTestsThatExist(t *testing.T) {
 		t.Fatal(err)
 	}
 	sources := map[string]string{}
-	named := regexp.MustCompile("`([a-z]+) ((?:Test|Fuzz)[A-Za-z0-9]+)`").FindAllStringSubmatch(string(table), -1)
+	named := regexp.MustCompile("`([a-z/]+) ((?:Test|Fuzz)[A-Za-z0-9]+)`").FindAllStringSubmatch(string(table), -1)
 	for _, m := range named {
 		pkg, test := m[1], m[2]
 		if _, ok := sources[pkg]; !ok {

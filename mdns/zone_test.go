@@ -318,7 +318,19 @@ func TestHostThatSleptAsksAgain(t *testing.T) {
 	now := c.began
 	z := testZone(now)
 	z.hear(testPacket(now, "10.0.0.9:5353", typicalResponse()))
-	c.places[placeKey{2, IPv4}] = &place{zone: z, answers: respond.New(c.book, &c.engine.stats.respond), port: &port{}, up: true}
+	p := &place{zone: z, answers: respond.New(c.book, &c.engine.stats.respond), port: &port{out: make(chan packet.Datagram, 8)}, up: true}
+	c.places[placeKey{2, IPv4}] = p
+	p.answers.Open(now)
+	claim := p.answers.NewClaim(nil)
+	p.answers.Set(now, claim, []respond.Record{{RR: dnswire.NewPTR(mustName("a.local"), mustName("b.local"), 0), Unique: true}}, false)
+	for range 8 { // probes and announcements
+		at := p.answers.Next()
+		p.answers.Advance(at)
+		p.answers.Take(at)
+	}
+	if claim.State() != respond.Announced {
+		t.Fatalf("state %v", claim.State())
+	}
 	c.checkClock(now.Add(time.Second))
 	c.began = c.began.Add(0)
 	// The wall clock is a minute further on than the monotonic one.
@@ -327,5 +339,8 @@ func TestHostThatSleptAsksAgain(t *testing.T) {
 	z.advance(now.Add(time.Second + doubtGrace))
 	if len(z.records) != 0 {
 		t.Errorf("%d records %v after the host slept, want none", len(z.records), doubtGrace)
+	}
+	if claim.State() != respond.Probing {
+		t.Errorf("state %v after the host slept, want the names probed again", claim.State())
 	}
 }
