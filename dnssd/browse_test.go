@@ -522,12 +522,31 @@ func TestAddressesInPacketsOfTheirOwnComeWithTheAdd(t *testing.T) {
 		x := r.respond(r.wire, "nas", "10.0.0.9/16", false)
 		go func() {
 			time.Sleep(200 * time.Millisecond)
-			x.send(records[:1], records[1:4])
-			time.Sleep(100 * time.Millisecond)
+			x.send(records[:1], records[1:3])
+			time.Sleep(20 * time.Millisecond)
+			x.send(records[:1], records[3:4])
+			time.Sleep(80 * time.Millisecond)
 			x.send(records[:1], records[4:])
 		}()
 		same(t, "events", r.during(resolveHTTP, 5*time.Second), []string{
 			`300 add NAS._http._tcp.local nas.local:80 [10.0.0.9 fe80::9] ["path=/" "ro"] on eth0`,
+		})
+	})
+}
+
+func TestFullAnswerIsToldAtOnce(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		records := web("NAS", "nas.local", 80, "10.0.0.9", "fe80::9")
+		x := r.respond(r.wire, "nas", "10.0.0.9/16", false)
+		go func() {
+			time.Sleep(200 * time.Millisecond)
+			x.send(records[:1], records[1:4])
+			time.Sleep(100 * time.Millisecond)
+			x.send(records[:1], records[4:]) // more addresses, against the rule
+		}()
+		same(t, "events", r.during(resolveHTTP, 5*time.Second), []string{
+			`200 add NAS._http._tcp.local nas.local:80 [10.0.0.9] ["path=/" "ro"] on eth0`,
+			`300 update NAS._http._tcp.local nas.local:80 [10.0.0.9 fe80::9] ["path=/" "ro"] on eth0`,
 		})
 	})
 }

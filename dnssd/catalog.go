@@ -415,7 +415,7 @@ func (c *catalog) release(s *service, n *node) {
 }
 
 func (c *catalog) askNode(n *node, z mdns.Zone, t dnswire.Type, tries int) {
-	q := mdns.Question{Name: n.name, Type: t, Link: z.Link, Family: z.Family}
+	q := mdns.Question{Name: n.name, Type: t, Link: z.Link, Family: z.Family, FollowUp: true}
 	if was, ok := n.asked[q]; ok && was == tries {
 		return
 	}

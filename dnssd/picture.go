@@ -120,13 +120,25 @@ func (c *catalog) resolved(now time.Time, s *service, pic *Service) bool {
 		return all && s.self.answered(dnswire.TypeTXT) && (s.self.none[dnswire.TypeSRV] || srvFact != nil && s.host.bothFamilies())
 	}
 	// A TXT record must be there (RFC 6763 §6.1), but some hosts have none.
-	return pic.Resolved && (s.host.bothFamilies() || now.Sub(s.found) >= addressWait) && (all || now.Sub(s.found) >= textWait) &&
+	return pic.Resolved && (s.host.bothFamilies() || s.host.cameWith(srvFact) || now.Sub(s.found) >= addressWait) && (all || now.Sub(s.found) >= textWait) &&
 		(len(txt) > 0 || s.self.none[dnswire.TypeTXT] || now.Sub(s.found) >= textWait)
 }
 
 // bothFamilies says whether it is known which IPv4 and which IPv6 addresses the
 // host has.
 func (n *node) bothFamilies() bool { return n.answered(dnswire.TypeA) && n.answered(dnswire.TypeAAAA) }
+
+// cameWith says whether an address of the host came along with its SRV record. A
+// host that sends one sends those of both families (RFC 6762 §6.2): if only one
+// is there, it most likely has no other.
+func (n *node) cameWith(srv *fact) bool {
+	for _, t := range [...]dnswire.Type{dnswire.TypeA, dnswire.TypeAAAA} {
+		if slices.ContainsFunc(n.facts[t], func(f *fact) bool { return f.since.Equal(srv.since) }) {
+			return true
+		}
+	}
+	return false
+}
 
 // answered says whether it is known which records of the type the name has.
 func (n *node) answered(t dnswire.Type) bool { return len(n.facts[t]) > 0 || n.none[t] }

@@ -13,6 +13,10 @@ const (
 	// don't ask all at once (RFC 6762 §5.2).
 	firstDelayMin = 20 * time.Millisecond
 	firstDelayMax = 120 * time.Millisecond
+	// A question that an answer gave rise to waits less, but long enough for
+	// those that the next answers give rise to.
+	followDelayMin = 35 * time.Millisecond
+	followDelayMax = 60 * time.Millisecond
 	// Then the gaps double from one second to one hour (§5.2).
 	firstGap = time.Second
 	maxGap   = time.Hour
@@ -159,16 +163,25 @@ func (z *zone) begin(now time.Time, a *ask) {
 	a.began, a.sent, a.gap, a.last, a.heard = now, 0, 0, time.Time{}, time.Time{}
 	a.series = time.Time{}
 	if z.satisfied(a.slot) == no {
-		a.series = z.firstAt(now)
+		a.series = z.firstAt(now, a.follows())
 	}
 	z.plan(a)
 }
 
+// follows says whether an answer gave rise to the question.
+func (a *ask) follows() bool {
+	return slices.ContainsFunc(a.wants, func(w *want) bool { return w.q.FollowUp })
+}
+
 // firstAt returns the time of a first query. Questions that come at about the
 // same time share a packet.
-func (z *zone) firstAt(now time.Time) time.Time {
-	if d := z.first.Sub(now); d < firstDelayMin || d > firstDelayMax {
-		z.first = now.Add(firstDelayMin + rand.N(firstDelayMax-firstDelayMin+1))
+func (z *zone) firstAt(now time.Time, follows bool) time.Time {
+	least, most := firstDelayMin, firstDelayMax
+	if follows {
+		least, most = followDelayMin, followDelayMax
+	}
+	if d := z.first.Sub(now); d < firstDelayMin || d > most {
+		z.first = now.Add(least + rand.N(most-least+1))
 	}
 	return z.first
 }
@@ -193,7 +206,7 @@ func (z *zone) restart(now time.Time) {
 			}
 			a := s.ask
 			a.began, a.sent, a.gap, a.heard = now, 0, 0, time.Time{}
-			a.series = z.firstAt(now)
+			a.series = z.firstAt(now, false)
 			z.plan(a)
 		}
 	}

@@ -18,16 +18,20 @@ type Question struct {
 	// Tries is after how many queries in each zone asking ends when no answer
 	// ends it before, 0 for never. Listening for answers goes on.
 	Tries int
+	// FollowUp says that an answer gave rise to the question, as an SRV record
+	// does to one for its target. What many hosts do at once was spread by the
+	// first question; this one waits for 35 to 60 ms only, in which others join it.
+	FollowUp bool
 }
 
 func (q Question) in(z Zone) bool {
 	return (q.Link == 0 || q.Link == z.Link) && (q.Family == 0 || q.Family == z.Family)
 }
 
-// key is the question without Tries, its name folded: what makes two questions
+// key is the question without Tries and FollowUp, its name folded: what makes two questions
 // of one subscription the same.
 func (q Question) key() Question {
-	q.Name, q.Tries = q.Name.Fold(), 0
+	q.Name, q.Tries, q.FollowUp = q.Name.Fold(), 0, false
 	return q
 }
 

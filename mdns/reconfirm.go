@@ -236,7 +236,7 @@ func (z *zone) startCheck(now time.Time, c *check, at time.Time) {
 	if c.slot.ask != nil {
 		last = latest(last, c.slot.ask.asked)
 	}
-	c.began = latest(z.firstAt(now), latest(at, last.Add(firstGap)))
+	c.began = latest(z.firstAt(now, false), latest(at, last.Add(firstGap)))
 	c.sent = 0
 	z.checks.set(c, c.began)
 }

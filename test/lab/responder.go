@@ -30,6 +30,9 @@ type Responder struct {
 	PointerTTL uint32
 	// Quiet leaves the announcements at the start out: it speaks only when asked.
 	Quiet bool
+	// Bare leaves out the additional records that RFC 6763 §12 recommends: it
+	// answers with what was asked for alone.
+	Bare bool
 }
 
 // RunningResponder answers until it is silenced or stopped.
@@ -38,6 +41,7 @@ type RunningResponder struct {
 	pc      *ipv4.PacketConn
 	conn    net.PacketConn
 	records []dns.RR
+	bare    bool
 	ptrs    map[dns.RR]bool // shared records (RFC 6762 §2), that others may have, too
 	done    chan struct{}
 	close   func()
@@ -53,7 +57,7 @@ var (
 func (k *Link) Respond(r Responder) *RunningResponder {
 	t := k.host.lab.t
 	t.Helper()
-	rr := &RunningResponder{link: k, done: make(chan struct{}), ptrs: make(map[dns.RR]bool)}
+	rr := &RunningResponder{link: k, done: make(chan struct{}), ptrs: make(map[dns.RR]bool), bare: r.Bare}
 	rr.close = sync.OnceFunc(func() {
 		rr.conn.Close()
 		<-rr.done
@@ -134,9 +138,19 @@ func (r *RunningResponder) build(o Responder) error {
 		}
 		add(&dns.TXT{Hdr: header(name, dns.TypeTXT, false), Txt: txt}, false)
 	}
-	for _, rr := range r.records {
-		if _, err := dns.PackRR(rr, make([]byte, 65536), 0, nil, false); err != nil {
+	// Names are compared as text: they must look as those of questions do.
+	for i, rr := range r.records {
+		b := make([]byte, 65536)
+		n, err := dns.PackRR(rr, b, 0, nil, false)
+		if err != nil {
 			return fmt.Errorf("record %v: %w", rr, err)
+		}
+		if r.records[i], _, err = dns.UnpackRR(b[:n], 0); err != nil {
+			return fmt.Errorf("record %v: %w", rr, err)
+		}
+		if r.ptrs[rr] {
+			delete(r.ptrs, rr)
+			r.ptrs[r.records[i]] = true
 		}
 	}
 	return nil
@@ -279,7 +293,7 @@ func (r *RunningResponder) send(answers []dns.RR, to net.Addr, factor uint32) {
 		rr.Header().Ttl *= factor
 		m.Answer = append(m.Answer, rr)
 	}
-	for i := 0; i < len(answers) && len(answers) < len(r.records); i++ {
+	for i := 0; !r.bare && i < len(answers) && len(answers) < len(r.records); i++ {
 		var about string
 		switch rr := answers[i].(type) {
 		case *dns.PTR:
