@@ -1,6 +1,7 @@
 package reflector
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -235,4 +236,134 @@ func TestGuestsSeePrintersAndCastersAndNotTheOtherWay(t *testing.T) {
 		p.fromGuest(build(false, []string{"_ipp._tcp.local PTR"}, []dnswire.RR{
 			ptrRR("_ipp._tcp.local", "Laser._ipp._tcp.local"), ptrRR("_ipp._tcp.local", "Guest's own._ipp._tcp.local")})),
 		"Q _ipp._tcp.local PTR; AN _ipp._tcp.local PTR Laser._ipp._tcp.local")
+}
+
+// Known answers cross if they are the other side's own, whatever may not cross
+// the other way.
+func TestKnownAnswersOfTheOtherSideCross(t *testing.T) {
+	p := newPassing(t, RulesOptions{Rules: []Rule{{Action: Deny, From: []string{"guest"}}}})
+	p.fromMain(answers(printer()...))
+	wantText(t, "from guests", p.fromGuest(build(false, []string{"_ipp._tcp.local PTR"}, []dnswire.RR{
+		ptrRR("_ipp._tcp.local", "Laser._ipp._tcp.local"), ptrRR("_ipp._tcp.local", "Guest's own._ipp._tcp.local")})),
+		"Q _ipp._tcp.local PTR; AN _ipp._tcp.local PTR Laser._ipp._tcp.local")
+}
+
+func TestRuleByDevice(t *testing.T) {
+	known := net.HardwareAddr{2, 0, 0, 0, 0, 7}
+	p := newPassing(t, RulesOptions{
+		Rules: []Rule{{Action: Allow, MACs: []net.HardwareAddr{known}}, {Action: Deny}},
+		MAC: func(link int, a netip.Addr) (net.HardwareAddr, bool) {
+			return known, link == 1 && a == netip.MustParseAddr("10.0.1.5")
+		},
+	})
+	if got := p.fromMain(answers(printer()...)); got == "" {
+		t.Error("the device that is allowed doesn't cross")
+	}
+	wantText(t, "another device", texts(t, p.pass(p.main, p.guest, "10.0.1.6:5353", answers(printer()...))), "")
+	wantText(t, "another link", p.fromGuest(answers(printer()...)), "")
+}
+
+func TestFirstRuleThatFitsDecides(t *testing.T) {
+	for name, c := range map[string]struct {
+		o      RulesOptions
+		passes bool
+	}{
+		"nothing said":             {RulesOptions{}, true},
+		"allowed before denied":    {RulesOptions{Rules: []Rule{{Action: Allow, Instances: []string{"las*"}}}, Deny: []string{"_ipp._tcp"}}, true},
+		"denied before allowed":    {RulesOptions{Deny: []string{"_ipp._tcp"}, Allow: []string{"_ipp._tcp"}}, false},
+		"in no allow list":         {RulesOptions{Allow: []string{"_http._tcp"}}, false},
+		"another direction":        {RulesOptions{Rules: []Rule{{From: []string{"guest"}, To: []string{"main"}}}}, true},
+		"both directions":          {RulesOptions{Rules: []Rule{{From: []string{"guest"}, To: []string{"main"}, Both: true}}}, false},
+		"a pattern for links":      {RulesOptions{Rules: []Rule{{To: []string{"gu*t"}}}}, false},
+		"another pair":             {RulesOptions{Rules: []Rule{{From: []string{"main"}, To: []string{"lab"}}}}, true},
+		"a host":                   {RulesOptions{Rules: []Rule{{Hosts: []string{"NAS.local."}}}}, false},
+		"another host":             {RulesOptions{Rules: []Rule{{Hosts: []string{"nas?"}}}}, true},
+		"a guest's deny list":      {RulesOptions{Guests: []string{"guest"}, Deny: []string{"_ipp._tcp"}}, false},
+		"guests with other types":  {RulesOptions{Guests: []string{"guest"}, GuestTypes: []string{"_http._tcp"}}, false},
+		"a subtype that it hasn't": {RulesOptions{Deny: []string{"_color._sub._ipp._tcp"}}, true},
+	} {
+		p := newPassing(t, c.o)
+		if got := p.fromMain(answers(printer()...)) != ""; got != c.passes {
+			t.Errorf("%s: passes %v", name, got)
+		}
+	}
+}
+
+func TestBadRules(t *testing.T) {
+	for want, o := range map[string]RulesOptions{
+		`reflector: deny: want a service type like "_ipp._tcp" or "_universal._sub._ipp._tcp", not "ipp"`:     {Deny: []string{"ipp"}},
+		`reflector: rule 1: want a service type like "_ipp._tcp" or "_universal._sub._ipp._tcp", not "_a._b"`: {Rules: []Rule{{Types: []string{"_a._b"}}}},
+		`reflector: files: an empty host name`:                                                {Rules: []Rule{{Name: "files", Hosts: []string{""}}}},
+		`reflector: rule 1: "02:00" is no MAC of 6 bytes`:                                     {Rules: []Rule{{MACs: []net.HardwareAddr{{2, 0}}}}},
+		`reflector: rule 1: type "_a._sub._b._tcp" has a subtype; there are subtypes already`: {Rules: []Rule{{Types: []string{"_a._sub._b._tcp"}, Subtypes: []string{"_c"}}}},
+	} {
+		if _, err := NewRules(o); err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
+// What rules did is told by rule, direction and name, and there is an end to it.
+func TestStatsSayWhatWasStoppedAndWhy(t *testing.T) {
+	p := newPassing(t, RulesOptions{Rules: []Rule{{Name: "no files", Action: Deny, Types: []string{"_smb._tcp"}}}})
+	p.fromMain(answers(append(printer(), files()...)...))
+	s := p.rules.Stats()
+	if len(s.Hits) != 2 || s.Hits[0] != (RuleHits{"main", "guest", "no files", 0, 4}) || s.Hits[1] != (RuleHits{"main", "guest", "no rule", 4, 0}) {
+		t.Errorf("hits %+v", s.Hits)
+	}
+	if len(s.Stops) != 4 || s.Stops[0] != (Stop{"main", "guest", "no files", "Files._smb._tcp.local", "NSEC", 1, p.now}) {
+		t.Errorf("stops %+v", s.Stops)
+	}
+	for i := range 2000 {
+		p.fromMain(answers(txtRR(fmt.Sprintf("Files %d._smb._tcp.local", i))))
+	}
+	if s := p.rules.Stats(); len(s.Stops) != maxStops || s.Others != 2004-maxStops {
+		t.Errorf("%d names, %d others", len(s.Stops), s.Others)
+	}
+}
+
+func TestPatterns(t *testing.T) {
+	for _, c := range []struct {
+		pattern, text string
+		want          bool
+	}{
+		{"laser", "laser", true}, {"LASER", "laser", true}, {"laser", "laser 2", false},
+		{"*", "", true}, {"*", "x", true}, {"a*b*c", "axxbyyc", true}, {"a*b*c", "acb", false}, {"?", "", false}, {"??", "ab", true},
+		{`\*x`, "*x", true}, {`\*x`, "yx", false}, {"*a*a*a*a*b", "aaaaaaaaaaaaaaaa", false}, {"Küche", "küche", true}, {"*.lab", "nas.lab", true},
+	} {
+		p := newPattern(c.pattern)
+		if got := match(&p, c.text); got != c.want {
+			t.Errorf("%q fits %q: %v", c.pattern, c.text, got)
+		}
+	}
+}
+
+func TestTopics(t *testing.T) {
+	for name, want := range map[string]struct {
+		kind kind
+		typ  string
+		part string
+	}{
+		"nas.local":                       {kindHost, "", ""},
+		"_ipp._tcp.local":                 {kindType, "_ipp._tcp", ""},
+		"_universal._sub._ipp._tcp.local": {kindSubtype, "_ipp._tcp", "_universal"},
+		"laser\\., 2nd._ipp._tcp.local":   {kindInstance, "_ipp._tcp", "laser., 2nd"},
+		"_services._dns-sd._udp.local":    {kindMeta, "_dns-sd._udp", ""},
+		"b._dns-sd._udp.local":            {kindInstance, "_dns-sd._udp", "b"},
+		"_http._tcp._ipp._tcp.local":      {kindInstance, "_ipp._tcp", "_http\x04_tcp"},
+		"_tcp.local":                      {kindHost, "", ""},
+		"_x._tcp":                         {kindType, "_x._tcp", ""},
+		"5.0.0.10.in-addr.arpa":           {kindReverse, "", ""},
+		"x.ip6.arpa":                      {kindReverse, "", ""},
+		".":                               {kindHost, "", ""},
+	} {
+		got := readTopic([]byte(mustName(name)))
+		var typ string
+		if got.typ != nil {
+			typ = strings.TrimSuffix(dnswire.Name(string(got.typ)+"\x00").String(), ".")
+		}
+		if got.kind != want.kind || typ != want.typ || string(got.part) != want.part {
+			t.Errorf("%s: kind %d, type %q, part %q; want %+v", name, got.kind, typ, got.part, want)
+		}
+	}
 }

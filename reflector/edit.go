@@ -41,6 +41,9 @@ func (r *Rules) apply(e *editor, from, to *side, p *mdns.Packet) (data []byte, w
 	if r != nil {
 		j.pair, j.back = r.pair(from.link.Name, to.link.Name), r.pair(to.link.Name, from.link.Name)
 		if j.pair.open && (j.back.open || p.Message.Response) {
+			if !j.back.open { // queries from there will list it as known
+				from.book.learn(p.Time, p.Src.Addr(), &p.Message, &e.scratch)
+			}
 			j.pair, j.back = nil, nil // no rule concerns it
 		}
 	}

@@ -50,6 +50,7 @@ func (d Doctor) Examine(ctx context.Context) []Finding {
 	checks := []func() []Finding{
 		d.checkConfig,
 		func() []Finding { return d.checkLinks(all, err) },
+		func() []Finding { return d.checkReflect(all) },
 		func() []Finding { return checkPort(lan.PortHolders(mdns.Port)) },
 		func() []Finding { return checkCapture(lan.CanCapture()) },
 		func() []Finding { return checkState(d.State) },

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -89,5 +90,29 @@ func TestCaptureSaysWhatToDo(t *testing.T) {
 	got := checkCapture(errors.New("lan: capture: it needs the capability CAP_NET_RAW"))
 	if got[0].Grade != Warning || got[0].Advice == "" {
 		t.Errorf("found %+v; want a warning with advice", got)
+	}
+}
+
+func TestReflectorNeedsTwoLinks(t *testing.T) {
+	with := func(interfaces ...string) *config.Config {
+		c := config.Default()
+		c.Reflect.Enabled, c.Reflect.Interfaces = true, interfaces
+		return c
+	}
+	eth0, eth1 := up("eth0", "192.0.2.1/24"), up("eth1", "198.51.100.1/24")
+	for name, c := range map[string]struct {
+		config *config.Config
+		links  []packet.Link
+		want   string
+	}{
+		"off":       {config.Default(), []packet.Link{eth0}, "[]"},
+		"fine":      {with(), []packet.Link{eth0, eth1}, "[{reflector good between eth0, eth1 }]"},
+		"too few":   {with(), []packet.Link{eth0}, "[{reflector problem 1 interface to reflect between bring another up, or correct interfaces in the config}]"},
+		"one gone":  {with("eth0", "eth1", "eth2"), []packet.Link{eth0, eth1}, "[{reflector warning between eth0, eth1; not there: eth2 bring them up, or correct reflect.interfaces in the config}]"},
+		"one of it": {with("eth0", "eth2"), []packet.Link{eth0, eth1}, "[{reflector problem 1 interface to reflect between bring another up, or correct interfaces in the config}]"},
+	} {
+		if got := fmt.Sprint(Doctor{Config: c.config}.checkReflect(c.links)); got != c.want {
+			t.Errorf("%s: %s; want %s", name, got, c.want)
+		}
 	}
 }
