@@ -132,7 +132,9 @@ func besideMiekg(b *testing.B, size int, ours, theirs func() error) {
 		}
 	}
 	b.ReportMetric(float64(them[len(them)/2])/float64(us[len(us)/2]), "x-miekg")
-	b.ReportMetric(float64(them[len(them)/2])/batch, "miekg-ns/op")
+	// The fastest batch is what it costs when nobody else has the processor.
+	b.ReportMetric(float64(us[0])/batch, "best-ns/op")
+	b.ReportMetric(float64(them[0])/batch, "miekg-best-ns/op")
 	if a := testing.AllocsPerRun(100, func() { _ = ours() }); a != 0 {
 		b.Errorf("%v allocations a packet, want none", a)
 	}
