@@ -286,6 +286,7 @@ func (c *core) newPlace(now time.Time, k placeKey, l packet.Link) *place {
 		}
 	}
 	p := &place{zone: z, answers: respond.New(c.book, &e.stats.respond)}
+	z.own = p.answers.Each
 	c.publish(now, p)
 	return p
 }

@@ -2,6 +2,7 @@ package mdns_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -68,6 +69,33 @@ func TestKnownAnswersHaveNoCacheFlushBit(t *testing.T) {
 		}
 		if rr := got[0].known()[0]; rr.Flush || rr.Class != dnswire.ClassIN {
 			t.Errorf("known answer %+v, want class IN and no cache-flush bit", rr)
+		}
+	})
+}
+
+// What a host publishes itself it knows: if it asked for it and nobody answered,
+// those who watch would take it for dead (RFC 6762 §10.5).
+func TestKnownAnswersHoldOwnRecords(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.run()
+		r.publish(web("Ours"))
+		time.Sleep(5 * time.Second)
+		r.respond(ptr("_http._tcp.local", "Theirs._http._tcp.local", 4500), ptr("_services._dns-sd._udp.local", "_http._tcp.local", 4500))
+		r.queries()
+		r.subscribe(q("_http._tcp.local", dnswire.TypePTR), q("_services._dns-sd._udp.local", dnswire.TypePTR))
+		time.Sleep(time.Second / 2)
+		got := r.queries()
+		if len(got) != 1 {
+			t.Fatalf("queries %v, want one", got)
+		}
+		var known []string
+		for _, rr := range got[0].known() {
+			known = append(known, fmt.Sprint(rr.DataString(), " ", rr.TTL > 4490))
+		}
+		slices.Sort(known)
+		// The second, that both have, stands there once.
+		if want := []string{"Ours._http._tcp.local true", "Theirs._http._tcp.local true", "_http._tcp.local true"}; !slices.Equal(known, want) {
+			t.Errorf("known answers %q, want %q", known, want)
 		}
 	})
 }

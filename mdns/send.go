@@ -74,9 +74,25 @@ func (z *zone) knownAnswers(now time.Time, s *slot, limit int) {
 		for _, x := range s.node.slots {
 			z.knownOf(now, x, limit)
 		}
-		return
+	} else {
+		z.knownOf(now, s, limit)
 	}
-	z.knownOf(now, s, limit)
+	// What this host publishes itself it knows, too. Nobody answers it, and who
+	// watches our questions would take it for dead (§10.5).
+	if z.own != nil {
+		z.own(s.node.key, s.typ, func(rr dnswire.RR) {
+			fold := rr.Fold()
+			z.key = append(z.key[:0], fold.Name...)
+			z.key = append(z.key, byte(fold.Type>>8), byte(fold.Type))
+			z.key = append(z.key, fold.Data...)
+			if e := z.records[string(z.key)]; e != nil {
+				if _, listed := e.known(now); listed {
+					return // another host has it, too
+				}
+			}
+			z.listKnown(rr, rr.TTL, limit)
+		})
+	}
 }
 
 func (z *zone) knownOf(now time.Time, s *slot, limit int) {
@@ -85,19 +101,24 @@ func (z *zone) knownOf(now time.Time, s *slot, limit int) {
 		if !ok {
 			continue
 		}
-		rr := e.rr
-		rr.TTL, rr.Flush = left, false // RFC 6762 §10.2: no flush bit in known answers
-		if z.builder.Answer(rr) {
-			continue
-		}
-		if z.builder.Empty() {
-			continue // a record too large for any packet: left out, and answered again
-		}
-		z.flushPacket()
-		z.builder.Reset(z.buffer, dnswire.Header{}, limit)
-		if z.builder.Answer(rr) {
-			z.out[len(z.out)-1][2] |= truncated // only if something follows
-		}
+		z.listKnown(e.rr, left, limit)
+	}
+}
+
+// listKnown adds a known answer with the TTL that is left, to another packet if
+// need be.
+func (z *zone) listKnown(rr dnswire.RR, left uint32, limit int) {
+	rr.TTL, rr.Flush = left, false // RFC 6762 §10.2: no flush bit in known answers
+	if z.builder.Answer(rr) {
+		return
+	}
+	if z.builder.Empty() {
+		return // a record too large for any packet: left out, and answered again
+	}
+	z.flushPacket()
+	z.builder.Reset(z.buffer, dnswire.Header{}, limit)
+	if z.builder.Answer(rr) {
+		z.out[len(z.out)-1][2] |= truncated // only if something follows
 	}
 }
 

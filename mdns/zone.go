@@ -15,6 +15,9 @@ type zone struct {
 	stats *counters
 	// observe gets every change of the cache; it may be nil.
 	observe func(Event)
+	// own calls yield for each record that this host publishes in the zone under
+	// a folded name, of a type or of TypeANY.
+	own func(key string, t dnswire.Type, yield func(dnswire.RR))
 	// unicast says that queries may ask for unicast answers: no other program
 	// on this host could get them in our place (RFC 6762 §15.1).
 	unicast bool

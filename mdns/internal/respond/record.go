@@ -107,6 +107,25 @@ func (r *record) multicast() time.Time {
 	return r.last
 }
 
+// Each calls yield for each record that may be answered with under a folded
+// name, of one type or of TypeANY.
+func (r *Responder) Each(key string, t dnswire.Type, yield func(dnswire.RR)) {
+	n := r.names[key]
+	if n == nil {
+		return
+	}
+	for _, s := range n.sets {
+		if s.typ != t && t != dnswire.TypeANY {
+			continue
+		}
+		for _, x := range s.records {
+			if x.live > 0 {
+				yield(x.rr)
+			}
+		}
+	}
+}
+
 // acquire returns the table's record that is the same as rec, a new one if need
 // be, with one more reference.
 func (r *Responder) acquire(rec Record) *record {
