@@ -79,6 +79,7 @@ type heard struct {
 // flush bit.
 func knownAnswers(b *bench) {
 	said := map[string][]heard{}
+	published := map[string]uint32{} // TTLs of what the host says itself
 	addresses := map[netip.Addr]bool{}
 	for _, m := range b.own {
 		addresses[m.Src.Addr()] = true
@@ -96,6 +97,10 @@ func knownAnswers(b *bench) {
 				}
 				said[m.family()+r.Key] = append(list, heard{m.Time, r.TTL})
 			}
+		case own && m.Response():
+			for _, r := range m.Records {
+				published[m.family()+r.Key] = max(published[m.family()+r.Key], r.TTL)
+			}
 		case own && m.Query():
 			if len(m.Questions) > 0 {
 				open = m.Questions
@@ -105,19 +110,23 @@ func knownAnswers(b *bench) {
 					b.fault(m, "%s stands in another section", r.Key)
 					continue
 				}
-				b.knownAnswer(m, &r, open, said[m.family()+r.Key])
+				key := m.family() + r.Key
+				b.knownAnswer(m, &r, open, said[key], published[key])
 			}
 		}
 	}
 }
 
-func (b *bench) knownAnswer(m *Message, r *Record, open []Question, said []heard) {
+func (b *bench) knownAnswer(m *Message, r *Record, open []Question, said []heard, own uint32) {
 	if r.Flush {
 		b.fault(m, "%s has the flush bit", r.Key)
 	}
 	asked := Message{Questions: open}
 	if !asked.Asks(r) {
 		b.fault(m, "%s answers no question", r.Key)
+	}
+	if r.TTL > 0 && r.TTL <= own {
+		return
 	}
 	best := time.Duration(-1)
 	for _, h := range said {
