@@ -19,6 +19,7 @@ func (c *core) answer(from *place, p *Packet) {
 		from.answers.Response(&m)
 	} else {
 		m.OnLink = from.zone.link.OnLink(p.Src.Addr())
+		m.Local = c.own[p.Src.Addr()]
 		from.answers.Query(&m)
 	}
 	if at := from.answers.Next(); !at.IsZero() && !at.After(p.Time) || from.answers.News() {

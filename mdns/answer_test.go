@@ -644,3 +644,14 @@ func TestNothingIsSaidOfUnknownNames(t *testing.T) {
 		}
 	})
 }
+
+func TestOtherProgramOnThisHostIsAnsweredByMulticast(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.run()
+		r.publish(host("dut"))
+		r.from("10.0.0.1:5353", packetOf{qu: true, ask: []mdns.Question{q("dut.local", dnswire.TypeA)}})
+		if all := r.answers(time.Second); len(all) != 1 || all[0].dst != group4 {
+			t.Errorf("answers %v, want one by multicast: by unicast it could come to us", all)
+		}
+	})
+}

@@ -92,6 +92,7 @@ func (c *core) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("mdns: watch the links: %w", err)
 	}
+	defer c.farewell()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -102,12 +103,10 @@ func (c *core) run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			c.farewell()
 			return nil
 		case set, ok := <-links:
 			if !ok {
 				if ctx.Err() != nil {
-					c.farewell()
 					return nil
 				}
 				return errors.New("mdns: the watch of the links ended")

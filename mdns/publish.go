@@ -101,7 +101,9 @@ type PublicationEvent struct {
 type Published struct {
 	engine *Engine
 	pub    Publication
-	done   chan struct{}
+	done   chan struct{} // closed when it was withdrawn
+	over   chan struct{} // closed then, and when the engine has ended
+	watch  sync.Once
 
 	// Of the goroutine that owns the engine's state.
 	claims  map[*place]*respond.Claim
@@ -133,7 +135,7 @@ func (e *Engine) Publish(p Publication) *Published {
 		p.Rename = RenameService
 	}
 	x := &Published{
-		engine: e, pub: p, label: p.Label, done: make(chan struct{}),
+		engine: e, pub: p, label: p.Label, done: make(chan struct{}), over: make(chan struct{}),
 		claims: map[*place]*respond.Claim{}, changed: make(chan struct{}),
 	}
 	e.post(func(c *core) {
@@ -180,21 +182,17 @@ func (p *Published) Withdraw() {
 // Done returns a channel that is closed when the publication was withdrawn, its
 // goodbyes sent, or the engine has ended.
 func (p *Published) Done() <-chan struct{} {
-	select {
-	case <-p.done:
-		return p.done
-	default:
-	}
-	p.engine.init()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		select {
-		case <-p.done:
-		case <-p.engine.ended:
-		}
-	}()
-	return done
+	p.watch.Do(func() {
+		p.engine.init()
+		go func() {
+			defer close(p.over)
+			select {
+			case <-p.done:
+			case <-p.engine.ended:
+			}
+		}()
+	})
+	return p.over
 }
 
 // Established waits until the names are claimed in every open zone, and there is

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -191,10 +192,10 @@ func TestPublicationTellsThatAZoneIsGone(t *testing.T) {
 		r.run()
 		var states []mdns.PublicationState
 		w := web("Web")
-		there := true
+		var gone atomic.Bool
 		records := w.Records
 		w.Records = func(z mdns.Zone, l packet.Link, label string) []mdns.Record {
-			if !there {
+			if gone.Load() {
 				return nil
 			}
 			return records(z, l, label)
@@ -206,7 +207,7 @@ func TestPublicationTellsThatAZoneIsGone(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		r.nic.SetCarrier(true)
 		time.Sleep(2 * time.Second)
-		there = false
+		gone.Store(true)
 		p.Update()
 		synctest.Wait()
 		want := []mdns.PublicationState{

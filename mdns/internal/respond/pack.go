@@ -10,6 +10,7 @@ import (
 )
 
 const (
+	headerLen   = 12   // bytes of a message's header
 	minMTU      = 576  // no link has less
 	unknownMTU  = 1280 // of a link that doesn't say
 	legacyTTL   = 10   // seconds, at most, in answers to legacy queries (RFC 6762 §6.7)

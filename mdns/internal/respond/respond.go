@@ -230,6 +230,9 @@ type Message struct {
 	Unicast bool
 	// OnLink says of a query that its source lies in one of the link's subnets.
 	OnLink bool
+	// Local says of a query that another program on this host sent it. With it we
+	// share port 5353, and what is sent there by unicast (RFC 6762 §15.1).
+	Local bool
 	*dnswire.Message
 }
 

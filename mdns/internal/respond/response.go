@@ -55,7 +55,7 @@ func (r *Responder) plan(m *Message, legacy, probe bool, delay time.Duration) {
 			continue
 		}
 		it := item{h.rec, now, limit}
-		if legacy || h.qu && m.OnLink && (probe || r.fresh(now, h.rec)) {
+		if legacy || h.qu && m.OnLink && !m.Local && (probe || r.fresh(now, h.rec)) {
 			if uni == nil {
 				uni = r.unicast(m, legacy, delay)
 			}

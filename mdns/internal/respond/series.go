@@ -190,13 +190,19 @@ func (r *Responder) probePacket(names []*name) int {
 // probesFit returns how many probes after the first surely don't exceed the
 // limit, or a few more.
 func (r *Responder) probesFit(names []*name, limit int) int {
-	size := 12
+	size := headerLen + firstNames
+	var parent string
 	for i, n := range names {
-		size += len(n.name) + 4
+		label := 1 + int(n.key[0])
+		if n.key[label:] != parent {
+			parent = n.key[label:]
+			size += len(parent)
+		}
+		size += label + 2 + 4
 		for _, s := range n.sets {
 			for _, x := range s.records {
 				if s.unique {
-					size += 12 + cost(x)
+					size += 2 + cost(x)
 				}
 			}
 		}
