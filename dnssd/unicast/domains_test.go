@@ -1,6 +1,7 @@
 package unicast_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/lanfolk/lanfolk/dnssd"
 	"github.com/lanfolk/lanfolk/dnssd/unicast"
+	"github.com/lanfolk/lanfolk/dnswire"
+	"github.com/lanfolk/lanfolk/mdns"
 )
 
 func lines(f unicast.Found) []string {
@@ -51,6 +54,48 @@ func TestDomainsAreFoundInSearchDomainsAndByAddress(t *testing.T) {
 		if q := sortedSet(n.queries()); len(q) != 10 {
 			t.Errorf("queries %q, want five in each of two domains", q)
 		}
+	})
+}
+
+// local is a source that hears answers for as long as one listens, as multicast
+// DNS does.
+type local struct{ events []mdns.Event }
+
+func (*local) Via() string             { return "mdns" }
+func (l *local) Feed(bool) dnssd.Feed  { return l }
+func (*local) Forget(...mdns.Question) {}
+func (*local) Close()                  {}
+func (l *local) Ask(qs ...mdns.Question) {
+	for _, q := range qs {
+		if q.Name.String() == "b._dns-sd._udp.local" {
+			to, _ := dnswire.ParseName("example.com")
+			l.events = append(l.events, mdns.Event{Op: mdns.OpAdd, RR: dnswire.NewPTR(q.Name, to, 60)})
+		}
+	}
+}
+
+func (l *local) Next(ctx context.Context) ([]mdns.Event, error) {
+	if out := l.events; len(out) > 0 {
+		l.events = nil
+		return out, nil
+	}
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestDomainsThatTheLinkRecommends(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		n.serve(first, "b._dns-sd._udp 60 PTR example.com.")
+		got, err := unicast.Enumeration{Multicast: &local{}, Unicast: n.source(), Search: []string{"example.com"}}.Domains(t.Context())
+		if d := time.Since(n.start); err != nil || d > time.Second {
+			t.Errorf("%v after %v", err, d)
+		}
+		same(t, "domains", lines(got), []string{"example.com[b][example.com local][mdns unicast]false"})
+		got, err = unicast.Enumeration{Multicast: &local{}}.Domains(t.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		same(t, "without a server", lines(got), []string{"example.com[b][local][mdns]false"})
 	})
 }
 

@@ -148,6 +148,9 @@ func (r request) check(b []byte) (reply, bool, error) {
 
 // open dials and has the connection end with ctx.
 func open(ctx context.Context, dial DialFunc, network string, server netip.AddrPort) (net.Conn, func(), error) {
+	if dial == nil {
+		return nil, nil, errors.New("unicast: Servers without Dial")
+	}
 	conn, err := dial(ctx, network, server.String())
 	if err != nil {
 		return nil, nil, failed(ctx, server, err)

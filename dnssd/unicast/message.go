@@ -85,7 +85,7 @@ func (e *RcodeError) name() string {
 // newID returns an id that nobody can guess.
 func newID() uint16 {
 	var b [2]byte
-	rand.Read(b[:]) //nolint:errcheck // never returns an error
+	rand.Read(b[:]) // never returns an error
 	return binary.BigEndian.Uint16(b[:])
 }
 

@@ -304,6 +304,9 @@ func TestUpdatesAreSignedAndTheirAnswersChecked(t *testing.T) {
 		"the right key":    {secret, nil, false, ""},
 		"a wrong key":      {[]byte("wrong"), nil, true, "says NOTAUTH"},
 		"a changed answer": {secret, func(b []byte) []byte { b[3] ^= 0x80; return b }, false, "signature"},
+		"a name that is taken, without": {secret, func(b []byte) []byte {
+			return append(b[:3:3], dns.RcodeYXDomain, 0, 1, 0, 0, 0, 0, 0, 0, 7, 'e', 'x', 'a', 'm', 'p', 'l', 'e', 3, 'c', 'o', 'm', 0, 0, 6, 0, 1)
+		}, false, "not signed"},
 		"an answer without": {secret, func(b []byte) []byte {
 			return append(b[:10:10], 0, 0, 7, 'e', 'x', 'a', 'm', 'p', 'l', 'e', 3, 'c', 'o', 'm', 0, 0, 6, 0, 1)
 		}, false, "not signed"},

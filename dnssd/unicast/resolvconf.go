@@ -131,7 +131,7 @@ func (c *ResolvConf) option(text string) {
 	case name == "ndots" && number:
 		c.Ndots = min(n, maxNdots)
 	case name == "timeout" && number:
-		c.Timeout = min(time.Duration(max(n, 1)), maxTimeout/time.Second) * time.Second
+		c.Timeout = time.Duration(min(max(n, 1), int(maxTimeout/time.Second))) * time.Second
 	case name == "attempts" && number:
 		c.Attempts = min(max(n, 1), maxAttempts)
 	case name == "rotate":

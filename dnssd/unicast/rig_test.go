@@ -150,7 +150,7 @@ func writeMessage(network string, c net.Conn, b []byte) {
 	if network == "tcp" {
 		b = append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...)
 	}
-	c.Write(b) //nolint:errcheck // the other end may have gone
+	c.Write(b) // the other end may have gone
 }
 
 func (s *server) answer(q *dns.Msg) *dns.Msg {

@@ -108,6 +108,9 @@ func (p *pool) note(server netip.AddrPort, now time.Time, worked bool) {
 		h.failures, h.until = 0, time.Time{}
 		return
 	}
+	if h.until.After(now) {
+		return // of many queries at a time the first one's failure counts
+	}
 	h.failures = min(h.failures+1, 10)
 	h.until = now.Add(min(firstPenalty<<(h.failures-1), maxPenalty))
 }

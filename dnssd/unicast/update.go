@@ -121,7 +121,8 @@ func toMiekg(data []byte) (*dns.Msg, error) {
 var errUnsigned = errors.New("the answer is not signed")
 
 // verify checks the answer to a signed message. Errors about the key come
-// without a signature (RFC 8945 §5.3.2): they are told, but prove nothing.
+// without a signature (RFC 8945 §5.3.2): they are told, but prove nothing. That
+// a name is taken must be signed.
 func (k Key) verify(server netip.AddrPort, r *reply, mac string) error {
 	var m dns.Msg
 	if err := m.Unpack(r.data); err != nil {
@@ -132,7 +133,7 @@ func (k Key) verify(server netip.AddrPort, r *reply, mac string) error {
 	switch {
 	case t != nil && t.Error != 0:
 		return &RcodeError{Server: server, Rcode: t.Error}
-	case t == nil && code != rcodeNoError:
+	case t == nil && code != rcodeNoError && !decided(code):
 		return &RcodeError{Server: server, Rcode: code}
 	case t == nil:
 		return fmt.Errorf("unicast: %s: %w", server, errUnsigned)
