@@ -146,7 +146,7 @@ func ReverseDomain(p netip.Prefix) (dnswire.Name, bool) {
 		p = netip.PrefixFrom(a, p.Bits())
 	}
 	a = p.Addr()
-	if !p.IsValid() || a.IsLinkLocalUnicast() || a.IsLoopback() || a.IsMulticast() || a.IsUnspecified() {
+	if !p.IsValid() || a.IsLoopback() || a.IsMulticast() || a.IsUnspecified() {
 		return "", false
 	}
 	n, err := dnssd.ReverseName(p.Masked().Addr())

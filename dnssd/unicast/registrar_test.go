@@ -200,6 +200,18 @@ func TestRegistrarPutsRecordsThereAndTakesThemBack(t *testing.T) {
 	})
 }
 
+func TestATypeThatOthersHaveStaysListed(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		p := n.primary(first, "_http._tcp 60 PTR Other._http._tcp", "_services._dns-sd._udp 60 PTR _http._tcp")
+		r := n.register(nil)
+		time.Sleep(time.Second)
+		n.end(r)
+		if got := p.has(); len(got) != 2 || !slices.ContainsFunc(got, func(s string) bool { return strings.HasPrefix(s, "_services.") }) {
+			t.Errorf("zone at the end %q, want the other instance and the type", got)
+		}
+	})
+}
+
 func TestRegistrarTakesNobodysName(t *testing.T) {
 	bubble(t, func(t *testing.T, n *network) {
 		p := n.primary(first, "Web._http._tcp 60 SRV 0 0 80 other", "www 60 A 192.0.2.99", `Web\ \(2\)._http._tcp 60 TXT "x"`)

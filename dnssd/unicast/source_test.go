@@ -302,6 +302,24 @@ func TestTruncatedAnswersAreFetchedByTCP(t *testing.T) {
 	})
 }
 
+func TestAnAnswerCutInsideARecordIsFetchedByTCP(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		s := n.serve(first, "www 60 A 192.0.2.1")
+		s.raw = func(q *dns.Msg) [][]byte {
+			var m dns.Msg
+			m.SetReply(q)
+			m.Truncated = true
+			rr, _ := dns.NewRR("www.example.com. 60 A 192.0.2.1")
+			m.Answer = []dns.RR{rr}
+			b, _ := m.Pack()
+			s.raw = nil // whole by TCP
+			return [][]byte{b[:len(b)-2]}
+		}
+		same(t, "answer", ask(t, n.source(), "www.example.com", dnswire.TypeA), []string{"www.example.com A 192.0.2.1"})
+		same(t, "queries", n.queries(), []string{"www.example.com A udp 53", "www.example.com A tcp 53"})
+	})
+}
+
 func TestServersFromBeforeEDNS(t *testing.T) {
 	bubble(t, func(t *testing.T, n *network) {
 		s := n.serve(first, web("Web", "www", "60", "192.0.2.1")...)
@@ -370,7 +388,8 @@ func TestOtherNamesInAnAnswerAreNotTaken(t *testing.T) {
 			evil, _ := dns.NewRR("bank.example.com. 60 A 192.0.2.66")
 			chaos, _ := dns.NewRR("www.example.com. 60 CH A 192.0.2.67")
 			a.Answer = append(a.Answer, evil, chaos)
-			a.Extra = append(a.Extra, evil)
+			added, _ := dns.NewRR("www.example.com. 60 A 192.0.2.68")
+			a.Extra, a.Ns = append(a.Extra, evil, added), append(a.Ns, added)
 			return a
 		}
 		src := n.source()
