@@ -521,6 +521,7 @@ func TestServicesOfOneNameGetDifferentOnes(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		p := r.publisher()
 		var got []string
+		r.publish(p, dnssd.Announcement{Name: "Web", Type: "_http._tcp", Port: 80}).Withdraw() // and the name is free again
 		for range 3 {
 			s := r.publish(p, dnssd.Announcement{Name: "Web", Type: "_http._tcp", Port: 80})
 			now, _ := s.Standing()

@@ -125,7 +125,9 @@ func TestAnnounceIsRenamedAndKeepsItsName(t *testing.T) {
 	// Who comes later gets another name.
 	p.avahi.Publish(lab.Service{Name: "Web (2)", Type: "_http._tcp", Port: 80})
 	found := p.browse(t, "_http._tcp", true)
-	if !slices.ContainsFunc(found, func(l string) bool { return strings.Contains(l, ";Web\\032\\0402\\041;") && strings.Contains(l, ";8080;") }) {
+	if !slices.ContainsFunc(found, func(l string) bool {
+		return strings.Contains(l, ";Web\\032\\0402\\041;") && strings.Contains(l, ";8080;")
+	}) {
 		t.Errorf("its own name is lost: %q", found)
 	}
 }
