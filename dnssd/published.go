@@ -76,6 +76,7 @@ func (s *Published) heard(ev mdns.PublicationEvent) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	note(s.zones, ev)
+	p.nudge()
 	if speaks(ev) && ev.Label != s.label {
 		p.enlist(s, ev.Label)
 		p.remember(s.offer.instance(s.offer.Name), ev.Label)
@@ -160,6 +161,7 @@ func (s *Published) Update(a Announcement) error {
 	s.offer = o
 	p.enlist(s, s.label)
 	p.spread(s.host, o.spots(), was)
+	p.nudge()
 	p.soon(s.handle)
 	s.tell()
 	return nil
@@ -178,6 +180,7 @@ func (s *Published) Withdraw() {
 	p.strike(s)
 	s.handle.Withdraw()
 	p.leaveHost(s)
+	p.nudge()
 	s.tell()
 }
 

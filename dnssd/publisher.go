@@ -50,6 +50,9 @@ type Publisher struct {
 	later   map[*mdns.Published]struct{}
 	keep    map[string]string
 	running bool // a goroutine works on these
+
+	feeds map[*ownFeed]struct{}
+	own   map[dnswire.Name][]published // what live returns; nil when that isn't true any more
 }
 
 // machine is a host that services run on.
@@ -59,7 +62,8 @@ type machine struct {
 	users  map[*Published]struct{}
 	reach  map[spot]int // how many users want it to be published there
 	zones  map[mdns.Zone]mdns.PublicationState
-	handle *mdns.Published // nil for one that publishes itself
+	links  map[mdns.Zone]packet.Link // as they were when records were last asked for
+	handle *mdns.Published           // nil for one that publishes itself
 }
 
 // spot is a link where a host is published, "" for all, and one of its
@@ -184,7 +188,8 @@ func (p *Publisher) joinHost(s *Published) error {
 	}
 	h := p.hosts[name.Fold()]
 	if h == nil {
-		h = &machine{name: name, label: name.Label(0), users: map[*Published]struct{}{}, reach: map[spot]int{}, zones: map[mdns.Zone]mdns.PublicationState{}}
+		h = &machine{name: name, label: name.Label(0), users: map[*Published]struct{}{}, reach: map[spot]int{},
+			zones: map[mdns.Zone]mdns.PublicationState{}, links: map[mdns.Zone]packet.Link{}}
 		p.hosts[name.Fold()] = h
 	}
 	s.host = h
@@ -202,6 +207,7 @@ func (p *Publisher) leaveHost(s *Published) {
 		return
 	}
 	delete(p.hosts, h.name.Fold())
+	p.nudge()
 	if h.handle != nil {
 		h.handle.Withdraw()
 	}
@@ -248,7 +254,7 @@ func (p *Publisher) spread(h *machine, more, less []spot) {
 		h.label = p.kept(h.name, h.label)
 		h.handle = p.Engine.Publish(mdns.Publication{
 			Label:   h.label,
-			Records: func(_ mdns.Zone, l packet.Link, label string) []mdns.Record { return p.hostRecords(h, l, label) },
+			Records: func(z mdns.Zone, l packet.Link, label string) []mdns.Record { return p.hostRecords(h, z, l, label) },
 			Rename:  mdns.RenameHost,
 			Changed: func(ev mdns.PublicationEvent) { p.heardHost(h, ev) },
 		})
@@ -264,10 +270,17 @@ func (h *machine) full() dnswire.Name {
 	return n
 }
 
-// hostRecords returns the host's addresses for the links of its services.
-func (p *Publisher) hostRecords(h *machine, l packet.Link, label string) []mdns.Record {
+// hostRecords runs on the engine's goroutine.
+func (p *Publisher) hostRecords(h *machine, z mdns.Zone, l packet.Link, label string) []mdns.Record {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	h.links[z] = l
+	p.nudge()
+	return h.records(l, label)
+}
+
+// records returns the host's addresses for the links of its services.
+func (h *machine) records(l packet.Link, label string) []mdns.Record {
 	name, err := h.name.Parent().Prepend(label)
 	if err != nil {
 		return nil
@@ -291,6 +304,7 @@ func (p *Publisher) heardHost(h *machine, ev mdns.PublicationEvent) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	note(h.zones, ev)
+	p.nudge()
 	if speaks(ev) && ev.Label != h.label {
 		h.label = ev.Label
 		// The services of the host lead to it by its name (RFC 6762 §9).

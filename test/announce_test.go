@@ -229,6 +229,13 @@ addresses = ["10.99.1.200"]
 		t.Errorf("status: %s", s)
 	}
 
+	if r := n.Run("browse", "_http._tcp", "--once", "--resolve", "--json"); !strings.Contains(r.Stdout, `"name":"gw page"`) || !strings.Contains(r.Stdout, `"port":8080`) {
+		t.Errorf("asked itself it doesn't find its own: %s%s", r.Stdout, r.Stderr)
+	}
+	if r := n.Run("find", "_http._tcp"); r.Exit != 0 || !strings.Contains(r.Stdout, "gw page") {
+		t.Errorf("find: exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
+	}
+
 	service1.close()
 	lab.Eventually(t, 10*time.Second, "dead service taken back", func() error {
 		if !slices.ContainsFunc(strings.Split(seen.Stdout(), "\n"), in("-")) {

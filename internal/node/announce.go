@@ -73,6 +73,7 @@ func (n *Node) announceOn(ctx context.Context, engine *mdns.Engine, keeper *name
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	publisher := &dnssd.Publisher{Engine: engine, Host: dnssd.HostLabel(n.self.Name), Keeper: keeper, Log: n.Log}
+	n.mdns.publish(engine, publisher)
 	var tasks sync.WaitGroup
 	for i := range n.announced.services {
 		s := n.announced.services[i].Service

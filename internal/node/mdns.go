@@ -17,15 +17,16 @@ import (
 
 // multicast is the engine that runs at present. After a failure there is a new one.
 type multicast struct {
-	mu      sync.Mutex
-	engine  *mdns.Engine
-	changed chan struct{} // closed when there is another
+	mu        sync.Mutex
+	engine    *mdns.Engine
+	publisher *dnssd.Publisher // on the engine, nil while nothing is announced
+	changed   chan struct{}    // closed when there is another engine
 }
 
 func (m *multicast) set(e *mdns.Engine) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.engine = e
+	m.engine, m.publisher = e, nil
 	if m.changed != nil {
 		close(m.changed)
 		m.changed = nil
@@ -49,12 +50,27 @@ func (m *multicast) get() *mdns.Engine {
 	return m.engine
 }
 
-// source returns what to ask, nil while no engine runs.
-func (m *multicast) source() dnssd.Source {
-	if e := m.get(); e != nil {
-		return dnssd.Multicast(e)
+// publish takes over what announces on the engine.
+func (m *multicast) publish(e *mdns.Engine, p *dnssd.Publisher) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.engine == e {
+		m.publisher = p
 	}
-	return nil
+}
+
+// source returns what to ask, nil while no engine runs. It knows what the node
+// announces itself, too.
+func (m *multicast) source() dnssd.Source {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.engine == nil:
+		return nil
+	case m.publisher == nil:
+		return dnssd.Multicast(m.engine)
+	}
+	return m.publisher.Include(dnssd.Multicast(m.engine))
 }
 
 // runMDNS asks for all services and hosts by mDNS and tells the registry.

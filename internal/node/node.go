@@ -270,7 +270,7 @@ func (n *Node) finder() find.Finder {
 	gateway := n.Config.Name
 	f := find.Finder{
 		Askers: []find.Asker{
-			source.AskMDNS{MDNS: source.MDNS{Gateway: gateway}, Source: n.mdns.source},
+			source.AskMDNS{MDNS: source.MDNS{Gateway: gateway, Own: n.announced.owns}, Source: n.mdns.source},
 			source.AskNeighbours{Neighbours: source.Neighbours{Gateway: gateway, Interface: n.links.name}},
 			source.AskFingerprints{Observations: n.db.Observations},
 		},

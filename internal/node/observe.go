@@ -9,6 +9,7 @@ import (
 
 	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/internal/find"
+	"github.com/lanfolk/lanfolk/internal/source"
 )
 
 // Status returns how the node is.
@@ -91,6 +92,10 @@ const knownWait = 250 * time.Millisecond
 // known puts an answer into the inventory and returns the inventory's picture
 // of it.
 func (n *Node) known(ctx context.Context, s lanfolk.Sighting) (find.Answer, bool) {
+	if s.Origin.Self { // the node's own, which it has told of itself; see tellAnnounced
+		s.Origin.Protocol = source.ProtocolSelf
+		return n.lookUp(s)
+	}
 	n.registry.Observe(s)
 	wait, cancel := context.WithTimeout(ctx, knownWait)
 	defer cancel()

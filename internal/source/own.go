@@ -11,7 +11,7 @@ import (
 // one of its own host's with the addresses that it has there, or, with here
 // false, one of another machine's.
 func (x Self) Service(now time.Time, s dnssd.Service, here bool) lanfolk.Sighting {
-	o := lanfolk.Origin{Protocol: "self", Gateway: x.Gateway, Link: s.Interface}
+	o := lanfolk.Origin{Protocol: ProtocolSelf, Gateway: x.Gateway, Link: s.Interface}
 	out := lanfolk.Sighting{
 		Origin: o, Kind: lanfolk.KindService, Key: Key(s.Instance.String()),
 		Name: text(s.Name), Type: s.Instance.Service, Host: text(s.Host), Addresses: s.Addresses, Port: s.Port, Attributes: txt(s.TXT),

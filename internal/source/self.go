@@ -7,6 +7,9 @@ import (
 	"github.com/lanfolk/lanfolk/packet"
 )
 
+// ProtocolSelf is the protocol of what a node knows of itself.
+const ProtocolSelf = "self"
+
 // Self turns what a node knows of its own host into sightings, so that it
 // stands in the inventory with a name like everybody else.
 type Self struct {
@@ -22,7 +25,7 @@ const selfLifetime = 10 * time.Minute
 // that the node uses: two of them may be joined outside, and then the host's own
 // address is heard on the other one, too.
 func (x Self) Link(now time.Time, l packet.Link, all []packet.Link) lanfolk.Sighting {
-	o := lanfolk.Origin{Protocol: "self", Gateway: x.Gateway, Link: l.Name}
+	o := lanfolk.Origin{Protocol: ProtocolSelf, Gateway: x.Gateway, Link: l.Name}
 	s := lanfolk.Sighting{
 		Origin: o, Kind: lanfolk.KindGateway, Key: l.Name, Name: x.Name, Host: x.Name,
 		What: "lanfolk runs here", State: lanfolk.Reachable, Time: now, Lifetime: selfLifetime,
