@@ -64,6 +64,7 @@ const (
 	saltAsker  = 0xA5A5A5A5A5A5A5A5 // a question of one host alone
 	saltProbed = 0x5A5A5A5A5A5A5A5A // that a name is being probed
 	saltBytes  = 0x3C3C3C3C3C3C3C3C // a packet as we sent it
+	saltMade   = 0xC3C3C3C3C3C3C3C3 // what a proxy said, and with which TTL
 	saltFamily = 0x6666666666666666
 )
 
@@ -285,7 +286,23 @@ func (g *guard) made(now clock, z mdns.Zone, c content) {
 			f.state = it.state()
 			f.pass(now, recordGap)
 		}
+		f := g.memory.put(now, g.key(&s, it.key^saltMade))
+		f.seen, f.state = now, it.ttl
 	}
+}
+
+// echoes says whether a response holds nothing but what the proxy has just said,
+// with TTLs that are no longer: another reflector's copy. The owner of a record
+// gives it all of its TTL, which the proxy never does.
+func (g *guard) echoes(now clock, s *sight) bool {
+	for i := range s.content.items {
+		it := &s.content.items[i]
+		f := g.memory.fresh(now, g.key(s, it.key^saltMade), memoryTime)
+		if f == nil || it.ttl > f.state || it.ttl == 0 && f.state > 0 {
+			return false
+		}
+	}
+	return len(s.content.items) > 0
 }
 
 // sent notes a packet that we send, and isOurs says whether one was sent by us.

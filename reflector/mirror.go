@@ -19,6 +19,7 @@ type known struct {
 	key     dnswire.RR // folded, without TTL and flush bit: what makes two the same
 	rr      dnswire.RR
 	source  netip.Addr
+	first   uint64    // counts the records of all mirrors in the order in which they came
 	seen    time.Time // when an event last said so
 	expires time.Time
 	asked   time.Time             // when the proxy last asked for it to live on
@@ -47,8 +48,9 @@ func (m *mirror) find(key dnswire.RR) *known {
 	return nil
 }
 
-// put takes over a record that was added or heard again, nil if there is no room.
-func (m *mirror) put(ev mdns.Event) *known {
+// put takes over a record that was added or heard again, nil if there is no
+// room. seq is the number of the event.
+func (m *mirror) put(ev mdns.Event, seq uint64) *known {
 	key := keyOf(ev.RR)
 	k := m.find(key)
 	if k == nil {
@@ -58,7 +60,7 @@ func (m *mirror) put(ev mdns.Event) *known {
 		if m.names == nil {
 			m.names = map[dnswire.Name][]*known{}
 		}
-		k = &known{key: key}
+		k = &known{key: key, first: seq}
 		m.names[key.Name] = append(m.names[key.Name], k)
 		m.count++
 	}

@@ -42,6 +42,7 @@ type Proxy struct {
 	sub       *mdns.Subscription
 	engine    *mdns.Engine
 	mirrors   map[mdns.Zone]*mirror
+	events    uint64 // how many came
 	interests map[interestKey]*interest
 	pending   map[route]*pending
 	alarm     *time.Timer // goes off when records are to be asked for again
@@ -222,6 +223,9 @@ func (p *Proxy) query(r *Reflector, from, to *side, pk *mdns.Packet) {
 			continue
 		}
 		for _, x := range m.answering(now, k) {
+			if !p.genuine(now, to.zone, x) {
+				continue
+			}
 			if ttl, ok := heard[x.key]; ok && time.Duration(ttl)*time.Second*2 >= x.expires.Sub(now) {
 				continue // §7.1
 			}
@@ -287,6 +291,41 @@ func knownAnswers(m *dnswire.Message) map[dnswire.RR]uint32 {
 	return out
 }
 
+// sameTime is by how much the ends of two equal records may differ that were
+// heard from one packet and its copy.
+const sameTime = 500 * time.Millisecond
+
+// originalOf says whether b, of another link, is a copy of a that a reflector made:
+// copies don't live longer, and come later.
+func (a *known) originalOf(b *known) bool {
+	d := a.expires.Sub(b.expires)
+	return d > sameTime || d > -sameTime && a.first < b.first
+}
+
+// elsewhere calls f with each mirror of another link than the zone's, of the same family unless
+// these aren't kept apart.
+func (p *Proxy) elsewhere(z mdns.Zone, f func(*mirror)) {
+	cross := p.reflector != nil && p.reflector.CrossFamilies
+	for other, m := range p.mirrors {
+		if other.Link != z.Link && (cross || other.Family == z.Family) {
+			f(m)
+		}
+	}
+}
+
+// genuine says whether a record comes from a host of the zone's own link, and
+// isn't what another reflector copied from a link that we know, too: to hand
+// that back would keep alive what is dead.
+func (p *Proxy) genuine(now time.Time, z mdns.Zone, k *known) bool {
+	ok := true
+	p.elsewhere(z, func(m *mirror) {
+		if x := m.find(k.key); x != nil && x.lives(now) && x.originalOf(k) {
+			ok = false
+		}
+	})
+	return ok
+}
+
 // want notes that a zone asked, and says whether the question is new.
 func (p *Proxy) want(now time.Time, k interestKey, by mdns.Zone, host netip.Addr) bool {
 	i := p.interests[k]
@@ -335,16 +374,17 @@ func (p *Proxy) Changed(ev mdns.Event) {
 		m = &mirror{}
 		p.mirrors[ev.Zone] = m
 	}
+	p.events++
 	switch ev.Op {
 	case mdns.OpAdd:
-		if k := m.put(ev); k != nil {
+		if k := m.put(ev, p.events); k != nil && p.genuine(ev.Time, ev.Zone, k) {
 			for _, z := range p.interested(ev.Time, m, ev.Zone, k) {
 				p.announce(ev.Time, route{ev.Zone, z}, k)
 			}
 		}
 	case mdns.OpUpdate:
-		k := m.put(ev)
-		if k == nil {
+		k := m.put(ev, p.events)
+		if k == nil || !p.genuine(ev.Time, ev.Zone, k) {
 			return
 		}
 		// Who was told that it lives less than half as long hears that it lives on.
@@ -358,6 +398,11 @@ func (p *Proxy) Changed(ev mdns.Event) {
 		if k == nil {
 			return
 		}
+		p.elsewhere(ev.Zone, func(m *mirror) {
+			if x := m.find(k.key); x != nil && k.originalOf(x) {
+				m.remove(k.rr) // it stands for what is gone
+			}
+		})
 		for z, t := range k.told {
 			if t.expires.Sub(ev.Time) > time.Second { // else it is forgotten there, too
 				p.goodbye(ev.Time, route{ev.Zone, z}, k)

@@ -49,7 +49,7 @@ func (p *Proxy) refresh() {
 				}
 				q := interestKey{zone, k.key.Name, k.rr.Type}
 				to, ok := p.wanted(now, q, k)
-				if !ok {
+				if !ok || !p.genuine(now, zone, k) {
 					continue
 				}
 				if at := k.refresh(); at.After(now) {

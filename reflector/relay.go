@@ -136,6 +136,10 @@ func (r *Reflector) consider(now clock, from *side, p *mdns.Packet) (j job, hide
 		return j, false
 	}
 	s.content, s.asker = in.reader.read(&p.Message), g.asker(p.Src.Addr())
+	if r.Proxy != nil && p.Message.Response && g.echoes(now, &s) {
+		j.why = stoppedCopy
+		return j, true
+	}
 	if p.Message.Response && r.waiters.any() {
 		at := len(in.wanted)
 		in.wanted = r.waiters.find(in.wanted, now, from.zone.Link, s.content.items, group)
