@@ -156,7 +156,7 @@ func (c *cache) replay(now time.Time, e *entry, u user) {
 // forget takes a question of a user back.
 func (c *cache) forget(u user, q mdns.Question) {
 	e := c.entries[key{q.Name.Fold(), q.Type}]
-	if e == nil {
+	if e == nil || e.users[u] == nil {
 		return
 	}
 	q.Name, q.Tries = e.key.name, 0

@@ -540,3 +540,24 @@ func TestReconfirmedServiceIsAskedForAgain(t *testing.T) {
 		}
 	})
 }
+
+func TestServersCanBeAskedInTurnAndByTCP(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		for _, at := range []netip.AddrPort{first, second} {
+			n.serve(at).hook = func(_ string, q, a *dns.Msg) *dns.Msg {
+				if q.IsEdns0() != nil {
+					t.Error("EDNS is used")
+				}
+				return a
+			}
+		}
+		src := n.source(first, second)
+		src.Rotate, src.TCP, src.NoEDNS = true, true, true
+		for i := range 4 {
+			ask(t, src, fmt.Sprintf("h%d.example.com", i), dnswire.TypeA)
+		}
+		same(t, "queries", n.queries(), []string{
+			"h0.example.com A tcp 54", "h1.example.com A tcp 53", "h2.example.com A tcp 54", "h3.example.com A tcp 53",
+		})
+	})
+}
