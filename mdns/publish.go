@@ -106,16 +106,36 @@ type Published struct {
 	watch  sync.Once
 
 	// Of the goroutine that owns the engine's state.
-	claims  map[*place]*respond.Claim
-	updates [updateMany]time.Time // when the last ones were
-	update  int
-	later   time.Time // when an update that was put off is due
+	claims  []placed
+	updates []time.Time // when the last ones were, at most updateMany
+	later   time.Time   // when an update that was put off is due
 	gone    bool
 
 	mu      sync.Mutex
 	label   string
 	state   publishedState
-	changed chan struct{} // closed at the next change of label or state
+	changed chan struct{} // closed at the next change of label or state; nil while nobody waits
+}
+
+// placed is a publication's claim in one place.
+type placed struct {
+	place *place
+	claim *respond.Claim
+}
+
+// in returns the publication's claim in a place, nil if it has none.
+func (p *Published) in(at *place) *respond.Claim {
+	for _, c := range p.claims {
+		if c.place == at {
+			return c.claim
+		}
+	}
+	return nil
+}
+
+// forget lets go of the publication's claim in a place.
+func (p *Published) forget(at *place) {
+	p.claims = slices.DeleteFunc(p.claims, func(c placed) bool { return c.place == at })
 }
 
 type publishedState uint8
@@ -134,10 +154,7 @@ func (e *Engine) Publish(p Publication) *Published {
 	if p.Rename == nil {
 		p.Rename = RenameService
 	}
-	x := &Published{
-		engine: e, pub: p, label: p.Label, done: make(chan struct{}), over: make(chan struct{}),
-		claims: map[*place]*respond.Claim{}, changed: make(chan struct{}),
-	}
+	x := &Published{engine: e, pub: p, label: p.Label, done: make(chan struct{})}
 	e.post(func(c *core) {
 		now := time.Now()
 		c.pubs = append(c.pubs, x)
@@ -156,10 +173,12 @@ func (e *Engine) Publish(p Publication) *Published {
 func (p *Published) Update() {
 	p.engine.post(func(c *core) {
 		if now := time.Now(); !p.gone && p.later.IsZero() {
-			if first := p.updates[p.update].Add(updateWindow); first.After(now) {
-				p.later = first
-				c.late = append(c.late, p)
-				return
+			if len(p.updates) == updateMany {
+				if first := p.updates[0].Add(updateWindow); first.After(now) {
+					p.later = first
+					c.late = append(c.late, p)
+					return
+				}
 			}
 			c.updateNow(now, p)
 		}
@@ -184,6 +203,7 @@ func (p *Published) Withdraw() {
 func (p *Published) Done() <-chan struct{} {
 	p.watch.Do(func() {
 		p.engine.init()
+		p.over = make(chan struct{})
 		go func() {
 			defer close(p.over)
 			select {
@@ -202,6 +222,9 @@ func (p *Published) Established(ctx context.Context) (label string, err error) {
 	p.engine.init()
 	for {
 		p.mu.Lock()
+		if p.changed == nil {
+			p.changed = make(chan struct{})
+		}
 		label, state, changed := p.label, p.state, p.changed
 		p.mu.Unlock()
 		switch state {
@@ -230,8 +253,10 @@ func (p *Published) set(label string, s publishedState) {
 		return
 	}
 	p.label, p.state = label, s
-	close(p.changed)
-	p.changed = make(chan struct{})
+	if p.changed != nil {
+		close(p.changed)
+		p.changed = nil
+	}
 }
 
 func (p *Published) tell(e PublicationEvent) {
@@ -255,10 +280,10 @@ func (c *core) publishOne(now time.Time, p *place, x *Published) {
 // setRecords asks a publication for its records in the place. renamed says that
 // it lost those that it had.
 func (c *core) setRecords(now time.Time, p *place, x *Published, renamed bool) {
-	claim := x.claims[p]
+	claim := x.in(p)
 	if claim == nil {
 		claim = p.answers.NewClaim(x)
-		x.claims[p] = claim
+		x.claims = append(x.claims, placed{p, claim})
 	}
 	var records []respond.Record
 	if x.pub.Records != nil && x.state != conflicted && !c.engine.Silent {
@@ -285,7 +310,7 @@ func (x *Published) lost(now time.Time, p *place, was, is respond.State) {
 func (c *core) closePlace(now time.Time, p *place) {
 	was := map[*Published]respond.State{}
 	for _, x := range c.pubs {
-		if claim := x.claims[p]; claim != nil {
+		if claim := x.in(p); claim != nil {
 			was[x] = claim.State()
 		}
 	}
@@ -298,17 +323,19 @@ func (c *core) closePlace(now time.Time, p *place) {
 // unpublish forgets the place's claims.
 func (c *core) unpublish(now time.Time, p *place) {
 	for _, x := range c.pubs {
-		if claim := x.claims[p]; claim != nil {
+		if claim := x.in(p); claim != nil {
 			p.answers.Remove(now, claim)
-			delete(x.claims, p)
+			x.forget(p)
 		}
 	}
 }
 
 func (c *core) updateNow(now time.Time, x *Published) {
 	x.later = time.Time{}
-	x.updates[x.update] = now
-	x.update = (x.update + 1) % updateMany
+	if len(x.updates) == updateMany {
+		x.updates = slices.Delete(x.updates, 0, 1)
+	}
+	x.updates = append(x.updates, now)
 	for _, k := range sortedPlaces(c.places) {
 		c.publishOne(now, c.places[k], x)
 		c.settle(now, c.places[k])
@@ -341,9 +368,9 @@ func (c *core) withdraw(now time.Time, x *Published) {
 	x.gone = true
 	for _, k := range sortedPlaces(c.places) {
 		p := c.places[k]
-		if claim := x.claims[p]; claim != nil {
+		if claim := x.in(p); claim != nil {
 			p.answers.Remove(now, claim)
-			delete(x.claims, p)
+			x.forget(p)
 			c.settle(now, p)
 			x.tell(PublicationEvent{State: PublicationWithdrawn, Zone: p.zone.id, Label: x.label, Time: now})
 		}
@@ -397,12 +424,12 @@ func (c *core) reckonOne(x *Published) {
 		return
 	}
 	open, all := false, true
-	for p, claim := range x.claims {
-		if p.port == nil {
+	for _, c := range x.claims {
+		if c.place.port == nil {
 			continue
 		}
 		open = true
-		all = all && (claim.State() == respond.Announced || claim.Empty())
+		all = all && (c.claim.State() == respond.Announced || c.claim.Empty())
 	}
 	if open && all {
 		x.set(x.label, established)

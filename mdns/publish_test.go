@@ -122,9 +122,6 @@ func (p packetOf) bytes() []byte {
 	return slices.Clone(b.Bytes())
 }
 
-// hear has the host under test hear a message of the tester.
-func (r *rig) hear(p packetOf) { r.inject("10.0.0.2:5353", group4, p.bytes()) }
-
 // probeBy has it hear a probe.
 func (r *rig) probeBy(src string, rrs ...dnswire.RR) {
 	var ask []mdns.Question

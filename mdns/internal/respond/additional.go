@@ -24,10 +24,7 @@ func (r *Responder) list(units []unit, x *record) []unit {
 // mark notes that the message has the record, and with it the whole of a unique
 // set. It returns false if it was noted before.
 func (r *Responder) mark(x *record) bool {
-	listed := &x.listed
-	if x.set.unique {
-		listed = &x.set.listed
-	}
+	_, listed := x.times()
 	if *listed == r.listing {
 		return false
 	}

@@ -226,11 +226,8 @@ func (r *Responder) multicast(now time.Time, units []unit) {
 	w := r.writer(packetTo{})
 	w.write(units, func(x *record) {
 		r.count.Answered.Add(1)
-		if x.set.unique {
-			x.set.last = now
-		} else {
-			x.last = now
-		}
+		last, _ := x.times()
+		*last = now
 	})
 }
 

@@ -31,7 +31,11 @@ type name struct {
 	sets   []*set
 	claims []*Claim // that hold the name: they have unique, probed records there
 	listed uint64   // the probe that has the name already
-	denial [2]*set  // the NSEC record that says what isn't there, by its TTL
+	// The NSEC record that says what isn't there, with each of its two TTLs, and
+	// what both share of a set's state.
+	denial       [2]*set
+	denied       time.Time
+	denialListed uint64
 }
 
 // set is the records of one name and type. A unique set is always sent whole
@@ -99,12 +103,22 @@ func (s *set) find(fold []byte) *record {
 	return nil
 }
 
-// multicast returns when the record was last multicast.
-func (r *record) multicast() time.Time {
-	if r.set.unique {
-		return r.set.last
+// times returns where it stands when the record was last multicast, and which
+// message has it already. What is sent together shares both.
+func (x *record) times() (last *time.Time, listed *uint64) {
+	switch s := x.set; {
+	case s.typ == dnswire.TypeNSEC:
+		return &s.name.denied, &s.name.denialListed
+	case s.unique:
+		return &s.last, &s.listed
 	}
-	return r.last
+	return &x.last, &x.listed
+}
+
+// multicast returns when the record was last multicast.
+func (x *record) multicast() time.Time {
+	last, _ := x.times()
+	return *last
 }
 
 // Each calls yield for each record that may be answered with under a folded
