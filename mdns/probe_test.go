@@ -331,9 +331,17 @@ func TestTwoPublicationsWithOneNameDoNotShareIt(t *testing.T) {
 			out[2].RR = srv(label+"._http._tcp.local", "dut.local", 81)
 			return out
 		}
-		p := r.publish(web("Web"), other)
-		if a, b := p[0].Label(), p[1].Label(); a != "Web" || b != "Web (2)" {
-			t.Errorf("labels %q and %q", a, b)
+		third, fourth := other, web("Web")
+		third.Records = func(z mdns.Zone, l packet.Link, label string) []mdns.Record { return records(z, l, label)[2:3] }
+		third.Label = "Third"
+		p := r.publish(other, web("Web"), third, fourth)
+		var labels []string
+		for _, x := range p {
+			labels = append(labels, x.Label())
+		}
+		// The last one is the same as the second: nothing to quarrel about.
+		if want := []string{"Web", "Web (2)", "Third", "Web (2)"}; !slices.Equal(labels, want) {
+			t.Errorf("labels %q, want %q", labels, want)
 		}
 	})
 }

@@ -143,30 +143,32 @@ func (r *Responder) Set(now time.Time, c *Claim, records []Record, renamed bool)
 // be probed now: because there are new ones, or because the data of those that
 // are being probed changed.
 func (r *Responder) hold(c *Claim, anew bool) (fresh bool) {
-	old := c.holds
+	old := make(map[*name]bool, len(c.holds)) // and whether they are claimed
+	for _, h := range c.holds {
+		old[h.name] = h.claimed
+	}
 	c.holds = nil
-	probing := c.probe != nil
+	r.listing++
 	for i := range c.entries {
 		e := &c.entries[i]
 		n := e.rec.set.name
-		if !e.rec.set.unique || e.noProbe || slices.ContainsFunc(c.holds, func(h hold) bool { return h.name == n }) {
+		if !e.rec.set.unique || e.noProbe || n.listed == r.listing {
 			continue
 		}
-		h := hold{name: n}
-		if j := slices.IndexFunc(old, func(h hold) bool { return h.name == n }); j >= 0 {
-			h.claimed = old[j].claimed && !anew
-		} else {
+		n.listed = r.listing
+		claimed, held := old[n]
+		if !held {
 			n.claims = append(n.claims, c)
 		}
-		fresh = fresh || !h.claimed
-		c.holds = append(c.holds, h)
+		delete(old, n)
+		claimed = claimed && !anew
+		fresh = fresh || !claimed
+		c.holds = append(c.holds, hold{n, claimed})
 	}
-	for _, h := range old {
-		if !slices.ContainsFunc(c.holds, func(o hold) bool { return o.name == h.name }) {
-			h.name.drop(c)
-		}
+	for n := range old {
+		n.drop(c)
 	}
-	return fresh || probing && len(c.holds) > 0
+	return fresh || c.probe != nil && len(c.holds) > 0
 }
 
 func (n *name) drop(c *Claim) {

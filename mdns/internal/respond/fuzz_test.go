@@ -22,7 +22,7 @@ func FuzzResponder(f *testing.F) {
 		r.Headers, r.Unicast = 28, true
 		r.Open(now)
 		labels := map[*Claim]int{}
-		for range 2 {
+		for range 3 {
 			c := r.NewClaim(nil)
 			labels[c] = 0
 			r.Set(now, c, fuzzRecords(len(labels), 0), false)

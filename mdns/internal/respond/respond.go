@@ -100,11 +100,7 @@ func (r *Responder) Open(now time.Time) {
 // is ours any more.
 func (r *Responder) Close() {
 	r.open = false
-	for c := range r.claims {
-		r.reset(c)
-		c.state = Idle
-	}
-	r.series, r.pending, r.common, r.mend, r.items = nil, nil, nil, nil, 0
+	r.quiet()
 	r.out, r.burst = nil, 0
 	for _, n := range r.names {
 		for _, s := range n.sets {
@@ -128,12 +124,18 @@ func (r *Responder) Goodbye() {
 			}
 		}
 	}
+	r.quiet()
+	r.sendGoodbyes()
+}
+
+// quiet makes all claims idle and forgets what was to be sent.
+func (r *Responder) quiet() {
 	for c := range r.claims {
+		c.probe, c.told = nil, nil
 		r.reset(c)
 		c.state = Idle
 	}
 	r.series, r.pending, r.common, r.mend, r.items = nil, nil, nil, nil, 0
-	r.sendGoodbyes()
 }
 
 // sendGoodbyes multicasts the goodbyes that were collected.

@@ -128,7 +128,9 @@ func (r *Responder) advanceSeries(now time.Time) {
 			s.at = now.Add(probeGap)
 		default:
 			r.series = slices.Delete(r.series, i, i+1)
-			for _, c := range s.claims {
+			claims := s.claims
+			s.claims = nil // who loses to another of them leaves nothing behind
+			for _, c := range claims {
 				if c.probe == s {
 					r.finish(now, c)
 				}
