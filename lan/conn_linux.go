@@ -34,6 +34,7 @@ type Conn struct {
 	sock  *net.UDPConn
 	raw   syscall.RawConn
 	read  reader
+	try   reader // for TryReadBatch
 	write writer
 	stats connCounters
 }
@@ -156,7 +157,7 @@ func (c *Conn) open(share bool, bind func(fd int, device string) error, set func
 		sock.Close()
 		return errors.Join(cerr, err)
 	}
-	c.read.init(c)
+	c.read.init()
 	c.write.init(c)
 	return nil
 }

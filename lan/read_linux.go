@@ -46,6 +46,7 @@ type reader struct {
 	// because a closure that is made for each call allocates.
 	call  func(fd uintptr) bool
 	poll  func(fd uintptr) bool
+	once  func(fd uintptr)
 	want  int
 	got   int
 	errno unix.Errno
@@ -53,7 +54,7 @@ type reader struct {
 
 const alignedControl = (controlSize + 7) &^ 7
 
-func (r *reader) init(c *Conn) {
+func (r *reader) init() {
 	r.bufs = make([]byte, maxBatch*MaxDatagram)
 	for i := range r.hdrs {
 		r.iovs[i].Base = &r.bufs[i*MaxDatagram]
@@ -68,9 +69,20 @@ func (r *reader) init(c *Conn) {
 		r.receive(fd, unix.MSG_DONTWAIT)
 		return r.errno != unix.EAGAIN
 	}
+	r.once = func(fd uintptr) { r.receive(fd, unix.MSG_DONTWAIT) }
 	r.poll = func(fd uintptr) bool {
 		r.receive(fd, unix.MSG_WAITFORONE)
 		return true
+	}
+}
+
+// reset prepares the headers for the next system call.
+func (r *reader) reset() {
+	for i := range r.hdrs[:r.want] {
+		h := &r.hdrs[i].hdr
+		h.Namelen = unix.SizeofSockaddrInet6
+		h.SetControllen(alignedControl)
+		h.Flags = 0
 	}
 }
 
@@ -110,6 +122,32 @@ func (c *Conn) ReadBatch(d []packet.Datagram) (int, error) { return c.readBatch(
 // as cheap. Others must have another processor to run on.
 func (c *Conn) PollBatch(d []packet.Datagram) (int, error) { return c.readBatch(d, c.read.poll) }
 
+// TryReadBatch reads what is there, and returns 0 if that is nothing. It may be
+// called while another goroutine waits in ReadBatch, which then doesn't get
+// what this call gets; its data stay valid until the next TryReadBatch.
+func (c *Conn) TryReadBatch(d []packet.Datagram) (int, error) {
+	r := &c.try
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.bufs == nil {
+		r.init()
+	}
+	if r.want = min(len(d), maxBatch); r.want == 0 {
+		return 0, nil
+	}
+	r.reset()
+	if err := c.raw.Control(r.once); err != nil {
+		return 0, net.ErrClosed
+	}
+	if r.errno == unix.EAGAIN {
+		return 0, nil
+	}
+	if r.errno != 0 {
+		return 0, fmt.Errorf("lan: read on %s: %w", c.link.Name, os.NewSyscallError("recvmmsg", r.errno))
+	}
+	return c.collect(r, d), nil
+}
+
 func (c *Conn) readBatch(d []packet.Datagram, call func(fd uintptr) bool) (int, error) {
 	if len(d) == 0 {
 		return 0, errors.New("lan: read: no room for a datagram")
@@ -119,12 +157,7 @@ func (c *Conn) readBatch(d []packet.Datagram, call func(fd uintptr) bool) (int, 
 	defer r.mu.Unlock()
 	r.want = min(len(d), maxBatch)
 	for {
-		for i := range r.hdrs[:r.want] {
-			h := &r.hdrs[i].hdr
-			h.Namelen = unix.SizeofSockaddrInet6
-			h.SetControllen(alignedControl)
-			h.Flags = 0
-		}
+		r.reset()
 		if err := c.raw.Read(call); err != nil {
 			if errors.Is(err, net.ErrClosed) {
 				return 0, net.ErrClosed
@@ -137,23 +170,23 @@ func (c *Conn) readBatch(d []packet.Datagram, call func(fd uintptr) bool) (int, 
 		if r.errno != 0 {
 			return 0, fmt.Errorf("lan: read on %s: %w", c.link.Name, os.NewSyscallError("recvmmsg", r.errno))
 		}
-		if n := c.collect(d, r.got); n > 0 {
+		if n := c.collect(r, d); n > 0 {
 			return n, nil
 		}
 	}
 }
 
 // collect moves what recvmmsg read into d, without what is to be dropped.
-func (c *Conn) collect(d []packet.Datagram, got int) int {
+func (c *Conn) collect(r *reader, d []packet.Datagram) int {
 	now := time.Now()
 	n := 0
-	for i := range c.read.hdrs[:got] {
-		m := &c.read.hdrs[i]
+	for i := range r.hdrs[:r.got] {
+		m := &r.hdrs[i]
 		ctl := parseControl(unsafe.Slice(m.hdr.Control, m.hdr.Controllen))
 		if ctl.hasLost {
 			c.stats.overflow.Store(ctl.overflow)
 		}
-		src, ok := sockaddr(&c.read.names[i], m.hdr.Namelen)
+		src, ok := sockaddr(&r.names[i], m.hdr.Namelen)
 		switch {
 		case !ok || ctl.link == 0:
 			c.stats.malformed.Add(1)
@@ -163,7 +196,7 @@ func (c *Conn) collect(d []packet.Datagram, got int) int {
 			c.stats.truncated.Add(1)
 		default:
 			d[n] = packet.Datagram{
-				Data: c.read.bufs[i*MaxDatagram:][:m.n:m.n],
+				Data: r.bufs[i*MaxDatagram:][:m.n:m.n],
 				Src:  src,
 				Dst:  netip.AddrPortFrom(ctl.dst, c.port),
 				Link: ctl.link,

@@ -378,7 +378,10 @@ func (c *core) hear(b *batch) {
 			c.hearPacket(p, &b.packets[i])
 		}
 	}
-	b.port.free <- b
+	select {
+	case b.port.free <- b:
+	default: // one that was made beside the reader's own
+	}
 }
 
 func (c *core) hearPacket(from *place, p *Packet) {

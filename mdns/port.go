@@ -2,6 +2,7 @@ package mdns
 
 import (
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +36,12 @@ type port struct {
 	stats          *counters
 
 	relays []Relay
+	zone   Zone
+	queue  chan<- *batch
+
+	draining sync.Mutex
+	drained  [readBatch]packet.Datagram // guarded by draining
+
 	silent bool
 	busy   *atomic.Int32
 	deaf   *atomic.Bool
@@ -64,6 +71,7 @@ func startPort(c *core, p *place, conn Conn) {
 		free: make(chan *batch, portBatches), done: make(chan struct{}),
 		relays: c.engine.Relays, deaf: &c.relayOnly, busy: &c.busyReaders, silent: c.engine.Silent,
 	}
+	t.zone, t.queue = p.zone.id, c.queue
 	p.port = t
 	c.relayOpened(p)
 	zone := p.zone.id

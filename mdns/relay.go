@@ -35,6 +35,10 @@ type RelayPort struct {
 	// fewer, why the next was not. It may be called at any time, from any
 	// goroutine; once the socket is closed it fails.
 	Send func([]packet.Datagram) (int, error)
+	// Drain relays, on the calling goroutine, what has come on the link and was
+	// not read yet. It may be nil. Relay may call it for other zones, to keep to
+	// the order in which packets came.
+	Drain func()
 }
 
 // hasty is what a Conn may have beside WriteBatch: the same, but it fails at
@@ -48,7 +52,7 @@ func (c *core) relayOpened(p *place) {
 	if len(c.engine.Relays) == 0 {
 		return
 	}
-	port := RelayPort{Zone: p.zone.id, Link: p.zone.link, Unicast: p.zone.unicast, Send: p.port.send}
+	port := RelayPort{Zone: p.zone.id, Link: p.zone.link, Unicast: p.zone.unicast, Send: p.port.send, Drain: p.port.drain}
 	for _, r := range c.engine.Relays {
 		r.Opened(port)
 	}
@@ -73,6 +77,42 @@ func (t *port) send(d []packet.Datagram) (int, error) {
 	}
 	return n, err
 }
+
+// eager is what a Conn may have besides: it reads what is there, beside a
+// ReadBatch that waits.
+type eager interface {
+	TryReadBatch([]packet.Datagram) (int, error)
+}
+
+// drain is a RelayPort's.
+func (t *port) drain() {
+	c, ok := t.conn.(eager)
+	if !ok {
+		return
+	}
+	t.draining.Lock()
+	defer t.draining.Unlock()
+	for range maxDrain {
+		n, err := c.TryReadBatch(t.drained[:])
+		if n == 0 || err != nil {
+			return // what goes wrong the reader will see, too
+		}
+		t.stats.received.Add(uint64(n))
+		b := t.newBatch()
+		b.fill(t.zone, t.drained[:n], t.stats, true)
+		if b.packets = t.relay(t.zone, b.packets); len(b.packets) == 0 {
+			continue
+		}
+		select {
+		case t.queue <- b:
+		default:
+			t.stats.drop(dropQueue, len(b.packets))
+		}
+	}
+}
+
+// maxDrain bounds the batches that one call of drain reads.
+const maxDrain = 4
 
 // relay shows the packets to the relays and returns those that are left for
 // the engine.

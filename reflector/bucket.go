@@ -92,6 +92,21 @@ func (s *sources) of(now clock, seed maphash.Seed, a netip.Addr, passed uint32) 
 	return oldest
 }
 
+// knows says whether the source was heard before.
+func (s *sources) knows(seed maphash.Seed, a netip.Addr) bool {
+	if s.sets == nil {
+		return false
+	}
+	b := a.As16()
+	set := &s.sets[maphash.Bytes(seed, b[:])%sourceSets]
+	for i := range set {
+		if set[i].addr == a {
+			return true
+		}
+	}
+	return false
+}
+
 // isHost says whether the source has shown that it copies nothing. passed
 // counts the queries that were passed on to its link.
 func (s *source) isHost(passed uint32) bool {

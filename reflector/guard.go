@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lanfolk/lanfolk/mdns"
@@ -21,6 +22,8 @@ type guard struct {
 	cross bool // IPv4 and IPv6 aren't kept apart
 	seed  maphash.Seed
 	began time.Time
+	// copies is when another reflector's copy was heard last, 0 for never.
+	copies atomic.Uint32
 
 	mu     sync.Mutex // guards what follows
 	memory memory
@@ -84,6 +87,7 @@ func (g *guard) judge(now clock, s *sight, passed uint32) ruling {
 		return ruling{why: g.chain(now, s)}
 	}
 	if copied, hidden := g.copied(now, s); copied {
+		g.copies.Store(uint32(now))
 		if s.content.form == formQuery && s.source.isHost(passed) {
 			s.source.copies++ // perhaps by chance
 		} else {

@@ -144,6 +144,48 @@ func TestTwoReflectorsOnTheSameLinksMakeAtMostTwoCopies(t *testing.T) {
 	}
 }
 
+// sluggish is a Conn whose reader gets to it only every now and then.
+type sluggish struct{ *lantest.Conn }
+
+func (s sluggish) ReadBatch(d []packet.Datagram) (int, error) {
+	for {
+		time.Sleep(700 * time.Microsecond)
+		n, err := s.TryReadBatch(d)
+		for i := range d[:n] {
+			d[i].Data = bytes.Clone(d[i].Data)
+		}
+		if n > 0 || err != nil {
+			return n, err
+		}
+	}
+}
+
+func (s sluggish) PollBatch(d []packet.Datagram) (int, error) { return s.ReadBatch(d) }
+
+// F2, F7: the other reflector's copy is there before we came to read the original.
+func TestCopyThatIsReadBeforeItsOriginalIsKnownForOne(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.engine.Listen = func(l packet.Link, g netip.AddrPort) (mdns.Conn, error) {
+			c, err := r.router.ListenMulticast(l, g)
+			if err == nil && l.Name == "a" {
+				return sluggish{c}, nil
+			}
+			return c, err
+		}
+		r.run()
+		r.second()
+		for i := range 30 {
+			r.a.say("10.0.1.5:5353", response(addr(fmt.Sprint("h", i, ".local"), "10.0.1.5", 120)))
+			r.a.say("10.0.1.5:5353", query(question{fmt.Sprint("h", i, ".local"), dnswire.TypeA, false}))
+			time.Sleep(3 * time.Millisecond)
+		}
+		r.want(r.a)
+		if n := len(r.b.packets()); n != 2*60 {
+			t.Errorf("%d copies by two reflectors, want 120", n)
+		}
+	})
+}
+
 // F2
 func TestOtherReflectorIsRecognised(t *testing.T) {
 	inBubble(t, func(r *rig) {

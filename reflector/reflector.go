@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lanfolk/lanfolk/mdns"
@@ -49,7 +50,9 @@ type Reflector struct {
 	once    sync.Once
 	guard   *guard
 	waiters waiters
-	log     *slog.Logger
+	// draining says that a goroutine reads what waits on other links.
+	draining atomic.Bool
+	log      *slog.Logger
 
 	mu     sync.RWMutex // guards what follows
 	side   map[mdns.Zone]*side
@@ -64,6 +67,7 @@ type side struct {
 	link    packet.Link
 	unicast bool // what is sent to our port 5353 alone comes to us
 	send    func([]packet.Datagram) (int, error)
+	drain   func()
 	book    *book
 	heard   *counts
 	outs    []out // where its packets go
@@ -107,7 +111,7 @@ func (r *Reflector) Opened(p mdns.RelayPort) {
 		s.in.reader.seed = r.guard.seed
 		r.side[p.Zone] = s
 	}
-	s.link, s.unicast, s.send = p.Link, p.Unicast, p.Send
+	s.link, s.unicast, s.send, s.drain = p.Link, p.Unicast, p.Send, p.Drain
 	r.connect()
 }
 

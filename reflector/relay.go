@@ -32,6 +32,7 @@ type job struct {
 // Relay implements mdns.Relay.
 func (r *Reflector) Relay(z mdns.Zone, packets []mdns.Packet) []mdns.Packet {
 	r.init()
+	r.catchUp(z, packets)
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	from := r.side[z]
@@ -54,6 +55,48 @@ func (r *Reflector) Relay(z mdns.Zone, packets []mdns.Packet) []mdns.Packet {
 	clear(in.jobs)
 	clear(in.wanted)
 	return heard
+}
+
+// suspicion is how long after a copy by another reflector its like is reckoned with.
+const suspicion = 60_000
+
+// catchUp deals first with what came to other links before these packets and
+// waits there to be read: one of them may be the original of which these hold
+// another reflector's copy. It costs a system call for each link, so it is done
+// only where there is such a reflector, or a source is new.
+func (r *Reflector) catchUp(z mdns.Zone, packets []mdns.Packet) {
+	if len(packets) == 0 || !r.draining.CompareAndSwap(false, true) {
+		return
+	}
+	defer r.draining.Store(false)
+	var drain []func()
+	r.mu.RLock()
+	if from := r.side[z]; from != nil && r.doubtful(from, packets) {
+		for _, o := range from.outs {
+			if o.to.drain != nil {
+				drain = append(drain, o.to.drain)
+			}
+		}
+	}
+	r.mu.RUnlock()
+	for _, f := range drain {
+		f()
+	}
+}
+
+func (r *Reflector) doubtful(from *side, packets []mdns.Packet) bool {
+	now := r.guard.clock(packets[0].Time)
+	if c := r.guard.copies.Load(); c != 0 && now.since(clock(c)) < suspicion {
+		return true
+	}
+	from.in.mu.Lock()
+	defer from.in.mu.Unlock()
+	for i := range packets {
+		if !from.in.sources.knows(r.guard.seed, packets[i].Src.Addr()) {
+			return true
+		}
+	}
+	return false
 }
 
 // sort makes jobs of the packets that may concern other links, and returns

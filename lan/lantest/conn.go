@@ -40,6 +40,7 @@ type Conn struct {
 	// guarded by the network's mutex
 	queue    []packet.Datagram
 	lent     [][]byte // what the last ReadBatch handed out
+	tried    [][]byte // what the last TryReadBatch did
 	isClosed bool
 	// ignoreLocal: what the host itself sends to everyone isn't heard
 	ignoreLocal bool
@@ -89,7 +90,7 @@ func (c *Conn) ReadBatch(d []packet.Datagram) (int, error) {
 		return 0, errors.New("lan: read: no room for a datagram")
 	}
 	for {
-		if n, err := c.take(d); n > 0 || err != nil {
+		if n, err := c.take(d, &c.lent); n > 0 || err != nil {
 			return n, err
 		}
 		select {
@@ -109,7 +110,7 @@ func (c *Conn) PollBatch(d []packet.Datagram) (int, error) {
 	timer := time.NewTimer(pollWait)
 	defer timer.Stop()
 	for {
-		if n, err := c.take(d); n > 0 || err != nil {
+		if n, err := c.take(d, &c.lent); n > 0 || err != nil {
 			return n, err
 		}
 		select {
@@ -121,6 +122,10 @@ func (c *Conn) PollBatch(d []packet.Datagram) (int, error) {
 		}
 	}
 }
+
+// TryReadBatch reads what is there, and returns 0 if that is nothing. It may be
+// called while ReadBatch waits.
+func (c *Conn) TryReadBatch(d []packet.Datagram) (int, error) { return c.take(d, &c.tried) }
 
 // IgnoreLocal says whether the Conn is to ignore the multicasts and broadcasts
 // of its own host.
@@ -135,22 +140,22 @@ func (c *Conn) IgnoreLocal(ignore bool) error {
 	return nil
 }
 
-func (c *Conn) take(d []packet.Datagram) (int, error) {
+func (c *Conn) take(d []packet.Datagram, lent *[][]byte) (int, error) {
 	c.nic.host.network.mu.Lock()
 	defer c.nic.host.network.mu.Unlock()
 	if c.isClosed {
 		return 0, net.ErrClosed
 	}
-	for _, b := range c.lent {
+	for _, b := range *lent {
 		for i := range b {
 			b[i] = poison
 		}
 	}
-	c.lent = c.lent[:0]
+	*lent = (*lent)[:0]
 	n := min(len(d), len(c.queue), maxBatch)
 	for i, q := range c.queue[:n] {
 		d[i] = q
-		c.lent = append(c.lent, q.Data)
+		*lent = append(*lent, q.Data)
 	}
 	c.queue = slices.Delete(c.queue, 0, n)
 	if len(c.queue) > 0 {
