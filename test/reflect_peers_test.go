@@ -161,25 +161,36 @@ func TestOneShotQueryIsAnsweredThroughTheReflector(t *testing.T) {
 // libraries on the link of a host with services, and on the other side.
 func TestLibrariesFindThroughTheReflectorWhatTheyFindOnTheLink(t *testing.T) {
 	t.Parallel()
+	lab.Require(t, "avahi-daemon")
 	l, a, b := between(t)
-	var services []lab.Service
-	for i := range 20 {
-		services = append(services, lab.Service{Name: fmt.Sprintf("Web %02d", i), Type: "_http._tcp", Port: uint16(8000 + i), TXT: []string{"path=/"}})
-	}
+	// avahi-daemon answers a one-shot query with one packet of 512 bytes, so that
+	// few services are found of each host.
+	var daemons []*lab.AvahiDaemon
 	nas := l.Host("nas").Join(a)
-	nas.Links[0].Respond(lab.Responder{Services: services, Quiet: true})
+	for i, h := range []*lab.Host{nas, l.Host("nas2").Join(a), l.Host("nas3").Join(a), l.Host("nas4").Join(a)} {
+		daemons = append(daemons, h.StartAvahi(lab.Avahi{Services: []lab.Service{
+			{Name: fmt.Sprint("Web ", i), Type: "_http._tcp", Port: 80, TXT: []string{"path=/"}},
+			{Name: fmt.Sprint("Admin ", i), Type: "_http._tcp", Port: 81, TXT: []string{"path=/"}},
+		}}))
+	}
+	for _, d := range daemons {
+		d.WaitPublished()
+	}
 	near, far := withRoute(t, l.Host("near").Join(a)), withRoute(t, l.Host("far").Join(b))
 
 	t.Run("hashicorp/mdns", func(t *testing.T) {
 		here := browseHashicorp(t, near)
 		lab.Eventually(t, 15*time.Second, "the same to be found", func() error {
-			if there := browseHashicorp(t, far); !slices.Equal(here, there) {
-				return fmt.Errorf("%d on the link: %q; %d through the reflector: %q", len(here), here, len(there), there)
+			there := browseHashicorp(t, far)
+			for _, n := range here {
+				if !slices.Contains(there, n) {
+					return fmt.Errorf("%d on the link: %q; %d through the reflector: %q", len(here), here, len(there), there)
+				}
 			}
 			return nil
 		})
-		if len(here) == 0 {
-			t.Error("nothing found on the link itself")
+		if len(here) < 4 {
+			t.Errorf("only %q found on the link itself", here)
 		}
 	})
 	t.Run("pion/mdns", func(t *testing.T) {
