@@ -170,8 +170,22 @@ func (x *reflecting) repeat(ctx context.Context, r *reflector.Reflector) error {
 
 // summary says on stderr what was let through and what was stopped.
 func (x *reflecting) summary(r *reflector.Reflector) error {
-	s := r.Rules.Stats()
 	out := bufio.NewWriter(x.err)
+	packets := r.Stats()
+	for _, p := range packets.Sides {
+		for _, why := range sortedKeys(p.Stopped) {
+			fmt.Fprintf(out, "packets from %s %v: %s: %d\n", p.Interface, p.Family, why, p.Stopped[why])
+		}
+		for _, a := range p.Reflectors {
+			fmt.Fprintf(out, "another reflector on %s: %v\n", p.Interface, a)
+		}
+	}
+	for _, p := range packets.Pairs {
+		for _, why := range sortedKeys(p.Packets) {
+			fmt.Fprintf(out, "packets from %s %v to %s %v: %s: %d\n", p.From, p.FromFamily, p.To, p.ToFamily, why, p.Packets[why])
+		}
+	}
+	s := r.Rules.Stats()
 	for _, h := range s.Hits {
 		fmt.Fprintf(out, "%s, seen from %s: %s: %d passed, %d stopped\n", h.From, h.To, h.Rule, h.Passed, h.Stopped)
 	}

@@ -29,6 +29,14 @@ type Reflect struct {
 	ForwardMalformed bool `toml:"forward_malformed"`
 	// DryRun counts, and sends nothing.
 	DryRun bool `toml:"dry_run"`
+	// SourceRate and SourceBurst limit the packets of one host, LinkRate and
+	// LinkBurst those to one interface: packets a second, and at once.
+	SourceRate  int `toml:"source_rate"`
+	SourceBurst int `toml:"source_burst"`
+	LinkRate    int `toml:"link_rate"`
+	LinkBurst   int `toml:"link_burst"`
+	// MaxPending is how many askers may wait for answers that come to them alone.
+	MaxPending int `toml:"max_pending"`
 
 	Rules []ReflectRule `toml:"rule"`
 }
@@ -51,6 +59,9 @@ func defaultReflect() Reflect {
 	return Reflect{
 		Interfaces: []string{}, Mode: ReflectPlain, Allow: []string{}, Deny: []string{}, Guests: []string{},
 		GuestTypes: reflector.GuestTypes(),
+		SourceRate: reflector.DefaultSourceRate, SourceBurst: reflector.DefaultSourceBurst,
+		LinkRate: reflector.DefaultLinkRate, LinkBurst: reflector.DefaultLinkBurst,
+		MaxPending: reflector.DefaultMaxPending,
 	}
 }
 
@@ -110,6 +121,18 @@ func (r Reflect) check(bad func(key string, err error)) {
 	serviceTypes("deny", r.Deny, bad)
 	serviceTypes("guest_types", r.GuestTypes, bad)
 	texts("guests", r.Guests, bad)
+	for _, l := range []struct {
+		key   string
+		value int
+	}{
+		{"source_rate", r.SourceRate}, {"source_burst", r.SourceBurst},
+		{"link_rate", r.LinkRate}, {"link_burst", r.LinkBurst}, {"max_pending", r.MaxPending},
+	} {
+		const least, most = 10, 1_000_000
+		if l.value < least || l.value > most {
+			bad(l.key, fmt.Errorf("want %d to %d, not %d", least, most, l.value))
+		}
+	}
 	if len(r.Rules) > maxReflectRules {
 		bad(fmt.Sprintf("rule[%d]", maxReflectRules), fmt.Errorf("want at most %d rules", maxReflectRules))
 	}

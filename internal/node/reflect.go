@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"github.com/lanfolk/lanfolk/internal/config"
 	"github.com/lanfolk/lanfolk/lan"
@@ -14,10 +15,12 @@ import (
 	"github.com/lanfolk/lanfolk/reflector"
 )
 
-// reflection is what outlives an engine with a reflector: the rules and their counters.
+// reflection is the reflector on the engine that runs at present, and what
+// outlives it: the rules and their counters.
 type reflection struct {
-	rules *reflector.Rules
-	macs  macs
+	rules   *reflector.Rules
+	macs    macs
+	running atomic.Pointer[reflector.Reflector]
 }
 
 // openReflector reads the rules. They are well-formed: the config was checked.
@@ -46,7 +49,9 @@ func (n *Node) reflectOn(e *mdns.Engine) func(context.Context) error {
 	r := &reflector.Reflector{
 		Links: c.Interfaces, Rules: n.reflection.rules, DryRun: c.DryRun,
 		CrossFamilies: c.CrossFamilies, ForwardMalformed: c.ForwardMalformed, Log: n.Log,
+		SourceRate: c.SourceRate, SourceBurst: c.SourceBurst, LinkRate: c.LinkRate, LinkBurst: c.LinkBurst, MaxPending: c.MaxPending,
 	}
+	n.reflection.running.Store(r)
 	e.Relays = append(e.Relays, r)
 	if c.Mode != config.ReflectProxy {
 		return nil
@@ -81,14 +86,35 @@ func (n *Node) reflectDetail() string {
 	if c.DryRun {
 		s += ", dry run: nothing is sent"
 	}
+	if r := n.reflection.running.Load(); r != nil {
+		for _, x := range r.Stats().Sides {
+			for _, a := range x.Reflectors {
+				s += fmt.Sprintf("; another reflector on %s: %v", x.Interface, a)
+			}
+		}
+	}
 	return s
 }
 
-// reflectCounters are what the rules counted, by rule and direction.
+// reflectCounters are packets by what became of them, and questions and records by
+// direction and the rule that decided.
 func (n *Node) reflectCounters() map[string]uint64 {
 	c := map[string]uint64{}
 	if n.reflection.rules == nil {
 		return c
+	}
+	if r := n.reflection.running.Load(); r != nil {
+		s := r.Stats()
+		for _, x := range s.Sides {
+			for why, count := range x.Stopped {
+				c[fmt.Sprintf("packets: %s %v: %s", x.Interface, x.Family, why)] = count
+			}
+		}
+		for _, x := range s.Pairs {
+			for why, count := range x.Packets {
+				c[fmt.Sprintf("packets: %s %v to %s %v: %s", x.From, x.FromFamily, x.To, x.ToFamily, why)] = count
+			}
+		}
 	}
 	s := n.reflection.rules.Stats()
 	for _, h := range s.Hits {
