@@ -50,7 +50,7 @@ type set struct {
 	last    time.Time          // when a unique set was last multicast
 	listed  uint64             // the response that has the set already
 	asked   uint64             // the query that was found to ask for it
-	mending bool               // is in the response that mends others' caches
+	mended  bool               // the whole of a unique set is in Responder.mend
 }
 
 // record is one record of a set. Several claims may have it.
@@ -64,7 +64,8 @@ type record struct {
 	last   time.Time // when a shared record was last multicast
 	heard  time.Time // when another host last multicast the same
 	listed uint64
-	queued *response // the response that it waits in last
+	queued bool // is in Responder.common
+	mended bool // a shared record is in Responder.mend
 }
 
 // manyRecords is the size of a set from which on it has an index.
@@ -113,6 +114,20 @@ func (x *record) times() (last *time.Time, listed *uint64) {
 		return &s.last, &s.listed
 	}
 	return &x.last, &x.listed
+}
+
+// mending returns where it stands whether the record is in Responder.mend.
+func (x *record) mending() *bool {
+	if x.set.unique {
+		return &x.set.mended
+	}
+	return &x.mended
+}
+
+// stale says of a set that denies something that it has been replaced, or that
+// the name isn't ours any more.
+func (s *set) stale() bool {
+	return s.typ == dnswire.TypeNSEC && (!s.name.owned() || s.name.denial[0] != s && s.name.denial[1] != s)
 }
 
 // multicast returns when the record was last multicast.

@@ -104,9 +104,9 @@ func (r *Responder) Close() {
 	r.out, r.burst = nil, 0
 	for _, n := range r.names {
 		for _, s := range n.sets {
-			s.mending = false
+			s.mended = false
 			for _, x := range s.records {
-				x.queued = nil
+				x.queued, x.mended = false, false
 			}
 		}
 	}

@@ -14,7 +14,8 @@ const (
 	// aggregateMax is how much longer an answer may wait for others
 	// (RFC 6762 §6.4).
 	aggregateMax = 500 * time.Millisecond
-	// Bounds of what waits, whatever comes.
+	// Bounds of what waits for one asker alone, whatever comes. Who finds no room
+	// is answered by multicast, with everybody else.
 	maxPending   = 256
 	maxQuestions = 16 // of a legacy query, repeated in its answer
 )
@@ -22,13 +23,22 @@ const (
 // response is a message, or a few, that waits until it is sent.
 type response struct {
 	at     time.Time
-	latest time.Time  // later than this it must not be put off
+	latest time.Time // later than this it must not be put off
+	kind   kind
 	source netip.Addr // of a truncated query, whose known answers go on
 	to     packetTo
 	items  []item
 	known  map[*record]struct{} // what the source turned out to know
-	mend   bool
 }
+
+// kind says whom a response is for.
+type kind uint8
+
+const (
+	single kind = iota // one asker; its records are counted
+	common             // all who ask for what takes its time
+	mend               // those who have something in their caches that isn't so
+)
 
 // item is a record that waits in a response.
 type item struct {
@@ -40,9 +50,16 @@ type item struct {
 // plan puts the hits that the asker doesn't know into responses.
 func (r *Responder) plan(m *Message, legacy, probe bool, delay time.Duration) {
 	now := m.Time
-	if r.items+len(r.hits) > 4*r.records+1024 || len(r.pending) >= maxPending {
-		r.count.Refused.Add(1)
-		return
+	held := m.Truncated
+	room := len(r.pending) < maxPending && r.items+len(r.hits) <= 4*r.records+1024
+	if !room {
+		if legacy {
+			r.count.Refused.Add(1)
+			return
+		}
+		if held {
+			held, delay = false, between(sharedDelayMin, sharedDelayMax)
+		}
 	}
 	var multi, uni *response
 	limit := limitAnswer
@@ -55,7 +72,7 @@ func (r *Responder) plan(m *Message, legacy, probe bool, delay time.Duration) {
 			continue
 		}
 		it := item{h.rec, now, limit}
-		if legacy || h.qu && m.OnLink && !m.Local && (probe || r.fresh(now, h.rec)) {
+		if legacy || h.qu && room && m.OnLink && !m.Local && (probe || r.fresh(now, h.rec)) {
 			if uni == nil {
 				uni = r.unicast(m, legacy, delay)
 			}
@@ -66,23 +83,24 @@ func (r *Responder) plan(m *Message, legacy, probe bool, delay time.Duration) {
 			r.count.Suppressed.Add(1)
 			continue
 		}
-		if !m.Truncated && delay > 0 && r.common != nil && h.rec.queued == r.common {
+		if !held && delay > 0 && h.rec.queued {
 			continue // others wait for it already
 		}
 		if multi == nil {
-			multi = r.multi(m, delay)
+			multi = r.multi(m, held, delay)
 		}
 		r.put(multi, it)
 	}
 }
 
 func (r *Responder) put(p *response, it item) {
-	if it.rec.queued == p {
-		return
+	switch p.kind {
+	case single:
+		r.items++
+	case common:
+		it.rec.queued = true
 	}
-	it.rec.queued = p
 	p.items = append(p.items, it)
-	r.items++
 }
 
 // fresh says whether the record was multicast within a quarter of its TTL: only
@@ -93,10 +111,10 @@ func (r *Responder) fresh(now time.Time, x *record) bool {
 }
 
 // multi returns the response that multicast answers to the query go into.
-func (r *Responder) multi(m *Message, delay time.Duration) *response {
+func (r *Responder) multi(m *Message, held bool, delay time.Duration) *response {
 	now := m.Time
 	switch {
-	case m.Truncated:
+	case held:
 		for _, p := range r.pending {
 			if p.source == m.Src.Addr() && !p.to.dst.IsValid() {
 				p.at = now.Add(delay)
@@ -117,7 +135,7 @@ func (r *Responder) multi(m *Message, delay time.Duration) *response {
 		}
 		return c
 	}
-	r.common = r.add(&response{at: at, latest: at.Add(aggregateMax)})
+	r.common = r.add(&response{kind: common, at: at, latest: at.Add(aggregateMax)})
 	return r.common
 }
 
@@ -157,11 +175,12 @@ func (r *Responder) advanceResponses(now time.Time) {
 		}
 		p := r.pending[i]
 		r.pending = slices.Delete(r.pending, i, i+1)
-		r.items -= len(p.items)
-		if p == r.common {
+		switch p.kind {
+		case single:
+			r.items -= len(p.items)
+		case common:
 			r.common = nil
-		}
-		if p == r.mend {
+		case mend:
 			r.mend = nil
 		}
 		r.send(now, p)
@@ -175,14 +194,18 @@ func (r *Responder) send(now time.Time, p *response) {
 	unicast := p.to.dst.IsValid()
 	for _, it := range p.items {
 		x := it.rec
-		if x.queued == p {
-			x.queued = nil
-		}
 		_, known := p.known[x]
+		switch p.kind {
+		case common:
+			x.queued = false
+		case mend:
+			*x.mending() = false
+		}
 		switch {
-		case p.mend:
-			x.set.mending = false
-			if x.live > 0 && r.limited(now, x, limitAnswer) {
+		case x.live == 0 || x.set.stale():
+			continue
+		case p.kind == mend:
+			if r.limited(now, x, limitAnswer) {
 				r.repair(now, x)
 				continue
 			}
@@ -190,9 +213,7 @@ func (r *Responder) send(now time.Time, p *response) {
 			r.count.Suppressed.Add(1)
 			continue
 		}
-		if x.live > 0 {
-			r.units = r.list(r.units, x)
-		}
+		r.units = r.list(r.units, x)
 	}
 	if len(r.units) == 0 {
 		return
@@ -212,21 +233,22 @@ func (r *Responder) send(now time.Time, p *response) {
 // repair multicasts the record's set as soon as the rate limit lets it: others
 // have something in their caches that isn't so.
 func (r *Responder) repair(now time.Time, x *record) {
-	if x.set.mending {
+	mending := x.mending()
+	if *mending {
 		return
 	}
+	*mending = true
 	at := now.Add(between(sharedDelayMin, sharedDelayMax))
 	if last := x.multicast(); !last.IsZero() && at.Before(last.Add(limitAnswer)) {
 		at = last.Add(limitAnswer)
 	}
 	if r.mend == nil {
-		r.mend = r.add(&response{at: at, mend: true})
+		r.mend = r.add(&response{kind: mend, at: at, latest: now.Add(limitAnswer)})
 	} else if at.After(r.mend.at) {
-		r.mend.at = at // at most a second from now
-	}
-	x.set.mending = x.set.unique
-	if !x.set.unique && x.queued == r.mend {
-		return
+		r.mend.at = at
+		if at.After(r.mend.latest) {
+			r.mend.at = r.mend.latest // what is still limited then is put off alone
+		}
 	}
 	r.put(r.mend, item{x, now, limitAnswer})
 }
