@@ -108,6 +108,7 @@ func (c *cache) want(now time.Time, u user, q mdns.Question) {
 	if fresh {
 		if len(c.entries) >= maxQuestions && !c.evict() {
 			c.refused++
+			u.receive(mdns.Event{Op: mdns.OpFailed, Question: q, Time: now})
 			return
 		}
 		e = &entry{key: k, name: q.Name, users: map[user]map[mdns.Question]int{}, place: -1}

@@ -193,14 +193,20 @@ func (p *pool) ask(ctx context.Context, name dnswire.Name, t dnswire.Type) (answ
 				a.server = s
 				return a, nil
 			}
-			// A word from a server says more than silence.
-			if first == nil || errors.Is(first, ErrNoAnswer) && !errors.Is(err, ErrNoAnswer) {
-				first = err
-			}
+			first = telling(first, err)
 		}
 		timeout = min(2*timeout, maxTimeout)
 	}
 	return answer{}, first
+}
+
+// telling returns the error that says more: the first word from a server rather
+// than silence.
+func telling(a, b error) error {
+	if a == nil || errors.Is(a, ErrNoAnswer) && !errors.Is(b, ErrNoAnswer) {
+		return b
+	}
+	return a
 }
 
 func (p *pool) askOne(ctx context.Context, server netip.AddrPort, name dnswire.Name, t dnswire.Type, timeout time.Duration) (answer, error) {

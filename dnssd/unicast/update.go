@@ -151,22 +151,20 @@ func (p *pool) send(ctx context.Context, u update, key *Key) (lease time.Duratio
 	timeout := p.Timeout
 	for range p.Attempts {
 		for _, s := range p.order(time.Now()) {
-			var got time.Duration
-			if got, err = p.sendTo(ctx, s, u, key, timeout); err == nil {
+			got, e := p.sendTo(ctx, s, u, key, timeout)
+			if e == nil {
 				return got, nil
 			}
 			if ctx.Err() != nil {
 				return 0, fmt.Errorf("unicast: %w", ctx.Err())
 			}
-			if r := (&RcodeError{}); errors.As(err, &r) && decided(r.Rcode) {
-				return 0, err
+			if r := (&RcodeError{}); errors.As(e, &r) && decided(r.Rcode) {
+				return 0, e
 			}
 			p.note(s, time.Now(), false)
+			err = telling(err, e)
 		}
 		timeout = min(2*timeout, maxTimeout)
-	}
-	if err == nil {
-		err = errors.New("unicast: no DNS server is known")
 	}
 	return 0, err
 }
