@@ -288,6 +288,9 @@ func (g *registration) claim(ctx context.Context, have *bool, try func(ours bool
 				return lease, nil
 			}
 			if !prerequisite(err) {
+				// One whose answer was lost may have been carried out. If it is
+				// taken back in vain no harm is done.
+				*have = *have || ctx.Err() != nil || errors.Is(err, ErrNoAnswer)
 				return 0, err
 			}
 		}

@@ -304,6 +304,23 @@ func TestRegistrarWaitsForAServerThatIsAway(t *testing.T) {
 	})
 }
 
+// Whenever it is stopped, nothing is left behind.
+func TestRegistrarLeavesNothingWhenStoppedHalfway(t *testing.T) {
+	for after := 50 * time.Millisecond; after < 600*time.Millisecond; after += 100 * time.Millisecond {
+		bubble(t, func(t *testing.T, n *network) {
+			p := n.primary(first)
+			p.server.delay = 100 * time.Millisecond
+			r := n.register(nil)
+			time.Sleep(after)
+			n.end(r)
+			time.Sleep(time.Second) // the server has dealt with all
+			if got := p.has(); len(got) > 0 {
+				t.Errorf("stopped after %v: %q is left", after, got)
+			}
+		})
+	}
+}
+
 func TestUpdatesAreSignedAndTheirAnswersChecked(t *testing.T) {
 	const good = "c2VjcmV0IG9mIHRoZSB0ZXN0IG9ubHk="
 	secret, _ := base64.StdEncoding.DecodeString(good)

@@ -105,6 +105,7 @@ func (n *network) talk(network, address string, s *server, c net.Conn) {
 		if q.Opcode == dns.OpcodeUpdate && !down {
 			out := s.update(b, &q)
 			n.mu.Unlock()
+			time.Sleep(delay)
 			writeMessage(network, c, out)
 			continue
 		}
