@@ -319,3 +319,27 @@ func TestAnnounceInADomain(t *testing.T) {
 		t.Errorf("with a wrong key: exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
 	}
 }
+
+// Two programs publish one host. When the first says goodbye, the second sees
+// to it that the host stays known (RFC 6762 §6.6).
+func TestHostStaysWhenOneOfTwoAnnouncementsEnds(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	start := func(name, typ string) *lab.Process {
+		cmd := p.desk.Lanfolk("announce", name, typ, "8080", "--state", p.Dir(), "-o", "jsonl").Start()
+		announced(cmd, name)
+		return cmd
+	}
+	first := start("Web", "_http._tcp")
+	start("Mail", "_imap._tcp")
+	if code := first.Stop(); code != 0 {
+		t.Errorf("stopped with %d: %s", code, first.Stderr())
+	}
+	time.Sleep(3 * time.Second) // a goodbye works after one
+	if found := p.browse(t, "_imap._tcp", true); !slices.ContainsFunc(found, func(l string) bool { return strings.Contains(l, ";10.99.1.10;8080;") }) {
+		t.Errorf("the other service is found as %q", found)
+	}
+	if found := p.browse(t, "_http._tcp", false); len(found) > 0 {
+		t.Errorf("the service that ended is found as %q", found)
+	}
+}

@@ -36,7 +36,9 @@ KEY alone has no value.
 
 A line says "announced" when the service can be found, and "renamed" when
 somebody else had its name: then it is called "NAME (2)". That name is tried
-first the next time.
+first the next time. With --health, "withdrawn" says why it isn't announced. As
+JSON a line has event, name, type, domain, subtypes, host, port, interfaces, via
+and error.
 
 It announces for this machine, whose name in .local it publishes, too. --host
 names another machine, with --address if that one doesn't publish its addresses
