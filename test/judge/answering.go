@@ -161,11 +161,9 @@ func unicastAsked(b *bench) {
 
 // askedBy returns the last message that a unicast response can be for.
 func (b *bench) askedBy(m *Message) *Message {
-	i, _ := slices.BinarySearchFunc(b.Messages, m.Time, func(x *Message, t time.Time) int { return x.Time.Compare(t) })
-	for ; i >= 0; i-- {
-		if i == len(b.Messages) {
-			continue
-		}
+	// Virtual time may stand still from question to answer.
+	i, _ := slices.BinarySearchFunc(b.Messages, m.Time.Add(1), func(x *Message, t time.Time) int { return x.Time.Compare(t) })
+	for i--; i >= 0; i-- {
 		q := b.Messages[i]
 		if m.Time.Sub(q.Time) > askedBefore+b.Late {
 			return nil

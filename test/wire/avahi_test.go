@@ -3,11 +3,13 @@ package wire
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/lanfolk/lanfolk/dnssd"
 	"github.com/lanfolk/lanfolk/test/lab"
 )
 
@@ -161,14 +163,20 @@ func TestAvahiAndLanfolkOnOneHost(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	p := r.peer("other", lab.Service{Name: "Elsewhere", Type: "_http._tcp", Port: 82})
-	here := r.d.Avahi(lab.Avahi{HostName: "shared", DBus: true, Services: []lab.Service{{Name: "Theirs", Type: "_http._tcp", Port: 81}}})
-	a := r.announce(r.d, "Ours", "_http._tcp", "80", "--host", "ours", "--address", "10.99.1.10")
+	machine, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Both publish the machine's own name.
+	machine = dnssd.HostLabel(machine)
+	here := r.d.Avahi(lab.Avahi{HostName: machine, DBus: true, Services: []lab.Service{{Name: "Theirs", Type: "_http._tcp", Port: 81}}})
+	a := r.announce(r.d, "Ours", "_http._tcp", "80")
 	says(a, 10*time.Second, "announcement", func(e announced) bool { return e.Event == "announced" })
-	for name, host := range map[string]string{"Ours": "ours.local", "Theirs": "shared.local"} {
-		p.sees(t, "_http._tcp", name, host)
+	for _, name := range []string{"Ours", "Theirs"} {
+		p.sees(t, "_http._tcp", name, machine+".local")
 	}
 	peer{r.d, here}.sees(t, "_http._tcp", "Elsewhere", "other.local")
-	peer{r.d, here}.sees(t, "_http._tcp", "Ours", "ours.local")
+	peer{r.d, here}.sees(t, "_http._tcp", "Ours", machine+".local")
 	b := r.browse("_http._tcp", "--resolve")
 	for _, name := range []string{"Ours", "Theirs", "Elsewhere"} {
 		b.waitFor(10*time.Second, name, func(e event) bool { return e.Name == name && e.Port != 0 && len(e.Addresses) > 0 })
