@@ -2,6 +2,7 @@ package dnssd
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/lanfolk/lanfolk/dnswire"
@@ -37,12 +38,23 @@ func HostLabel(name string) string {
 
 // ownRecords returns the addresses of this machine on one link, and the names
 // that lead back from them (RFC 6762 §6.2): those of both families, in each.
-func ownRecords(name dnswire.Name, l packet.Link) []mdns.Record {
+//
+// Where another program of the machine publishes the same, both must say the
+// same, or it takes us for another host and renames. So it is said as avahi does
+// it, without link-local addresses beside others of their family; and the names
+// of addresses, for which no other name can be taken, are left to it.
+func ownRecords(name dnswire.Name, l packet.Link, shared bool) []mdns.Record {
 	var out []mdns.Record
 	for _, p := range l.Prefixes {
 		a := p.Addr().Unmap().WithZone("")
-		if !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() {
-			out = appendAddress(out, name, a, false)
+		switch {
+		case a.IsUnspecified() || a.IsMulticast() || a.IsLoopback():
+		case !shared:
+			out = appendReverse(append(out, address(name, a, false)), name, a)
+		case !a.IsLinkLocalUnicast() || !slices.ContainsFunc(l.Prefixes, func(o netip.Prefix) bool {
+			return o.Addr().Is4() == a.Is4() && o.Addr().IsGlobalUnicast()
+		}):
+			out = append(out, address(name, a, false))
 		}
 	}
 	return out
@@ -50,19 +62,28 @@ func ownRecords(name dnswire.Name, l packet.Link) []mdns.Record {
 
 // proxyRecords returns the records of another machine, for which we speak. Its
 // names are ours to give: they aren't probed for (RFC 6762 §8.1).
-func proxyRecords(name dnswire.Name, addresses []netip.Addr) []mdns.Record {
+func proxyRecords(name dnswire.Name, l packet.Link, addresses []netip.Addr, shared bool) []mdns.Record {
 	var out []mdns.Record
 	for _, a := range addresses {
-		out = appendAddress(out, name, a.Unmap().WithZone(""), true)
+		a = a.Unmap().WithZone("")
+		out = append(out, address(name, a, true))
+		// An address of this machine leads back to the machine's own name.
+		if !shared || !l.Has(a) {
+			out = appendReverse(out, name, a)
+		}
 	}
 	return out
 }
 
-func appendAddress(out []mdns.Record, name dnswire.Name, a netip.Addr, proxy bool) []mdns.Record {
-	out = append(out, mdns.Record{RR: dnswire.NewAddr(name, a, 0), Unique: true, NoProbe: proxy})
-	if reverse, err := ReverseName(a); err == nil {
-		// Nobody else has the address, so the name needs no probe, either.
-		out = append(out, mdns.Record{RR: dnswire.NewPTR(reverse, name, 0), Unique: true, NoProbe: true})
+func address(name dnswire.Name, a netip.Addr, proxy bool) mdns.Record {
+	return mdns.Record{RR: dnswire.NewAddr(name, a, 0), Unique: true, NoProbe: proxy}
+}
+
+func appendReverse(out []mdns.Record, name dnswire.Name, a netip.Addr) []mdns.Record {
+	reverse, err := ReverseName(a)
+	if err != nil {
+		return out
 	}
-	return out
+	// Nobody else has the address, so the name needs no probe.
+	return append(out, mdns.Record{RR: dnswire.NewPTR(reverse, name, 0), Unique: true, NoProbe: true})
 }

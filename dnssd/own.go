@@ -242,7 +242,7 @@ func (p *Publisher) live() map[dnswire.Name][]published {
 	for _, h := range p.hosts {
 		for z, state := range h.zones {
 			if state == mdns.PublicationAnnounced {
-				add(z, h.records(h.links[z], h.label))
+				add(z, h.records(h.links[z], h.label, h.shared[z]))
 			}
 		}
 		for s := range h.users {

@@ -659,3 +659,55 @@ func (m *memory) Keep(name, label string) {
 }
 
 var _ dnssd.Keeper = (*memory)(nil)
+
+// Another program of the machine takes what differs from what it says itself for
+// another host's.
+func TestMachineIsPublishedAsOtherProgramsHerePublishIt(t *testing.T) {
+	const all = "10.0.0.1 PTR PTR PTR fd00::1 fe80::1"
+	for _, c := range []struct {
+		prefixes []string
+		alone    bool
+		want     string
+	}{
+		{[]string{"10.0.0.1/16", "fe80::1/64", "fd00::1/64"}, true, all},
+		{[]string{"10.0.0.1/16", "fe80::1/64", "fd00::1/64"}, false, "10.0.0.1 fd00::1"},
+		{[]string{"10.0.0.1/16", "fe80::1/64"}, false, "10.0.0.1 fe80::1"},
+	} {
+		inBubble(t, func(r *rig) {
+			r.nic.SetAddresses(c.prefixes...)
+			e := r.engine
+			e.AskUnicast = func(packet.Link) bool { return c.alone }
+			p := &dnssd.Publisher{Engine: e, Host: "machine"}
+			if _, err := p.Publish(dnssd.Announcement{Name: "Web", Type: "_http._tcp", Port: 80}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(3 * time.Second)
+			var got []string
+			seen := map[string]bool{}
+			for _, s := range r.capture.Packets() {
+				m, err := dnswire.Parse(s.Data)
+				if err != nil || !m.Response || !s.Src.Addr().Is4() {
+					continue
+				}
+				for rec := range m.Records() {
+					x := rec.RR()
+					text := x.DataString()
+					switch {
+					case x.Type == dnswire.TypePTR && strings.HasSuffix(x.Name.String(), ".arpa"):
+						text = "PTR"
+					case x.Type != dnswire.TypeA && x.Type != dnswire.TypeAAAA:
+						continue
+					}
+					if key := x.Name.String() + text; !seen[key] {
+						seen[key] = true
+						got = append(got, text)
+					}
+				}
+			}
+			slices.Sort(got)
+			if text := strings.Join(got, " "); text != c.want {
+				t.Errorf("%v, alone %v: %q, want %q", c.prefixes, c.alone, text, c.want)
+			}
+		})
+	}
+}

@@ -63,6 +63,7 @@ type machine struct {
 	reach  map[spot]int // how many users want it to be published there
 	zones  map[mdns.Zone]mdns.PublicationState
 	links  map[mdns.Zone]packet.Link // as they were when records were last asked for
+	shared map[mdns.Zone]bool        // another program of this machine may publish its name there, too
 	handle *mdns.Published           // nil for one that publishes itself
 }
 
@@ -189,7 +190,7 @@ func (p *Publisher) joinHost(s *Published) error {
 	h := p.hosts[name.Fold()]
 	if h == nil {
 		h = &machine{name: name, label: name.Label(0), users: map[*Published]struct{}{}, reach: map[spot]int{},
-			zones: map[mdns.Zone]mdns.PublicationState{}, links: map[mdns.Zone]packet.Link{}}
+			zones: map[mdns.Zone]mdns.PublicationState{}, links: map[mdns.Zone]packet.Link{}, shared: map[mdns.Zone]bool{}}
 		p.hosts[name.Fold()] = h
 	}
 	s.host = h
@@ -276,11 +277,14 @@ func (p *Publisher) hostRecords(h *machine, z mdns.Zone, l packet.Link, label st
 	defer p.mu.Unlock()
 	h.links[z] = l
 	p.nudge()
-	return h.records(l, label)
+	// Asked each time: another program may have come or gone.
+	h.shared[z] = p.Engine.AskUnicast != nil && !p.Engine.AskUnicast(l)
+	return h.records(l, label, h.shared[z])
 }
 
-// records returns the host's addresses for the links of its services.
-func (h *machine) records(l packet.Link, label string) []mdns.Record {
+// records returns the host's addresses for the links of its services. shared
+// says that another program of this machine may publish them, too.
+func (h *machine) records(l packet.Link, label string, shared bool) []mdns.Record {
 	name, err := h.name.Parent().Prepend(label)
 	if err != nil {
 		return nil
@@ -290,13 +294,13 @@ func (h *machine) records(l packet.Link, label string) []mdns.Record {
 		switch {
 		case x.link != "" && x.link != l.Name:
 		case !x.addr.IsValid():
-			return ownRecords(name, l)
+			return ownRecords(name, l, shared)
 		case !slices.Contains(addresses, x.addr):
 			addresses = append(addresses, x.addr)
 		}
 	}
 	slices.SortFunc(addresses, netip.Addr.Compare)
-	return proxyRecords(name, addresses)
+	return proxyRecords(name, l, addresses, shared)
 }
 
 // heardHost runs on the engine's goroutine.

@@ -62,6 +62,7 @@ type placeKey struct {
 type place struct {
 	zone    *zone
 	answers *respond.Responder
+	shared  bool  // another program of this host was heard since the socket was opened
 	port    *port // nil while closed
 	up      bool  // the link can be used
 	err     error // why the socket isn't open
@@ -306,7 +307,7 @@ func (c *core) open(now time.Time, p *place) {
 	startPort(c, p, conn)
 	c.ignoreLocal(p)
 	z.restart(now)
-	p.answers.Unicast = z.unicast
+	p.answers.Unicast, p.shared = z.unicast, false
 	p.answers.Open(now)
 	c.settle(now, p)
 	c.reckon()
@@ -393,6 +394,7 @@ func (c *core) hearPacket(from *place, p *Packet) {
 			}
 			return
 		}
+		c.beside(p.Time, from)
 	}
 	z := from.zone
 	why, ok := z.accept(p)
@@ -407,6 +409,19 @@ func (c *core) hearPacket(from *place, p *Packet) {
 		z.hear(p)
 	}
 	c.answer(from, p)
+}
+
+// beside is called when another program of this host is heard. What may be
+// published beside it is asked for once, before it gets an answer (RFC 6762 §15).
+func (c *core) beside(now time.Time, p *place) {
+	if p.shared {
+		return
+	}
+	p.shared = true
+	for _, x := range c.pubs {
+		c.publishOne(now, p, x)
+	}
+	c.settle(now, p)
 }
 
 func (c *core) zoneStats() []ZoneStats {
