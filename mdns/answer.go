@@ -77,6 +77,10 @@ func (c *core) farewell() {
 	began := time.Now()
 	for _, x := range c.pubs {
 		x.gone = true
+		x.set(x.label, pending)
+		for _, at := range x.claims {
+			x.lost(began, at.place, at.claim.State(), respond.Idle)
+		}
 	}
 	for _, p := range c.places {
 		if p.port != nil {
