@@ -2,6 +2,7 @@ package dnssd_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -624,6 +625,9 @@ func TestPublishOnAnEngineThatEnded(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-s.Done()
+		if _, err := s.Established(r.t.Context()); !errors.Is(err, mdns.ErrStopped) {
+			t.Errorf("on an engine that ended: %v, want %v", err, mdns.ErrStopped)
+		}
 		late, err := p.Publish(dnssd.Announcement{Name: "Late", Type: "_http._tcp", Port: 80})
 		if err != nil {
 			t.Fatal(err)

@@ -120,15 +120,20 @@ func (s *Published) Standing() (Standing, <-chan struct{}) {
 }
 
 // Established waits until the service can be found in all zones that there are,
-// in one at least, and returns how it stands. The error is ctx's.
+// in one at least, and returns how it stands. The error is ctx's,
+// mdns.ErrWithdrawn, or mdns.ErrStopped when the engine has ended.
 func (s *Published) Established(ctx context.Context) (Standing, error) {
 	for {
+		if _, err := s.handle.Established(ctx); err != nil {
+			now, _ := s.Standing()
+			return now, err
+		}
 		now, changed := s.Standing()
 		if len(now.Announced) > 0 && len(now.Probing) == 0 {
 			return now, nil
 		}
 		select {
-		case <-changed:
+		case <-changed: // its host is ready, too, or the engine ends
 		case <-ctx.Done():
 			return now, ctx.Err()
 		}
