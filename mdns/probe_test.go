@@ -296,6 +296,35 @@ func TestConflictAfterTheClaimIsProbedAtOnce(t *testing.T) {
 	})
 }
 
+func TestConflictOverANameThatWasNotProbed(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.run()
+		pub := mdns.Publication{Label: "sleeper", Rename: mdns.RenameHost, Records: func(_ mdns.Zone, _ packet.Link, label string) []mdns.Record {
+			return []mdns.Record{
+				{RR: addr(label+".local", "10.0.0.99", 0), Unique: true, NoProbe: true},
+				{RR: ptr("99.0.0.10.in-addr.arpa", label+".local", 0), Unique: true, NoProbe: true},
+			}
+		}}
+		p := r.publish(pub)[0]
+		r.respond(unique(ptr("99.0.0.10.in-addr.arpa", "other.local", 0), 120)) // no name would end it
+		if all := r.queries(); len(all) != 0 {
+			t.Errorf("sent %v", all)
+		}
+		rival := addr("sleeper.local", "10.0.0.9", 120)
+		r.respond(rival)
+		if all := r.queries(); len(all) != 1 || len(probes(all)) != 1 {
+			t.Fatalf("sent %v, want a probe at once", all)
+		}
+		r.respond(rival)
+		if l := p.Label(); l != "sleeper-2" {
+			t.Errorf("label %q", l)
+		}
+		if all := r.answers(time.Second); len(all) != 2 && len(all) != 1 || !all[0].has("sleeper-2.local A flush") {
+			t.Errorf("announced %v", all)
+		}
+	})
+}
+
 func TestConflictThatNobodyDefendsLeavesTheName(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		r.run()

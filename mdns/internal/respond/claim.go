@@ -48,6 +48,7 @@ type entry struct {
 // hold is a claim's hold on a name.
 type hold struct {
 	name    *name
+	noProbe bool // it is claimed without probing, and probed only after a conflict
 	claimed bool
 }
 
@@ -143,33 +144,42 @@ func (r *Responder) Set(now time.Time, c *Claim, records []Record, renamed bool)
 // be probed now: because there are new ones, or because the data of those that
 // are being probed changed.
 func (r *Responder) hold(c *Claim, anew bool) (fresh bool) {
-	old := make(map[*name]bool, len(c.holds)) // and whether they are claimed
+	old := make(map[*name]hold, len(c.holds))
 	for _, h := range c.holds {
-		old[h.name] = h.claimed
+		old[h.name] = h
 	}
 	c.holds = nil
 	r.listing++
-	for i := range c.entries {
-		e := &c.entries[i]
-		n := e.rec.set.name
-		if !e.rec.set.unique || e.noProbe || n.listed == r.listing {
-			continue
+	for _, probed := range [...]bool{true, false} {
+		for i := range c.entries {
+			e := &c.entries[i]
+			n := e.rec.set.name
+			if !e.rec.set.unique || e.noProbe == probed || n.listed == r.listing || e.noProbe && n.reverse() {
+				continue
+			}
+			n.listed = r.listing
+			was, held := old[n]
+			if !held {
+				n.claims = append(n.claims, c)
+			}
+			delete(old, n)
+			h := hold{name: n, noProbe: e.noProbe, claimed: e.noProbe}
+			if held && !anew && was.noProbe == h.noProbe {
+				h.claimed = was.claimed
+			}
+			fresh = fresh || !h.claimed
+			c.holds = append(c.holds, h)
 		}
-		n.listed = r.listing
-		claimed, held := old[n]
-		if !held {
-			n.claims = append(n.claims, c)
-		}
-		delete(old, n)
-		claimed = claimed && !anew
-		fresh = fresh || !claimed
-		c.holds = append(c.holds, hold{n, claimed})
 	}
 	for n := range old {
 		n.drop(c)
 	}
-	return fresh || c.probe != nil && len(c.holds) > 0
+	return fresh
 }
+
+// reverse says whether the name leads back from an address. Two hosts that
+// disagree about one quarrel over the address, which no other name would end.
+func (n *name) reverse() bool { return reverseName(n.key) }
 
 func (n *name) drop(c *Claim) {
 	n.claims = slices.DeleteFunc(n.claims, func(o *Claim) bool { return o == c })
@@ -197,7 +207,7 @@ func (r *Responder) reset(c *Claim) {
 		e.live, e.left = false, 0
 	}
 	for i := range c.holds {
-		c.holds[i].claimed = false
+		c.holds[i].claimed = c.holds[i].noProbe
 	}
 }
 

@@ -59,7 +59,7 @@ func (r *Responder) rival(m *Message, n *name, v *dnswire.Record) {
 			}
 		default:
 			if s := n.set(v.Type); s != nil && s.unique && s.live > 0 {
-				r.contest(m.Time, c)
+				r.contest(m.Time, c, n)
 			}
 		}
 	}
@@ -67,9 +67,12 @@ func (r *Responder) rival(m *Message, n *name, v *dnswire.Record) {
 
 // contest puts a claim back to probing at once: another host has other data for
 // one of its names, and the probes will show whose it is (RFC 6762 §9).
-func (r *Responder) contest(now time.Time, c *Claim) {
+func (r *Responder) contest(now time.Time, c *Claim, n *name) {
 	r.countConflict(now, c)
 	r.reset(c)
+	for i := range c.holds {
+		c.holds[i].claimed = c.holds[i].claimed && c.holds[i].name != n
+	}
 	r.probeFrom(now, c, now, 0)
 }
 

@@ -253,11 +253,17 @@ func defaultTTL(n dnswire.Name, t dnswire.Type) uint32 {
 	case dnswire.TypeA, dnswire.TypeAAAA, dnswire.TypeSRV, dnswire.TypeHINFO:
 		return hostTTL
 	case dnswire.TypePTR:
-		if f := string(n.Fold()); strings.HasSuffix(f, "\x07in-addr\x04arpa\x00") || strings.HasSuffix(f, "\x03ip6\x04arpa\x00") {
+		if reverseName(string(n.Fold())) {
 			return hostTTL
 		}
 	}
 	return otherTTL
+}
+
+// reverseName says whether the folded name is one that leads back from an
+// address.
+func reverseName(key string) bool {
+	return strings.HasSuffix(key, "\x07in-addr\x04arpa\x00") || strings.HasSuffix(key, "\x03ip6\x04arpa\x00")
 }
 
 // foldedData appends a received record's rdata as it stands in record.fold.

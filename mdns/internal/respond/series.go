@@ -52,7 +52,7 @@ func (r *Responder) probeFrom(now time.Time, c *Claim, from time.Time, window ti
 			from = at
 		}
 	}
-	if len(c.holds) == 0 {
+	if !slices.ContainsFunc(c.holds, func(h hold) bool { return !h.claimed }) {
 		r.finish(now, c)
 		return
 	}
