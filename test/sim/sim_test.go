@@ -259,7 +259,7 @@ func (w *town) judge() {
 }
 
 // pending are rules that the engine is known not to keep yet.
-func pending() []string { return []string{"query gap", "probe spacing"} }
+func pending() []string { return nil }
 
 // before logs what led to a fault: what its host sent and its name's owner said
 // in the seconds before.
