@@ -33,8 +33,8 @@ type Standing struct {
 	Host     string // the present name of its host, "nas.local"
 	Port     uint16
 	// Announced are the zones in which it can be found now, Probing those in
-	// which it is still being found out whether the names are free. A zone is in
-	// both if only its new name is in doubt. Both are in order.
+	// which it is still being found out whether its name and its host's are free.
+	// Both are in order.
 	Announced, Probing []mdns.Zone
 	Withdrawn          bool
 }

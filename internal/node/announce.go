@@ -23,11 +23,11 @@ import (
 
 // announced is what the node announces, and how that stands.
 type announced struct {
-	mu       sync.Mutex
-	services []announcedService // as the config lists them
-	verdicts uint64             // changes from dead to alive and back
-	changed  chan struct{}      // has room for one
-	own      map[ownName]struct{}
+	mu                          sync.Mutex
+	services                    []announcedService // as the config lists them
+	deaths, recoveries, renames uint64
+	changed                     chan struct{} // has room for one
+	own                         map[ownName]struct{}
 }
 
 type announcedService struct {
@@ -96,14 +96,19 @@ func (n *Node) announceOn(ctx context.Context, engine *mdns.Engine, keeper *name
 // announcedState takes over how a service stands.
 func (n *Node) announcedState(i int, now announce.State) {
 	was := n.announced.set(i, now, nil)
-	switch name := now.Instance.Name; {
+	switch {
 	case now.Dead != nil && was.Dead == nil:
 		n.Log.Warn("a service doesn't work and isn't announced", "service", n.announced.services[i].Name, "err", now.Dead)
 	case now.Dead == nil && was.Dead != nil:
 		n.Log.Info("a service works again", "service", n.announced.services[i].Name)
-	case name != "" && was.Instance.Name != "" && name != was.Instance.Name:
-		n.Log.Warn("a service has another name now: another host has the old one", "service", was.Instance.Name, "name", name)
+	case renamed(was, now):
+		n.Log.Warn("a service has another name now: another host has the old one", "service", was.Instance.Name, "name", now.Instance.Name)
 	}
+}
+
+// renamed says whether a conflict changed a service's name.
+func renamed(was, now announce.State) bool {
+	return was.Instance.Name != "" && now.Instance.Name != "" && was.Instance.Name != now.Instance.Name
 }
 
 // begin fills in the services of the config.
@@ -124,8 +129,13 @@ func (a *announced) set(i int, now announce.State, err error) (was announce.Stat
 	s := &a.services[i]
 	was = s.State
 	s.State, s.err = now, err
-	if (was.Dead == nil) != (now.Dead == nil) {
-		a.verdicts++
+	switch {
+	case now.Dead != nil && was.Dead == nil:
+		a.deaths++
+	case was.Dead != nil && now.Dead == nil && err == nil:
+		a.recoveries++
+	case renamed(was, now):
+		a.renames++
 	}
 	select {
 	case a.changed <- struct{}{}:
@@ -233,20 +243,5 @@ func (a *announced) detail() string {
 func (a *announced) counters() map[string]uint64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	c := map[string]uint64{"services": uint64(len(a.services)), "announced": 0, "dead": 0, "renamed": 0, "wrong": 0, "verdicts": a.verdicts}
-	for i := range a.services {
-		s := &a.services[i]
-		switch {
-		case s.err != nil:
-			c["wrong"]++
-		case s.Dead != nil:
-			c["dead"]++
-		case len(s.Announced) > 0:
-			c["announced"]++
-		}
-		if s.Instance.Name != "" && s.Instance.Name != s.Name {
-			c["renamed"]++
-		}
-	}
-	return c
+	return map[string]uint64{"deaths": a.deaths, "recoveries": a.recoveries, "renames": a.renames}
 }
