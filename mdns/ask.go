@@ -81,6 +81,7 @@ func (z *zone) attach(now time.Time, w *want) {
 	a := s.ask
 	if a == nil {
 		a = &ask{slot: s}
+		a.asked = z.recent.take(now, a.question())
 		s.ask = a
 		for _, x := range s.node.slots {
 			if x == s || s.typ == dnswire.TypeANY {
@@ -148,6 +149,9 @@ func (z *zone) detach(w *want) {
 	if len(s.ask.wants) == 0 {
 		z.asks.clear(s.ask)
 		z.asking--
+		if !s.ask.asked.IsZero() {
+			z.recent.put(s.ask.question(), s.ask.asked)
+		}
 		s.ask = nil
 		z.tidy(s)
 	}
@@ -164,8 +168,43 @@ func (z *zone) begin(now time.Time, a *ask) {
 	a.series = time.Time{}
 	if z.satisfied(a.slot) == no {
 		a.series = z.firstAt(now, a.follows())
+		// One that was given up and is asked again within a second (§5.2).
+		if again := a.asked.Add(firstGap); !a.asked.IsZero() && a.series.Before(again) {
+			a.series = again
+		}
 	}
 	z.plan(a)
+}
+
+// recent remembers when the questions that nobody waits for any more were
+// asked, for a second.
+type recent struct {
+	asked  map[Question]time.Time // name folded
+	pruned time.Time
+}
+
+func (r *recent) put(q Question, asked time.Time) {
+	if r.asked == nil {
+		r.asked = map[Question]time.Time{}
+	}
+	r.asked[q.key()] = asked
+}
+
+// take returns when the question was asked, the zero time if that is long ago.
+func (r *recent) take(now time.Time, q Question) time.Time {
+	if now.Sub(r.pruned) >= firstGap {
+		r.pruned = now
+		for k, at := range r.asked {
+			if now.Sub(at) >= firstGap {
+				delete(r.asked, k)
+			}
+		}
+	}
+	at := r.asked[q.key()]
+	if now.Sub(at) >= firstGap {
+		return time.Time{}
+	}
+	return at
 }
 
 // follows says whether an answer gave rise to the question.

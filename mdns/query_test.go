@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lanfolk/lanfolk/dnswire"
+	"github.com/lanfolk/lanfolk/mdns"
 )
 
 const http = "_http._tcp.local PTR"
@@ -135,6 +136,29 @@ func TestNewSubscriptionGetsWhatIsCachedAtOnce(t *testing.T) {
 		time.Sleep(80 * time.Second)
 		if n := len(r.queries()); n != 0 {
 			t.Errorf("%d queries though the unique answer is cached, want none", n)
+		}
+	})
+}
+
+// Who gives a question up and asks it again within a second doesn't have it asked
+// twice in that time (RFC 6762 §5.2).
+func TestQuestionAskedAnewRestsForASecond(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.run()
+		s := r.engine.Subscribe(mdns.SubscribeOptions{}, q("nas.local", dnswire.TypeA))
+		time.Sleep(200 * time.Millisecond)
+		first := times(r.queries(), "nas.local A")
+		s.Close()
+		time.Sleep(100 * time.Millisecond)
+		r.subscribe(q("NAS.local", dnswire.TypeA), q("other.local", dnswire.TypeA))
+		time.Sleep(2500 * time.Millisecond)
+		sent := r.queries()
+		again := times(sent, "NAS.local A")
+		if len(first) != 1 || len(again) < 1 || again[0]-first[0] < time.Second || again[0]-first[0] > 1100*time.Millisecond {
+			t.Errorf("asked at %v, and again at %v", first, again)
+		}
+		if other := times(sent, "other.local A"); len(other) < 2 || other[0] > 500*time.Millisecond {
+			t.Errorf("another question is asked at %v", other)
 		}
 	})
 }

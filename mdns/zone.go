@@ -26,6 +26,7 @@ type zone struct {
 
 	cache
 	asks   alarms[*ask]
+	recent recent
 	checks alarms[*check]
 	asking int  // number of questions
 	live   bool // there is a socket to ask on
