@@ -11,14 +11,23 @@ import (
 
 	"github.com/lanfolk/lanfolk/dnswire"
 	"github.com/lanfolk/lanfolk/mdns"
+	"github.com/lanfolk/lanfolk/packet"
 )
 
 const (
 	// interestKeep is how long a question is kept asked after it was last heard:
 	// queries of one that waits are an hour apart at most (RFC 6762 §5.2).
 	interestKeep = 90 * time.Minute
-	// maxInterests bounds the questions that are kept asked.
-	maxInterests = 4096
+	// maxInterests bounds the questions that are kept asked; one host may ask
+	// half of them.
+	maxInterests = 16384
+	// probeKeep is how long after a probe its answers are passed on: a
+	// prober listens for 250 ms after each of three (§8.1).
+	probeKeep = time.Second
+	maxProbes = 1024
+	// beginTime is for how long after its start the proxy doesn't know who waits
+	// for what: some who asked before it began ask again an hour later (§5.2).
+	beginTime = time.Hour
 	// freshTime is how long after a record was heard nobody's doubt is followed.
 	freshTime = 5 * time.Second
 	// doubtLeft: a question for a record that has more than a fourth of its TTL
@@ -44,6 +53,11 @@ type Proxy struct {
 	mirrors   map[mdns.Zone]*mirror
 	events    uint64 // how many came
 	interests map[interestKey]*interest
+	askers    map[netip.Addr]int         // interests by who asked first
+	probes    map[dnswire.Name]time.Time // names, folded, that somebody probes for
+	reaches   map[mdns.Zone][]mdns.Zone  // where each zone's records go
+	links     map[mdns.Zone]packet.Link
+	began     time.Time
 	pending   map[route]*pending
 	alarm     *time.Timer // goes off when records are to be asked for again
 	due       time.Time   // when, zero for never
@@ -56,7 +70,7 @@ type interestKey struct {
 	typ  dnswire.Type
 }
 
-// interest is where it was asked, and when. host asked last.
+// interest is where it was asked, and when. host asked first.
 type interest struct {
 	asked map[mdns.Zone]time.Time
 	host  netip.Addr
@@ -68,6 +82,9 @@ type route struct{ from, to mdns.Zone }
 func (p *Proxy) init() {
 	p.once.Do(func() {
 		p.mirrors, p.interests, p.pending = map[mdns.Zone]*mirror{}, map[interestKey]*interest{}, map[route]*pending{}
+		p.askers, p.probes, p.reaches = map[netip.Addr]int{}, map[dnswire.Name]time.Time{}, map[mdns.Zone][]mdns.Zone{}
+		p.links = map[mdns.Zone]packet.Link{}
+		p.began = time.Now()
 	})
 }
 
@@ -134,7 +151,7 @@ func (p *Proxy) tidy(now time.Time) {
 	var gone []mdns.Question
 	for k, i := range p.interests {
 		if now.Sub(i.last()) > interestKeep {
-			delete(p.interests, k)
+			p.drop(k)
 			gone = append(gone, k.question())
 		}
 	}
@@ -161,15 +178,81 @@ func (k interestKey) question() mdns.Question {
 func (p *Proxy) takes(r *Reflector, from *side, pk *mdns.Packet) bool {
 	p.init()
 	m := &pk.Message
-	if pk.Malformed != nil || !m.Response && (m.NSCount > 0 || pk.Src.Port() != mdns.Port) {
+	switch {
+	case pk.Malformed != nil:
 		return false
-	}
-	if !m.Response {
+	case m.Response:
+		return !p.defends(pk)
+	case m.NSCount > 0:
+		p.probed(pk)
+		return false
+	case pk.Src.Port() != mdns.Port:
+		return false
+	default:
 		for _, o := range from.outs {
 			p.query(r, from, o.to, pk)
 		}
 	}
 	return true
+}
+
+// probed remembers the names that a probe is for.
+func (p *Proxy) probed(pk *mdns.Packet) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for q := range pk.Message.Questions() {
+		if len(p.probes) >= maxProbes {
+			for n, at := range p.probes {
+				if pk.Time.Sub(at) > probeKeep {
+					delete(p.probes, n)
+				}
+			}
+			if len(p.probes) >= maxProbes {
+				return
+			}
+		}
+		p.probes[q.Name.Name().Fold()] = pk.Time
+	}
+}
+
+// defends says whether a response holds records of a name that somebody probes
+// for on whatever link: its owner must be heard. The proxy doesn't speak for him,
+// who may have moved to the prober's link and be the prober.
+func (p *Proxy) defends(pk *mdns.Packet) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.probes) == 0 {
+		return false
+	}
+	for rr := range pk.Message.Records() {
+		if rr.Section != dnswire.Answer {
+			break
+		}
+		n := rr.Name.Name().Fold()
+		if at, ok := p.probes[n]; ok {
+			if pk.Time.Sub(at) <= probeKeep {
+				return true
+			}
+			delete(p.probes, n)
+		}
+	}
+	return false
+}
+
+// connect takes over where records go. r's sides don't change meanwhile.
+func (p *Proxy) connect(r *Reflector) {
+	p.init()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.reflector = r
+	clear(p.reaches)
+	clear(p.links)
+	for z, s := range r.side {
+		p.links[z] = s.link
+		for _, o := range s.outs {
+			p.reaches[z] = append(p.reaches[z], o.to.zone)
+		}
+	}
 }
 
 // emit passes on what the proxy made.
@@ -202,7 +285,6 @@ func (p *Proxy) query(r *Reflector, from, to *side, pk *mdns.Packet) {
 	now := pk.Time
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.reflector = r
 	back := route{from: to.zone, to: from.zone}
 	if len(questions) == 0 {
 		// More known answers of somebody who asked before (RFC 6762 §7.2).
@@ -291,54 +373,32 @@ func knownAnswers(m *dnswire.Message) map[dnswire.RR]uint32 {
 	return out
 }
 
-// sameTime is by how much the ends of two equal records may differ that were
-// heard from one packet and its copy.
-const sameTime = 500 * time.Millisecond
-
-// originalOf says whether b, of another link, is a copy of a that a reflector made:
-// copies don't live longer, and come later.
-func (a *known) originalOf(b *known) bool {
-	d := a.expires.Sub(b.expires)
-	return d > sameTime || d > -sameTime && a.first < b.first
-}
-
-// elsewhere calls f with each mirror of another link than the zone's, of the same family unless
-// these aren't kept apart.
-func (p *Proxy) elsewhere(z mdns.Zone, f func(*mirror)) {
-	cross := p.reflector != nil && p.reflector.CrossFamilies
-	for other, m := range p.mirrors {
-		if other.Link != z.Link && (cross || other.Family == z.Family) {
-			f(m)
-		}
-	}
-}
-
-// genuine says whether a record comes from a host of the zone's own link, and
-// isn't what another reflector copied from a link that we know, too: to hand
-// that back would keep alive what is dead.
-func (p *Proxy) genuine(now time.Time, z mdns.Zone, k *known) bool {
-	ok := true
-	p.elsewhere(z, func(m *mirror) {
-		if x := m.find(k.key); x != nil && x.lives(now) && x.originalOf(k) {
-			ok = false
-		}
-	})
-	return ok
-}
-
 // want notes that a zone asked, and says whether the question is new.
 func (p *Proxy) want(now time.Time, k interestKey, by mdns.Zone, host netip.Addr) bool {
 	i := p.interests[k]
-	fresh := i == nil
-	if fresh {
+	if i == nil {
+		if p.askers[host] >= maxInterests/2 {
+			return false
+		}
 		if len(p.interests) >= maxInterests {
 			p.evict()
 		}
-		i = &interest{asked: map[mdns.Zone]time.Time{}}
+		i = &interest{asked: map[mdns.Zone]time.Time{by: now}, host: host}
 		p.interests[k] = i
+		p.askers[host]++
+		return true
 	}
-	i.asked[by], i.host = now, host
-	return fresh
+	i.asked[by] = now
+	return false
+}
+
+// drop forgets a question.
+func (p *Proxy) drop(k interestKey) {
+	host := p.interests[k].host
+	if p.askers[host]--; p.askers[host] <= 0 {
+		delete(p.askers, host)
+	}
+	delete(p.interests, k)
 }
 
 // evict takes back the question that was asked longest ago, of a few.
@@ -355,7 +415,7 @@ func (p *Proxy) evict() {
 			break
 		}
 	}
-	delete(p.interests, oldest)
+	p.drop(oldest)
 	if p.sub != nil {
 		p.sub.Forget(oldest.question())
 	}
@@ -398,9 +458,9 @@ func (p *Proxy) Changed(ev mdns.Event) {
 		if k == nil {
 			return
 		}
-		p.elsewhere(ev.Zone, func(m *mirror) {
-			if x := m.find(k.key); x != nil && k.originalOf(x) {
-				m.remove(k.rr) // it stands for what is gone
+		p.elsewhere(ev.Zone, func(z mdns.Zone, other *mirror) {
+			if x := other.find(k.key); x != nil && p.original(ev.Zone, m, k, z, other, x) {
+				other.remove(k.rr) // it stands for what is gone
 			}
 		})
 		for z, t := range k.told {
@@ -425,6 +485,11 @@ func (p *Proxy) interested(now time.Time, m *mirror, z mdns.Zone, k *known) []md
 					zones[by] = true
 				}
 			}
+		}
+	}
+	if k.rr.Type == dnswire.TypePTR && now.Sub(p.began) < beginTime {
+		for _, by := range p.reaches[z] {
+			zones[by] = true
 		}
 	}
 	for _, x := range m.names[k.key.Name] {

@@ -152,8 +152,30 @@ func TestProxyPassesProbesAndKeepsRules(t *testing.T) {
 		b.Question(name("cam.local"), dnswire.TypeANY, dnswire.ClassIN, true)
 		b.Authority(dnswire.NewAddr(name("cam.local"), netip.MustParseAddr("10.0.2.5"), 120))
 		r.b.say("10.0.2.5:5353", b.Bytes())
-		if got := r.a.during(time.Second); len(got) == 0 || !strings.Contains(got[0], "cam.local ANY?") {
+		if got := r.a.during(100 * time.Millisecond); len(got) == 0 || !strings.Contains(got[0], "cam.local ANY?") {
 			t.Errorf("a probe: %q", got)
+		}
+		// The name's owner is heard at once, and by his own word.
+		r.a.say("10.0.1.9:5353", response(addr("cam.local", "10.0.1.9", 120)))
+		if got := r.b.sent(); !slices.Equal(got, []string{toB + "cam.local A 10.0.1.9 120 flush"}) {
+			t.Errorf("his defence: %q", got)
+		}
+	})
+}
+
+// Who asked before the proxy began asks again only after an hour: until then
+// everybody hears of what is new.
+func TestProxyTellsOfNewServicesWithoutBeingAskedAtFirst(t *testing.T) {
+	inProxy(t, func(r *rig) {
+		r.a.say("10.0.1.9:5353", response(service()...))
+		if got := r.b.during(150 * time.Millisecond); len(got) != 1 || !strings.Contains(got[0], "PTR Door._http._tcp.local") {
+			t.Errorf("at first: %q", got)
+		}
+		time.Sleep(2 * time.Hour)
+		r.b.sent()
+		r.a.say("10.0.1.9:5353", response(service()...))
+		if got := r.b.during(150 * time.Millisecond); len(got) != 0 {
+			t.Errorf("two hours later, nobody having asked: %q", got)
 		}
 	})
 }

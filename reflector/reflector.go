@@ -141,6 +141,9 @@ func (r *Reflector) connect() {
 			return cmp.Or(cmp.Compare(a.to.zone.Link, b.to.zone.Link), cmp.Compare(a.to.zone.Family, b.to.zone.Family))
 		})
 	}
+	if r.Proxy != nil {
+		r.Proxy.connect(r)
+	}
 }
 
 // reaches says whether packets are passed on from one side to another.

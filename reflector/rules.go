@@ -105,7 +105,6 @@ type rule struct {
 	instances []pattern
 	hosts     []pattern
 	macs      map[mac]bool
-	index     int // among the rules
 }
 
 // NewRules compiles rules. The error names the rule and what is wrong with it.
