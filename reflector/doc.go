@@ -43,6 +43,40 @@
 // so known answers (§7.1) are left out where another host has just asked the
 // same, and those that follow in further packets (§7.2) stay with their query.
 //
+// # What crosses
+//
+// [Rules] say which services of one link may be seen from another: the first
+// that fits decides. They see service type, subtype, instance, host, the
+// device's MAC and the pair of links. What is denied crosses in no form: no
+// record that has its name or points to it, no known answer or probe, no
+// question for it from the other side. A host's addresses cross if one of its
+// services may. Single records are taken out and the rest is written anew;
+// nothing is sent if nothing is left.
+//
+// Rules judge by what was heard until then. A service whose host isn't known
+// yet is denied where a rule denies some hosts; one whose subtypes aren't
+// known has none. A host of which no service is known is judged by rules
+// without types and instances alone. A type crosses in the list of types (RFC 6763
+// §9) if one of its services may. A question tells what somebody asks for, and
+// nothing of what he has. Text inside TXT records isn't looked at, and records
+// that name others and that mDNS has no use for (MX, SOA) are denied where
+// anything is.
+//
+// Whatever the rules say, link-local addresses don't cross, nor private ones from outside
+// the link's subnets if the host has others (RFC 8766 §5.5.2). A service whose
+// host has nothing but link-local ones is withheld whole until there is another.
+// What is too large for a link is split between records (§17).
+//
+// # Proxy
+//
+// A [Proxy] mirrors the engine's cache and answers queries from it, with the
+// TTL that is left. It has the engine ask on the other links for what hosts want
+// to know, tells those of changes and goodbyes, and asks again before many of
+// them would. A question for what was just told means a doubt (§10.4, §10.5): the
+// engine then asks on the far side, too, and what isn't confirmed is taken back.
+// Probes and what defends against them are passed on as ever: a proxy that
+// spoke for a host that has moved would be its rival.
+//
 // # Limits
 //
 // What this host itself sends, the engine or another program, isn't passed on:
