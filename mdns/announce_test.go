@@ -237,6 +237,28 @@ func TestSharedRecordStaysWhileAnotherPublicationHasIt(t *testing.T) {
 	})
 }
 
+func TestRecordThatComesBackAtOnceIsNotMulticastTwiceWithinASecond(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.run()
+		shared := records(mdns.Record{RR: ptr("_x._udp.local", "y._x._udp.local", 0)})
+		p := r.publish(shared)[0]
+		r.ask(one, q("_x._udp.local", dnswire.TypePTR))
+		answered := r.answers(130 * time.Millisecond)
+		p.Withdraw()
+		r.engine.Publish(shared)
+		time.Sleep(10 * time.Second)
+		var at []time.Duration
+		for _, s := range r.queries() {
+			if s.has("PTR 4500") {
+				at = append(at, s.at)
+			}
+		}
+		if len(answered) != 1 || len(at) != 2 || at[0]-answered[0].at < time.Second || at[1]-at[0] < time.Second {
+			t.Errorf("answered %v, then announced at %v", answered, at)
+		}
+	})
+}
+
 func TestDefaultTTLs(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		r.run()

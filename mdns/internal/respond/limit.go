@@ -1,6 +1,11 @@
 package respond
 
-import "time"
+import (
+	"maps"
+	"time"
+
+	"github.com/lanfolk/lanfolk/dnswire"
+)
 
 const (
 	// A record isn't multicast again within a second, or a quarter of one when
@@ -14,6 +19,33 @@ const (
 func (r *Responder) limited(now time.Time, x *record, limit time.Duration) bool {
 	last := x.multicast()
 	return !last.IsZero() && now.Sub(last) < limit
+}
+
+// pastRecords is how many records that are no longer published are remembered
+// before old ones are looked for.
+const pastRecords = 256
+
+// leftBehind remembers of a record that is taken out when it was multicast: it
+// may come back before it may be multicast again. Of a unique set fold is "".
+func (r *Responder) leftBehind(now time.Time, name string, t dnswire.Type, fold string, last time.Time) {
+	if last.IsZero() || now.Sub(last) >= limitAnswer {
+		return
+	}
+	if len(r.past) >= pastRecords {
+		maps.DeleteFunc(r.past, func(_ pastKey, at time.Time) bool { return now.Sub(at) >= limitAnswer })
+	}
+	r.past[pastKey{name, t, fold}] = last
+}
+
+// remember returns what leftBehind noted, the zero time if nothing.
+func (r *Responder) remember(name string, t dnswire.Type, fold string) time.Time {
+	return r.past[pastKey{name, t, fold}]
+}
+
+type pastKey struct {
+	name string
+	typ  dnswire.Type
+	fold string
 }
 
 const (

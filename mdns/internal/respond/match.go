@@ -63,10 +63,10 @@ func (r *Responder) Query(m *Message) {
 	r.listKnown(m)
 	var delay time.Duration
 	switch {
-	case m.Truncated:
-		delay = between(truncatedDelayMin, truncatedDelayMax)
 	case probe && !shared:
 		// A claimed name is defended at once (§6).
+	case m.Truncated:
+		delay = between(truncatedDelayMin, truncatedDelayMax)
 	case shared || questions > 1:
 		delay = between(sharedDelayMin, sharedDelayMax)
 	}

@@ -166,14 +166,14 @@ func (r *Responder) acquire(rec Record) *record {
 	}
 	s := n.set(rec.RR.Type)
 	if s == nil {
-		s = &set{name: n, typ: rec.RR.Type}
+		s = &set{name: n, typ: rec.RR.Type, last: r.remember(n.key, rec.RR.Type, "")}
 		n.sets = append(n.sets, s)
 	}
 	s.unique = s.unique || rec.Unique
 	fold := rec.RR.Fold().Data
 	x := s.find([]byte(fold))
 	if x == nil {
-		x = &record{set: s, place: len(s.records), rr: rec.RR, fold: fold}
+		x = &record{set: s, place: len(s.records), rr: rec.RR, fold: fold, last: r.remember(n.key, s.typ, fold)}
 		s.records = append(s.records, x)
 		if s.index != nil {
 			s.index[fold] = x
@@ -207,6 +207,9 @@ func (r *Responder) release(now time.Time, x *record) {
 	r.records--
 	if s.unique {
 		r.book.remove(now, n.key, s.typ, x.fold)
+		r.leftBehind(now, n.key, s.typ, "", s.last)
+	} else {
+		r.leftBehind(now, n.key, s.typ, x.fold, x.last)
 	}
 	if last > 0 {
 		return

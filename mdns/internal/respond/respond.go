@@ -48,6 +48,7 @@ type Responder struct {
 
 	names   map[string]*name
 	records int
+	past    map[pastKey]time.Time // when what was just taken out was last multicast
 	claims  map[*Claim]struct{}
 	series  []*series
 	events  []Event
@@ -80,6 +81,7 @@ func New(b *Book, count *Counters) *Responder {
 	return &Responder{
 		book: b, count: count, MTU: 1500, Headers: 48,
 		names: map[string]*name{}, claims: map[*Claim]struct{}{}, known: map[*record]struct{}{},
+		past: map[pastKey]time.Time{},
 	}
 }
 

@@ -50,7 +50,7 @@ type item struct {
 // plan puts the hits that the asker doesn't know into responses.
 func (r *Responder) plan(m *Message, legacy, probe bool, delay time.Duration) {
 	now := m.Time
-	held := m.Truncated
+	held := m.Truncated && delay > 0
 	room := len(r.pending) < maxPending && r.items+len(r.hits) <= 4*r.records+1024
 	if !room {
 		if legacy {
@@ -63,7 +63,7 @@ func (r *Responder) plan(m *Message, legacy, probe bool, delay time.Duration) {
 	}
 	var multi, uni *response
 	limit := limitAnswer
-	if probe {
+	if probe && delay == 0 {
 		limit = limitProbe
 	}
 	for _, h := range r.hits {
@@ -74,7 +74,7 @@ func (r *Responder) plan(m *Message, legacy, probe bool, delay time.Duration) {
 		it := item{h.rec, now, limit}
 		if legacy || h.qu && room && m.OnLink && !m.Local && (probe || r.fresh(now, h.rec)) {
 			if uni == nil {
-				uni = r.unicast(m, legacy, delay)
+				uni = r.unicast(m, legacy, held, delay)
 			}
 			r.put(uni, it)
 			continue
@@ -140,7 +140,7 @@ func (r *Responder) multi(m *Message, held bool, delay time.Duration) *response 
 }
 
 // unicast returns a response that goes to the query's sender alone.
-func (r *Responder) unicast(m *Message, legacy bool, delay time.Duration) *response {
+func (r *Responder) unicast(m *Message, legacy, held bool, delay time.Duration) *response {
 	to := packetTo{dst: m.Src}
 	if m.Unicast {
 		to.src = netip.AddrPortFrom(m.Dst.Addr(), 0)
@@ -155,7 +155,7 @@ func (r *Responder) unicast(m *Message, legacy bool, delay time.Duration) *respo
 		}
 	}
 	p := &response{at: m.Time.Add(delay), to: to}
-	if m.Truncated {
+	if held {
 		p.source = m.Src.Addr()
 	}
 	return r.add(p)
