@@ -247,6 +247,12 @@ func (r *rig) engine(h *lab.Host) *mdns.Engine {
 // engineUntil runs an engine until it is stopped.
 func (r *rig) engineUntil(h *lab.Host) (*mdns.Engine, func()) {
 	r.t.Helper()
+	return r.engineWith(h, func(*mdns.Engine) {})
+}
+
+// engineWith runs an engine that is changed before.
+func (r *rig) engineWith(h *lab.Host, change func(*mdns.Engine)) (*mdns.Engine, func()) {
+	r.t.Helper()
 	e := &mdns.Engine{
 		AskUnicast: func(packet.Link) bool { return true },
 		Links: func(ctx context.Context) (links <-chan []packet.Link, err error) {
@@ -262,6 +268,7 @@ func (r *rig) engineUntil(h *lab.Host) (*mdns.Engine, func()) {
 			return c, nil
 		},
 	}
+	change(e)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()
