@@ -61,12 +61,13 @@ func ownRecords(name dnswire.Name, l packet.Link, shared bool) []mdns.Record {
 }
 
 // proxyRecords returns the records of another machine, for which we speak. Its
-// names are ours to give: they aren't probed for (RFC 6762 §8.1).
+// names are ours to give: they aren't probed for (RFC 6762 §8.1). Another name of
+// this machine is probed for like its own.
 func proxyRecords(name dnswire.Name, l packet.Link, addresses []netip.Addr, shared bool) []mdns.Record {
 	var out []mdns.Record
 	for _, a := range addresses {
 		a = a.Unmap().WithZone("")
-		out = append(out, address(name, a, true))
+		out = append(out, address(name, a, !l.Has(a)))
 		// An address of this machine leads back to the machine's own name.
 		if !shared || !l.Has(a) {
 			out = appendReverse(out, name, a)
