@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -19,8 +20,6 @@ import (
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
-
-	"net"
 
 	"github.com/lanfolk/lanfolk/dnswire"
 	"github.com/lanfolk/lanfolk/lan"
@@ -59,10 +58,9 @@ const answerSize = 418
 // load makes answers that differ in their names: a PTR, SRV, TXT and A record
 // each, with a number and a time in the TXT record.
 type load struct {
-	msg     []byte
-	number  []int // where the number stands as text
-	stamp   int   // where the number and the time stand as bytes
-	sources int
+	msg    []byte
+	number []int // where the number stands as text
+	stamp  int   // where the number and the time stand as bytes
 }
 
 const numberText = "0000000000"
@@ -271,7 +269,11 @@ func listenOn(name string) (*lan.Conn, error) {
 func roleReflect([]string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	r := &reflector.Reflector{}
+	rules, err := reflector.NewRules(reflector.RulesOptions{Deny: []string{"_smb._tcp", "_ssh._tcp"}})
+	if err != nil {
+		return err
+	}
+	r := &reflector.Reflector{Rules: rules}
 	e := &mdns.Engine{
 		Links: lan.WatchLinks,
 		Listen: func(l packet.Link, group netip.AddrPort) (mdns.Conn, error) {
@@ -288,7 +290,6 @@ func roleReflect([]string) error {
 func roleCopy(args []string) error {
 	var conns []*ipv4.PacketConn
 	own := map[string]bool{}
-	var ifis []*net.Interface
 	for _, name := range args {
 		ifi, err := net.InterfaceByName(name)
 		if err != nil {
@@ -317,7 +318,6 @@ func roleCopy(args []string) error {
 			return err
 		}
 		conns = append(conns, p)
-		ifis = append(ifis, ifi)
 	}
 	to := net.UDPAddrFromAddrPort(mdnsGroup)
 	for i := range conns {

@@ -3,10 +3,12 @@
 package bench
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -15,82 +17,131 @@ import (
 	"github.com/lanfolk/lanfolk/test/lab"
 )
 
-// reflectors are what BenchmarkReflect sets side by side.
-type peerReflector struct {
+// peersVariable names a folder with plain copiers in C, built from the public
+// repositories kennylevinsen/mdns-repeater and vfreex/mdns-reflector under
+// these names. Those that aren't there are left out.
+const peersVariable = "LANFOLK_BENCH_PEERS"
+
+// contender is a program that passes packets on between the links va and vb.
+type contender struct {
 	name  string
-	start func(h *lab.Host) *lab.Process
+	start func(b *testing.B, router *lab.Host) *lab.Process
+	// most is the highest rate in packets a second that makes sense for it.
+	most int
 }
 
-// BenchmarkReflect passes answers on between two namespaces.
-func BenchmarkReflect(b *testing.B) {
-	lab.Require(b, "root", "ip")
-	self, err := os.Executable()
-	if err != nil {
-		b.Fatal(err)
+func contenders(b *testing.B) []contender {
+	b.Helper()
+	all := []contender{
+		{name: "lanfolk", start: func(_ *testing.B, h *lab.Host) *lab.Process { return startRole(h, "reflect") }},
+		{name: "go-copy", start: func(_ *testing.B, h *lab.Host) *lab.Process { return startRole(h, "copy", "va", "vb") }},
+		{name: "avahi-daemon", most: 1000, start: func(b *testing.B, h *lab.Host) *lab.Process {
+			lab.Require(b, "avahi-daemon")
+			return h.Avahi(lab.Avahi{Reflector: true}).Process
+		}},
 	}
-	role := func(h *lab.Host, name string, args ...string) *lab.Process {
-		c := h.Command(append([]string{self}, args...)...)
-		c.Env = []string{roleVariable + "=" + name, "GOMAXPROCS=" + os.Getenv("BENCH_PROCS")}
-		return c.Start()
-	}
-	peers := []peerReflector{
-		{"lanfolk", func(h *lab.Host) *lab.Process { return role(h, "reflect") }},
-		{"go-copy", func(h *lab.Host) *lab.Process { return role(h, "copy", "va", "vb") }},
-	}
-	for _, p := range []string{"repeater", "vfreex"} {
-		path := filepath.Join(os.Getenv("LANFOLK_BENCH_PEERS"), p)
-		if _, err := os.Stat(path); err != nil || p == path {
-			continue
-		}
-		peers = append(peers, peerReflector{p, func(h *lab.Host) *lab.Process {
-			if p == "vfreex" {
-				return h.Start(path, "-f", "-n", "-4", "va", "vb")
+	for name, args := range map[string][]string{
+		"mdns-repeater":  {"-f", "va", "vb"},
+		"mdns-reflector": {"-f", "-n", "-4", "va", "vb"},
+	} {
+		path := filepath.Join(os.Getenv(peersVariable), name)
+		all = append(all, contender{name: name, start: func(b *testing.B, h *lab.Host) *lab.Process {
+			if _, err := os.Stat(path); err != nil || os.Getenv(peersVariable) == "" {
+				b.Skipf("no %s: set %s to the folder that has it", name, peersVariable)
 			}
-			return h.Start(path, "-f", "va", "vb")
+			return h.Start(append([]string{path}, args...)...)
 		}})
 	}
-	for _, load := range [][2]int{{5000, 1}, {5000, 5}, {20000, 1}, {20000, 20}} {
-		for _, p := range peers {
-			b.Run(fmt.Sprintf("rate=%d/burst=%d/%s", load[0], load[1], p.name), func(b *testing.B) {
-				l := lab.New(b)
-				from, router, to := l.Host("from"), l.Host("router"), l.Host("to")
-				veth(b, router, "va", from, "10.77.1")
-				veth(b, router, "vb", to, "10.77.2")
-				r := from.Run("sh", "-c", "for i in $(seq 10 209); do ip addr add 10.77.1.$i/24 dev eth0 || exit 1; done")
-				if r.Exit != 0 {
-					b.Fatal(r.Stderr)
+	slices.SortStableFunc(all, func(a, b contender) int { return cmp.Compare(order(a.name), order(b.name)) })
+	return all
+}
+
+// order puts ours before the rest, since they are compared to it.
+func order(name string) int {
+	return slices.Index([]string{"lanfolk", "go-copy", "mdns-repeater"}, name) & 0xff
+}
+
+func startRole(h *lab.Host, role string, args ...string) *lab.Process {
+	self, err := os.Executable()
+	if err != nil {
+		panic(err) // it is running
+	}
+	c := h.Command(append([]string{self}, args...)...)
+	c.Env = []string{roleVariable + "=" + role}
+	return c.Start()
+}
+
+// BenchmarkReflect passes 418-byte answers of 200 hosts, each with records of
+// its own, on between two namespaces: ours with its guard and rules, a bare loop
+// in Go that copies in batches, avahi-daemon, and plain copiers in C. CPU is
+// that of the program's threads; loss and latency are as seen by the receiver.
+// The pace of the sender matters: single packets wake a reader for each, and
+// bursts, as they come when many answer one question, for many.
+func BenchmarkReflect(b *testing.B) {
+	lab.Require(b, "root", "ip")
+	ours := map[string]outcome{}
+	for _, c := range contenders(b) {
+		for _, l := range []struct{ rate, burst int }{{800, 1}, {5000, 1}, {5000, 5}, {20000, 1}, {20000, 20}} {
+			if c.most > 0 && l.rate > c.most {
+				continue
+			}
+			load := fmt.Sprintf("rate=%d/burst=%d", l.rate, l.burst)
+			b.Run(load+"/"+c.name, func(b *testing.B) {
+				var o outcome
+				for b.Loop() {
+					o = runLoad(b, c, l.rate, l.burst)
 				}
-				time.Sleep(200*time.Millisecond)
-				recv := role(to, "receive")
-				recv.WaitText(5*time.Second, "ready")
-				refl := p.start(router)
-				time.Sleep(700 * time.Millisecond)
-				seconds := 3
-				before := cpu(b, refl.Pid())
-				s := from.Command(self, strconv.Itoa(load[0]), strconv.Itoa(load[1]), strconv.Itoa(seconds), "200")
-				s.Env = []string{roleVariable + "=send"}
-				res := s.Run()
-				if res.Exit != 0 {
-					b.Fatal(res.Stderr)
+				b.ReportMetric(o.cpu, "cpu-µs/packet")
+				b.ReportMetric(o.lost, "%lost")
+				b.ReportMetric(float64(o.P50.Microseconds()), "p50-µs")
+				b.ReportMetric(float64(o.P99.Microseconds()), "p99-µs")
+				b.ReportMetric(0, "ns/op") // it would be the time that sending takes
+				if c.name == "lanfolk" {
+					ours[load] = o
+				} else if us, ok := ours[load]; ok {
+					b.ReportMetric(us.cpu/o.cpu, "lanfolk/this")
 				}
-				time.Sleep(100 * time.Millisecond)
-				spent := cpu(b, refl.Pid()) - before
-				recv.Stop()
-				var got received
-				if err := json.Unmarshal([]byte(strings.TrimPrefix(recv.Stdout(), "ready\n")), &got); err != nil {
-					b.Fatal(err, recv.Stdout())
-				}
-				n := load[0] * seconds
-				b.ReportMetric(float64(spent.Nanoseconds())/1000/float64(n), "cpu-µs/packet")
-				b.ReportMetric(100*(1-float64(got.Distinct)/float64(n)), "%lost")
-				b.ReportMetric(float64(got.P50.Microseconds()), "p50-µs")
-				b.ReportMetric(float64(got.P99.Microseconds()), "p99-µs")
-				b.ReportMetric(0, "ns/op")
-				b.Log(strings.TrimSpace(res.Stdout), got.Packets, got.Distinct)
-				refl.Stop()
 			})
 		}
 	}
+}
+
+// outcome is what a load cost and what came of it.
+type outcome struct {
+	received
+	cpu, lost float64 // µs a packet; per cent
+}
+
+// loadTime is for how long a load is sent, in seconds.
+const loadTime = 3
+
+func runLoad(b *testing.B, c contender, rate, burst int) outcome {
+	b.Helper()
+	l := lab.New(b)
+	from, router, to := l.Host("from"), l.Host("router"), l.Host("to")
+	veth(b, router, "va", from, "10.77.1")
+	veth(b, router, "vb", to, "10.77.2")
+	if r := from.Run("sh", "-c", "for i in $(seq 10 209); do ip addr add 10.77.1.$i/24 dev eth0 || exit 1; done"); r.Exit != 0 {
+		b.Fatal(r.Stderr)
+	}
+	receiver := startRole(to, "receive")
+	receiver.WaitText(5*time.Second, "ready")
+	p := c.start(b, router)
+	defer p.Stop()
+	time.Sleep(time.Second) // until it has opened its sockets
+	before := cpu(b, p.Pid())
+	sender := startRole(from, "send", strconv.Itoa(rate), strconv.Itoa(burst), strconv.Itoa(loadTime), "200")
+	sender.WaitText(time.Minute, "sent")
+	time.Sleep(200 * time.Millisecond)
+	spent := cpu(b, p.Pid()) - before
+	receiver.Stop()
+	var o outcome
+	if err := json.Unmarshal([]byte(strings.TrimPrefix(receiver.Stdout(), "ready\n")), &o.received); err != nil {
+		b.Fatalf("the receiver said %q: %v", receiver.Stdout(), err)
+	}
+	n := float64(rate * loadTime)
+	o.cpu, o.lost = float64(spent.Nanoseconds())/1000/n, 100*(1-float64(o.Distinct)/n)
+	return o
 }
 
 // veth joins two hosts without a bridge between them.
