@@ -15,9 +15,9 @@ import (
 // through other reflectors or bridges, by what they say.
 //
 // Every item belongs to the link on which it was first heard within the last
-// second. Heard on another link, it is a copy that a reflector made: ours, which
-// is known by its bytes, or another's. That doesn't hold for a question of a
-// host that has shown that it copies nothing.
+// second. Heard on another link, it is a copy that a reflector made: ours, if it
+// comes from an address of ours, or another's. That doesn't hold for a question
+// of a host that has shown that it copies nothing.
 type guard struct {
 	cross bool // IPv4 and IPv6 aren't kept apart
 	seed  maphash.Seed
@@ -66,7 +66,7 @@ type ruling struct {
 const (
 	saltAsker  = 0xA5A5A5A5A5A5A5A5 // a question of one host alone
 	saltProbed = 0x5A5A5A5A5A5A5A5A // that a name is being probed
-	saltBytes  = 0x3C3C3C3C3C3C3C3C // a packet as we sent it
+	saltBytes  = 0x3C3C3C3C3C3C3C3C // a packet that can't be read
 	saltMade   = 0xC3C3C3C3C3C3C3C3 // what a proxy said, and with which TTL
 	saltFamily = 0x6666666666666666
 )
@@ -108,8 +108,8 @@ func (g *guard) judge(now clock, s *sight, passed uint32) ruling {
 // copied says whether everything in the packet belongs to other links, and
 // whether this host itself said it there.
 func (g *guard) copied(now clock, s *sight) (copied, hidden bool) {
-	if s.legacy {
-		return false, false // no reflector sends such
+	if s.legacy || len(s.content.items) == 0 {
+		return false, false // no reflector sends such, or nobody knows
 	}
 	hidden = true
 	for i := range s.content.items {
@@ -309,13 +309,15 @@ func (g *guard) echoes(now clock, s *sight) bool {
 	return len(s.content.items) > 0
 }
 
-// sent notes a packet that we send, and isOurs says whether one was sent by us.
-func (g *guard) sent(now clock, data []byte) {
-	g.memory.put(now, maphash.Bytes(g.seed, data)^saltBytes).seen = now
-}
-
-func (g *guard) isOurs(now clock, data []byte) bool {
-	return g.memory.fresh(now, maphash.Bytes(g.seed, data)^saltBytes, memoryTime) != nil
+// malformed says whether a packet that can't be read may be passed on: its bytes
+// weren't within the last second.
+func (g *guard) malformed(now clock, data []byte) bool {
+	key := maphash.Bytes(g.seed, data) ^ saltBytes
+	if g.memory.fresh(now, key, memoryTime) != nil {
+		return false
+	}
+	g.memory.put(now, key).seen = now
+	return true
 }
 
 // asker is the hash of a source that facts keep.

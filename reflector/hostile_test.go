@@ -1,6 +1,7 @@
 package reflector_test
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"net/netip"
@@ -207,6 +208,8 @@ func FuzzReflector(f *testing.F) {
 	})
 }
 
+// BenchmarkRelay passes answers on that have a PTR, SRV, TXT and A record each,
+// of a service and a host that weren't heard before.
 func BenchmarkRelay(b *testing.B) {
 	for _, rules := range []bool{false, true} {
 		b.Run(fmt.Sprint("rules=", rules), func(b *testing.B) {
@@ -216,13 +219,28 @@ func BenchmarkRelay(b *testing.B) {
 			}
 			x := newBoard(refl, 2)
 			x.keep = false
-			msg := response(addr(numberedHost, "10.0.1.5", 120))
-			set := numbered(msg)
+			const host, instance = numberedHost, "host-00000000._ipp._tcp.local"
+			txt, err := dnswire.NewTXT(name(instance), 4500, "path=/")
+			if err != nil {
+				b.Fatal(err)
+			}
+			msg := response(dnswire.NewSRV(name(instance), dnswire.SRV{Port: 80, Target: name(host)}, 120),
+				ptr("_ipp._tcp.local", instance, 4500), txt, addr(host, "10.0.1.5", 120))
+			var at []int
+			for i := range msg {
+				if bytes.HasPrefix(msg[i:], []byte("host-0")) {
+					at = append(at, i+len("host-"))
+				}
+			}
 			now := time.Now()
 			p := []mdns.Packet{x.packet(now, netip.MustParseAddrPort("10.0.1.5:5353"), msg)}
 			b.ReportAllocs()
 			for n := range b.N {
-				set(uint32(n))
+				for _, off := range at {
+					for i := range 8 {
+						msg[off+i] = 'a' + byte(n>>(4*i))&15
+					}
+				}
 				p[0].Time = now.Add(time.Duration(n) * 50 * time.Microsecond)
 				refl.Relay(x.zones[0], p)
 			}

@@ -32,7 +32,7 @@ func (r *Reflector) pass(now clock, from *side, o out, jobs []job) {
 	}
 	to.out.passed.Add(uint32(len(to.out.grams)))
 	if !r.DryRun {
-		if failed := r.transmit(now, to); failed > 0 {
+		if failed := r.transmit(to); failed > 0 {
 			o.counts.n[stoppedSend].Add(uint64(failed))
 		}
 	}
@@ -142,14 +142,7 @@ func eachQuestion(b []byte, f func(class []byte)) int {
 }
 
 // transmit sends to.out.grams and returns how many couldn't be sent.
-func (r *Reflector) transmit(now clock, to *side) (failed int) {
-	g := r.guard
-	g.mu.Lock()
-
-	for i := range to.out.grams {
-		g.sent(now, to.out.grams[i].Data)
-	}
-	g.mu.Unlock()
+func (r *Reflector) transmit(to *side) (failed int) {
 	var first error
 	for grams := to.out.grams; len(grams) > 0; {
 		n, err := to.send(grams)

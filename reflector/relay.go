@@ -142,9 +142,8 @@ func (r *Reflector) consider(now clock, from *side, p *mdns.Packet) (j job, hide
 	j = job{packet: p, why: passed}
 	if p.Malformed != nil {
 		if j.why = stoppedMalformed; r.ForwardMalformed && !r.own[p.Src.Addr()] {
-			if j.why = stoppedRepeat; !g.isOurs(now, p.Data) {
+			if j.why = stoppedRepeat; g.malformed(now, p.Data) {
 				j.why = passed
-				g.sent(now, p.Data)
 			}
 		}
 		return j, false
@@ -152,13 +151,16 @@ func (r *Reflector) consider(now clock, from *side, p *mdns.Packet) (j job, hide
 	s := sight{packet: p, link: int32(from.zone.Link), family: from.zone.Family}
 	if r.own[p.Src.Addr()] {
 		j.why = stoppedOwn
-		if g.isOurs(now, p.Data) {
+		if p.Src.Port() != mdns.Port {
+			return j, false
+		}
+		// What we copied to this link is no news here; what else this host
+		// says belongs to the link.
+		s.content = in.reader.read(&p.Message)
+		if copied, _ := g.copied(now, &s); copied {
 			return j, true
 		}
-		if p.Src.Port() == mdns.Port {
-			s.content = in.reader.read(&p.Message)
-			g.own(now, &s)
-		}
+		g.own(now, &s)
 		return j, false
 	}
 	passedOn := from.out.passed.Load()
