@@ -39,8 +39,8 @@ type port struct {
 	zone   Zone
 	queue  chan<- *batch
 
-	draining sync.Mutex
-	drained  [readBatch]packet.Datagram // guarded by draining
+	draining sync.Mutex // held while packets are relayed
+	drained  [readBatch]packet.Datagram
 
 	silent bool
 	busy   *atomic.Int32
@@ -112,9 +112,13 @@ func (t *port) read(zone Zone, queue chan<- *batch) error {
 			}
 			b = t.spareBatch()
 		}
-		b.fill(zone, grams[:n], t.stats, len(t.relays) > 0)
-		if len(t.relays) > 0 {
+		if len(t.relays) == 0 {
+			b.fill(zone, grams[:n], t.stats, false)
+		} else {
+			t.draining.Lock()
+			b.fill(zone, grams[:n], t.stats, true)
 			b.packets = t.relay(zone, b.packets)
+			t.draining.Unlock()
 		}
 		if b == t.spare {
 			continue

@@ -149,7 +149,7 @@ type sluggish struct{ *lantest.Conn }
 
 func (s sluggish) ReadBatch(d []packet.Datagram) (int, error) {
 	for {
-		time.Sleep(700 * time.Microsecond)
+		time.Sleep(733 * time.Microsecond)
 		n, err := s.TryReadBatch(d)
 		for i := range d[:n] {
 			d[i].Data = bytes.Clone(d[i].Data)
