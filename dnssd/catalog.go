@@ -11,7 +11,7 @@ import (
 
 // Bounds of what is followed on one link.
 const (
-	MaxServices = 8192
+	MaxServices = 16384
 	MaxTypes    = 1024
 	maxFacts    = 128 // records of one name and type
 )
@@ -67,7 +67,7 @@ type links struct{ services, types int }
 
 // presence says in which families a record is there, and until when.
 type presence struct {
-	expires [2]time.Time // IPv4, IPv6; zero when it isn't there
+	expires [2]int64 // IPv4, IPv6, in nanoseconds of Unix time; 0 when it isn't there
 }
 
 func side(f mdns.Family) int {
@@ -77,32 +77,112 @@ func side(f mdns.Family) int {
 	return 0
 }
 
-func (p *presence) live() bool { return !p.expires[0].IsZero() || !p.expires[1].IsZero() }
+func (p *presence) live() bool { return p.expires != [2]int64{} }
 
 // until returns the later of the two times.
 func (p *presence) until() time.Time {
-	if p.expires[0].After(p.expires[1]) {
-		return p.expires[0]
-	}
-	return p.expires[1]
+	return time.Unix(0, max(p.expires[0], p.expires[1]))
 }
 
 // fact is a record that is there on a link.
 type fact struct {
 	presence
 	rr    dnswire.RR
-	since time.Time // heard first
+	since int64 // when it was heard first, as presence has it
 }
 
 // node holds the facts about a name that instances depend on.
 type node struct {
 	key   serviceKey
 	name  dnswire.Name
-	facts map[dnswire.Type][]*fact
-	none  map[dnswire.Type]bool // the owner says that there is no such record
-	users map[*service]struct{}
-	asked map[mdns.Question]int // the question: its Tries
+	facts []typed
+	none  []dnswire.Type // of which the owner says that there is no record
+	users users
+	asked []asked
 }
+
+// typed holds the facts of one type.
+type typed struct {
+	typ   dnswire.Type
+	facts []*fact
+}
+
+// asked is a question for the node's name.
+type asked struct {
+	link   int
+	tries  int
+	typ    dnswire.Type
+	family mdns.Family
+}
+
+func (a asked) question(n *node) mdns.Question {
+	return mdns.Question{Name: n.name, Type: a.typ, Link: a.link, Family: a.family, FollowUp: true}
+}
+
+// users are the services that depend on a node: mostly one.
+type users struct {
+	one  *service
+	more map[*service]struct{}
+}
+
+func (u *users) add(s *service) {
+	switch {
+	case u.one == s:
+	case u.one == nil && len(u.more) == 0:
+		u.one = s
+	default:
+		if u.more == nil {
+			u.more = map[*service]struct{}{}
+		}
+		u.more[s] = struct{}{}
+	}
+}
+
+// remove returns whether none are left.
+func (u *users) remove(s *service) bool {
+	if u.one == s {
+		u.one = nil
+	}
+	delete(u.more, s)
+	return u.one == nil && len(u.more) == 0
+}
+
+func (u *users) each(f func(*service)) {
+	if u.one != nil {
+		f(u.one)
+	}
+	for s := range u.more {
+		f(s)
+	}
+}
+
+// of returns the facts of a type, in the order in which they came.
+func (n *node) of(t dnswire.Type) []*fact {
+	for i := range n.facts {
+		if n.facts[i].typ == t {
+			return n.facts[i].facts
+		}
+	}
+	return nil
+}
+
+func (n *node) set(t dnswire.Type, facts []*fact) {
+	for i := range n.facts {
+		if n.facts[i].typ == t {
+			n.facts[i].facts = facts
+			return
+		}
+	}
+	n.facts = append(n.facts, typed{t, facts})
+}
+
+func (n *node) deny(t dnswire.Type) {
+	if !n.denied(t) {
+		n.none = append(n.none, t)
+	}
+}
+
+func (n *node) denied(t dnswire.Type) bool { return slices.Contains(n.none, t) }
 
 // service is an instance on a link, or a type.
 type service struct {
@@ -190,12 +270,11 @@ func (c *catalog) browsing(q mdns.Question) bool {
 func (c *catalog) reset() {
 	for _, s := range c.services {
 		for _, p := range s.pointers {
-			p.expires = [2]time.Time{}
+			p.expires = [2]int64{}
 		}
 	}
 	for _, n := range c.nodes {
-		clear(n.facts)
-		clear(n.none)
+		n.facts, n.none = nil, nil
 	}
 }
 
@@ -214,7 +293,7 @@ func (c *catalog) apply(ev *mdns.Event) {
 	case mdns.OpAdd, mdns.OpUpdate, mdns.OpRemove:
 	case mdns.OpNone:
 		if n := c.nodes[serviceKey{ev.Zone.Link, ev.Question.Name.Fold()}]; n != nil {
-			n.none[ev.Question.Type] = true
+			n.deny(ev.Question.Type)
 			n.touch(c)
 		}
 		return
@@ -244,16 +323,14 @@ func (c *catalog) followTarget(ev *mdns.Event, key serviceKey) *node {
 		return nil
 	}
 	p := &pointer{ttl: ev.RR.TTL, source: ev.Source, zone: ev.Zone}
-	p.expires = [2]time.Time{ev.Expires, ev.Expires}
+	p.expires = [2]int64{ev.Expires.UnixNano(), ev.Expires.UnixNano()}
 	s.pointers = append(s.pointers, p)
 	c.askSelf(s, ev.Zone)
 	return s.self
 }
 
 func (n *node) touch(c *catalog) {
-	for s := range n.users {
-		c.mark(s)
-	}
+	n.users.each(c.mark)
 }
 
 func (c *catalog) mark(s *service) {
@@ -266,28 +343,28 @@ func (c *catalog) mark(s *service) {
 // apply returns whether the event told something.
 func (n *node) apply(ev *mdns.Event) bool {
 	t := ev.RR.Type
-	facts := n.facts[t]
+	facts := n.of(t)
 	i := slices.IndexFunc(facts, func(f *fact) bool { return f.rr.SameData(ev.RR) })
 	if ev.Op == mdns.OpRemove {
 		if i < 0 {
 			return false
 		}
-		facts[i].expires[side(ev.Zone.Family)] = time.Time{}
+		facts[i].expires[side(ev.Zone.Family)] = 0
 		if !facts[i].live() {
-			n.facts[t] = slices.Delete(facts, i, i+1)
+			n.set(t, slices.Delete(facts, i, i+1))
 		}
 		return true
 	}
-	delete(n.none, t)
+	n.none = slices.DeleteFunc(n.none, func(x dnswire.Type) bool { return x == t })
 	if i < 0 {
 		if len(facts) >= maxFacts {
 			return false
 		}
-		n.facts[t] = append(facts, &fact{rr: ev.RR, since: ev.Time})
 		i = len(facts)
+		facts = append(facts, &fact{rr: ev.RR, since: ev.Time.UnixNano()})
+		n.set(t, facts)
 	}
-	f := n.facts[t][i]
-	f.expires[side(ev.Zone.Family)] = ev.Expires
+	facts[i].expires[side(ev.Zone.Family)] = ev.Expires.UnixNano()
 	return true
 }
 
@@ -320,10 +397,10 @@ func (c *catalog) applyPointer(ev *mdns.Event) {
 	}
 	p := s.pointers[i]
 	if ev.Op == mdns.OpRemove {
-		p.expires[side(ev.Zone.Family)] = time.Time{}
+		p.expires[side(ev.Zone.Family)] = 0
 	} else {
-		fresh := p.expires[side(ev.Zone.Family)].IsZero()
-		p.expires[side(ev.Zone.Family)] = ev.Expires
+		fresh := p.expires[side(ev.Zone.Family)] == 0
+		p.expires[side(ev.Zone.Family)] = ev.Expires.UnixNano()
 		p.ttl, p.source, p.zone = ev.RR.TTL, ev.Source, ev.Zone
 		if fresh && c.resolve && !s.isType {
 			c.askSelf(s, ev.Zone)
@@ -389,13 +466,10 @@ func (c *catalog) use(s *service, link int, name dnswire.Name) *node {
 	key := serviceKey{link, name.Fold()}
 	n := c.nodes[key]
 	if n == nil {
-		n = &node{
-			key: key, name: name, facts: map[dnswire.Type][]*fact{}, none: map[dnswire.Type]bool{},
-			users: map[*service]struct{}{}, asked: map[mdns.Question]int{},
-		}
+		n = &node{key: key, name: name}
 		c.nodes[key] = n
 	}
-	n.users[s] = struct{}{}
+	n.users.add(s)
 	return n
 }
 
@@ -404,22 +478,27 @@ func (c *catalog) release(s *service, n *node) {
 	if n == nil {
 		return
 	}
-	delete(n.users, s)
-	if len(n.users) > 0 {
+	if !n.users.remove(s) {
 		return
 	}
-	for q := range n.asked {
-		c.forget = append(c.forget, q)
+	for _, a := range n.asked {
+		c.forget = append(c.forget, a.question(n))
 	}
 	delete(c.nodes, n.key)
 }
 
 func (c *catalog) askNode(n *node, z mdns.Zone, t dnswire.Type, tries int) {
-	q := mdns.Question{Name: n.name, Type: t, Link: z.Link, Family: z.Family, FollowUp: true}
-	if was, ok := n.asked[q]; ok && was == tries {
+	is := func(a asked) bool { return a.typ == t && a.link == z.Link && a.family == z.Family }
+	i := slices.IndexFunc(n.asked, is)
+	switch {
+	case i < 0:
+		i = len(n.asked)
+		n.asked = append(n.asked, asked{z.Link, tries, t, z.Family})
+	case n.asked[i].tries == tries:
 		return
 	}
-	n.asked[q] = tries
+	n.asked[i].tries = tries
+	q := n.asked[i].question(n)
 	q.Tries = tries
 	c.ask = append(c.ask, q)
 }
@@ -428,11 +507,11 @@ func (c *catalog) askNode(n *node, z mdns.Zone, t dnswire.Type, tries int) {
 // service is. While none is known both families are asked for until one is;
 // then the other a few times more.
 func (c *catalog) askHost(s *service, host *node) {
-	known := len(host.facts[dnswire.TypeA])+len(host.facts[dnswire.TypeAAAA]) > 0
+	known := len(host.of(dnswire.TypeA))+len(host.of(dnswire.TypeAAAA)) > 0
 	for _, z := range s.zones() {
 		for _, t := range [...]dnswire.Type{dnswire.TypeA, dnswire.TypeAAAA} {
 			tries := 0
-			if known && len(host.facts[t]) == 0 {
+			if known && len(host.of(t)) == 0 {
 				tries = laterTries
 			}
 			c.askNode(host, z, t, tries)
@@ -445,7 +524,7 @@ func (s *service) zones() []mdns.Zone {
 	var out []mdns.Zone
 	for i, f := range [...]mdns.Family{mdns.IPv4, mdns.IPv6} {
 		for _, p := range s.pointers {
-			if !p.expires[i].IsZero() {
+			if p.expires[i] != 0 {
 				out = append(out, mdns.Zone{Link: p.zone.Link, Interface: p.zone.Interface, Family: f})
 				break
 			}

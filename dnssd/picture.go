@@ -69,7 +69,7 @@ func (c *catalog) resolved(now time.Time, s *service, pic *Service) bool {
 	if s.self == nil {
 		return false
 	}
-	srv, srvFact := bestSRV(s.self.facts[dnswire.TypeSRV])
+	srv, srvFact := bestSRV(s.self.of(dnswire.TypeSRV))
 	if srvFact != nil && (s.host == nil || !s.host.name.Equal(srv.Target)) {
 		if !slices.Contains(s.others, s.host) {
 			c.release(s, s.host)
@@ -98,7 +98,7 @@ func (c *catalog) resolved(now time.Time, s *service, pic *Service) bool {
 	}
 	s.moved = time.Time{}
 	delete(c.moving, s)
-	txt := s.self.facts[dnswire.TypeTXT]
+	txt := s.self.of(dnswire.TypeTXT)
 	if len(txt) > 0 {
 		// The newest: after a change the old one stays for another second.
 		pic.TXT = textOf(txt[len(txt)-1].rr)
@@ -117,11 +117,11 @@ func (c *catalog) resolved(now time.Time, s *service, pic *Service) bool {
 	}
 	all := c.targets(now, s, pic)
 	if c.definite {
-		return all && s.self.answered(dnswire.TypeTXT) && (s.self.none[dnswire.TypeSRV] || srvFact != nil && s.host.bothFamilies())
+		return all && s.self.answered(dnswire.TypeTXT) && (s.self.denied(dnswire.TypeSRV) || srvFact != nil && s.host.bothFamilies())
 	}
 	// A TXT record must be there (RFC 6763 §6.1), but some hosts have none.
 	return pic.Resolved && (s.host.bothFamilies() || s.host.cameWith(srvFact) || now.Sub(s.found) >= addressWait) && (all || now.Sub(s.found) >= textWait) &&
-		(len(txt) > 0 || s.self.none[dnswire.TypeTXT] || now.Sub(s.found) >= textWait)
+		(len(txt) > 0 || s.self.denied(dnswire.TypeTXT) || now.Sub(s.found) >= textWait)
 }
 
 // bothFamilies says whether it is known which IPv4 and which IPv6 addresses the
@@ -133,7 +133,7 @@ func (n *node) bothFamilies() bool { return n.answered(dnswire.TypeA) && n.answe
 // is there, it most likely has no other.
 func (n *node) cameWith(srv *fact) bool {
 	for _, t := range [...]dnswire.Type{dnswire.TypeA, dnswire.TypeAAAA} {
-		if slices.ContainsFunc(n.facts[t], func(f *fact) bool { return f.since.Equal(srv.since) }) {
+		if slices.ContainsFunc(n.of(t), func(f *fact) bool { return f.since == srv.since }) {
 			return true
 		}
 	}
@@ -141,7 +141,7 @@ func (n *node) cameWith(srv *fact) bool {
 }
 
 // answered says whether it is known which records of the type the name has.
-func (n *node) answered(t dnswire.Type) bool { return len(n.facts[t]) > 0 || n.none[t] }
+func (n *node) answered(t dnswire.Type) bool { return len(n.of(t)) > 0 || n.denied(t) }
 
 // textWait is how long a service that is known but for its TXT record waits for
 // it, and one that moved for the addresses of its new host.
@@ -172,7 +172,7 @@ func (n *node) addresses() ([]netip.Addr, time.Time) {
 	var out []netip.Addr
 	var until time.Time
 	for _, t := range [...]dnswire.Type{dnswire.TypeA, dnswire.TypeAAAA} {
-		for _, f := range n.facts[t] {
+		for _, f := range n.of(t) {
 			if a, ok := f.rr.Addr(); ok {
 				out = append(out, a)
 				if u := f.until(); u.After(until) {

@@ -110,7 +110,7 @@ func (r *recheck) hear(ev *mdns.Event) {
 // forgetLost drops the services of which no SRV record is left.
 func (c *catalog) forgetLost() {
 	for _, s := range c.services {
-		if s.self == nil || len(s.self.facts[dnswire.TypeSRV]) == 0 {
+		if s.self == nil || len(s.self.of(dnswire.TypeSRV)) == 0 {
 			c.drop(s)
 		}
 	}

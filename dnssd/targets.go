@@ -88,7 +88,7 @@ func shuffle(targets []Target, draw func(int) int) {
 // targets fills in the targets of a service that has several. It returns
 // whether all that there is to know about them is known.
 func (c *catalog) targets(now time.Time, s *service, pic *Service) bool {
-	facts := s.self.facts[dnswire.TypeSRV]
+	facts := s.self.of(dnswire.TypeSRV)
 	if until := replacedUntil(facts); until.After(now) {
 		// Perhaps the old record goes (RFC 6762 §10.2): what was told stays.
 		c.replacing[s] = until
@@ -117,15 +117,13 @@ func (c *catalog) targets(now time.Time, s *service, pic *Service) bool {
 // beside older ones or in their place: the records of one burst come within a
 // second, and what they replace goes a second later (RFC 6762 §10.2).
 func replacedUntil(facts []*fact) time.Time {
-	var newest time.Time
+	var newest int64
 	for _, f := range facts {
-		if f.since.After(newest) {
-			newest = f.since
-		}
+		newest = max(newest, f.since)
 	}
 	for _, f := range facts {
-		if newest.Sub(f.since) > time.Second {
-			return newest.Add(replaceWait)
+		if newest-f.since > int64(time.Second) {
+			return time.Unix(0, newest).Add(replaceWait)
 		}
 	}
 	return time.Time{}

@@ -43,11 +43,17 @@ type ask struct {
 	gap    time.Duration // between the last query of the series and the next
 	sent   int           // queries in the series since it began
 	began  time.Time     // when the series began
-	last   time.Time     // when the series last sent, or had no need to
+	last   moment        // when the series last sent, or had no need to
 	asked  time.Time     // when the question last went out, for any reason
-	lastQU time.Time     // when it last asked for unicast answers
-	heard  time.Time     // when another host last asked it, known answers no more than ours
+	lastQU moment        // when it last asked for unicast answers
+	heard  moment        // when another host last asked it, known answers no more than ours
 }
+
+// moment is a time in nanoseconds since the zone was opened; 0 is none. There
+// are many questions, and a time.Time takes three times as much.
+type moment int64
+
+func (z *zone) moment(t time.Time) moment { return moment(t.Sub(z.opened)) + 1 }
 
 // want is one subscription's interest in a question, in all zones that it
 // covers.
@@ -121,7 +127,7 @@ func (z *zone) replay(now time.Time, w *want) {
 		w.to.receive(z.none(now, a, e))
 	}
 	if !a.asked.IsZero() {
-		w.to.receive(Event{Op: OpAsked, Zone: z.id, Question: a.question(), Unicast: a.lastQU.Equal(a.asked), Time: a.asked})
+		w.to.receive(Event{Op: OpAsked, Zone: z.id, Question: a.question(), Unicast: a.lastQU == z.moment(a.asked), Time: a.asked})
 	}
 }
 
@@ -164,7 +170,7 @@ func (z *zone) begin(now time.Time, a *ask) {
 	if a.began.IsZero() {
 		z.asking++
 	}
-	a.began, a.sent, a.gap, a.last, a.heard = now, 0, 0, time.Time{}, time.Time{}
+	a.began, a.sent, a.gap, a.last, a.heard = now, 0, 0, 0, 0
 	a.series = time.Time{}
 	if z.satisfied(a.slot) == no {
 		a.series = z.firstAt(now, a.follows())
@@ -244,7 +250,7 @@ func (z *zone) restart(now time.Time) {
 				continue
 			}
 			a := s.ask
-			a.began, a.sent, a.gap, a.heard = now, 0, 0, time.Time{}
+			a.began, a.sent, a.gap, a.heard = now, 0, 0, 0
 			a.series = z.firstAt(now, false)
 			z.plan(a)
 		}
@@ -319,7 +325,7 @@ func (z *zone) unanswered(now time.Time, s *slot, gap time.Duration) {
 	}
 	// The last refresh has just gone unanswered; so the first query of the new
 	// series counts as sent.
-	a.began, a.sent, a.gap, a.last = now, 1, gap, now
+	a.began, a.sent, a.gap, a.last = now, 1, gap, z.moment(now)
 	a.series = now.Add(a.gap)
 	z.plan(a)
 }
@@ -334,8 +340,8 @@ func (z *zone) collect(now time.Time, a *ask, within time.Duration) {
 	if !a.asked.IsZero() && now.Sub(a.asked) < firstGap && !a.asked.Before(a.began) {
 		return
 	}
-	if !a.heard.IsZero() && now.Sub(a.heard) <= within && !a.heard.Before(a.began) {
-		a.heard = time.Time{}
+	if a.heard != 0 && z.moment(now)-a.heard <= moment(within) && a.heard >= z.moment(a.began) {
+		a.heard = 0
 		a.asked = now
 		z.stats.suppressed.Add(1)
 		z.tellAsked(now, a)
@@ -354,7 +360,7 @@ func (z *zone) collectNow(s *slot) {
 
 func (z *zone) tellAsked(now time.Time, a *ask) {
 	for _, w := range a.wants {
-		w.to.receive(Event{Op: OpAsked, Zone: z.id, Question: a.question(), Unicast: a.lastQU.Equal(now), Time: now})
+		w.to.receive(Event{Op: OpAsked, Zone: z.id, Question: a.question(), Unicast: a.lastQU == z.moment(now), Time: now})
 	}
 }
 
@@ -366,9 +372,9 @@ func (z *zone) next(now time.Time, a *ask) {
 		a.gap = firstGap
 	default:
 		// At least twice the gap that really was, if the timer was late.
-		a.gap = min(max(2*a.gap, 2*now.Sub(a.last)), maxGap)
+		a.gap = min(max(2*a.gap, 2*time.Duration(z.moment(now)-a.last)), maxGap)
 	}
-	a.last = now
+	a.last = z.moment(now)
 	a.series = now.Add(a.gap)
 	if t := a.tries(); t > 0 && a.sent >= t {
 		a.series = time.Time{}

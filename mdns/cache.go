@@ -40,13 +40,13 @@ type node struct {
 // slot holds the records of one name and type, and the question for them.
 type slot struct {
 	node    *node
-	typ     dnswire.Type
 	entries []*entry
 	ask     *ask // nil when nobody asks
 	check   *check
 	queried time.Time // when another host last asked for records that we hold
-	flush   bool      // the packet at hand had a record of the slot with the flush bit
-	due     bool      // its question goes out in the packets that are being built
+	typ     dnswire.Type
+	flush   bool // the packet at hand had a record of the slot with the flush bit
+	due     bool // its question goes out in the packets that are being built
 }
 
 // entry is one record in the cache.

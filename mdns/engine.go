@@ -12,8 +12,8 @@ import (
 
 // Defaults of an Engine's limits.
 const (
-	DefaultMaxRecords          = 16384
-	DefaultMaxRecordsPerSource = 8192
+	DefaultMaxRecords          = 65536
+	DefaultMaxRecordsPerSource = 57344
 )
 
 // ErrStopped is returned by what waits for an engine that has ended.

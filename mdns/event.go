@@ -10,14 +10,14 @@ import (
 // Question is what a Subscription asks the network. The class is always IN.
 type Question struct {
 	Name dnswire.Name
-	Type dnswire.Type // TypeANY asks for every type
 	// Link and Family narrow the question to links with that index and to one
 	// address family. Zero values mean all.
-	Link   int
-	Family Family
+	Link int
 	// Tries is after how many queries in each zone asking ends when no answer
 	// ends it before, 0 for never. Listening for answers goes on.
-	Tries int
+	Tries  int
+	Type   dnswire.Type // TypeANY asks for every type
+	Family Family
 	// FollowUp says that an answer gave rise to the question, as an SRV record
 	// does to one for its target. What many hosts do at once was spread by the
 	// first question; this one waits for 35 to 60 ms only, in which others join it.
@@ -28,11 +28,16 @@ func (q Question) in(z Zone) bool {
 	return (q.Link == 0 || q.Link == z.Link) && (q.Family == 0 || q.Family == z.Family)
 }
 
-// key is the question without Tries and FollowUp, its name folded: what makes two questions
-// of one subscription the same.
-func (q Question) key() Question {
-	q.Name, q.Tries, q.FollowUp = q.Name.Fold(), 0, false
-	return q
+// questionKey is what makes two questions of one subscription the same.
+type questionKey struct {
+	name   dnswire.Name // folded
+	link   int32
+	typ    dnswire.Type
+	family Family
+}
+
+func (q Question) key() questionKey {
+	return questionKey{q.Name.Fold(), int32(q.Link), q.Type, q.Family} //nolint:gosec // the kernel's interface indexes have 31 bits
 }
 
 // Op says what happened.

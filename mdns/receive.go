@@ -53,7 +53,7 @@ func (z *zone) askedUnicast(p *Packet) bool {
 		for _, s := range n.slots {
 			// NSEC answers a question for any type (§6.1).
 			if a := s.ask; a != nil && (s.typ == r.Type || s.typ == dnswire.TypeANY || r.Type == dnswire.TypeNSEC) &&
-				!a.lastQU.IsZero() && p.Time.Sub(a.lastQU) <= unicastWindow {
+				a.lastQU != 0 && z.moment(p.Time)-a.lastQU <= moment(unicastWindow) {
 				return true
 			}
 		}
@@ -222,7 +222,11 @@ func (z *zone) add(now time.Time, p *Packet, r *dnswire.Record) *entry {
 		z.stats.evicted.Add(1)
 		z.expire(now, v, firstGap)
 	}
-	z.insert(e, z.slot(e.rr.Name, e.rr.Type), p.Src.Addr())
+	s := z.slot(e.rr.Name, e.rr.Type)
+	if s.node.name == e.rr.Name {
+		e.rr.Name = s.node.name // one copy of it
+	}
+	z.insert(e, s, p.Src.Addr())
 	return e
 }
 
@@ -267,7 +271,7 @@ func (z *zone) hearQuery(p *Packet) {
 		}
 		s := n.slot(q.Type)
 		if s != nil && s.ask != nil && z.knowsAll(p, s) {
-			s.ask.heard = p.Time
+			s.ask.heard = z.moment(p.Time)
 		}
 	}
 }

@@ -59,7 +59,7 @@ func (z *zone) build(now time.Time) {
 			}
 			a.asked = now
 			if unicast && !z.checking(s) {
-				a.lastQU, z.lastQU = now, now
+				a.lastQU, z.lastQU = z.moment(now), now
 			}
 			z.tellAsked(now, a)
 		}

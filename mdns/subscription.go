@@ -33,7 +33,7 @@ type Subscription struct {
 	ready   chan struct{}
 
 	// Of the goroutine that owns the engine's state.
-	wants map[Question]*want
+	wants map[questionKey]*want
 
 	mu     sync.Mutex
 	queue  []Event
@@ -45,7 +45,7 @@ type Subscription struct {
 // Subscribe begins to ask the questions. What is cached already comes at once;
 // the network is asked after 20 to 120 ms (RFC 6762 §5.2).
 func (e *Engine) Subscribe(o SubscribeOptions, questions ...Question) *Subscription {
-	s := &Subscription{engine: e, options: o, ready: make(chan struct{}, 1), wants: map[Question]*want{}}
+	s := &Subscription{engine: e, options: o, ready: make(chan struct{}, 1), wants: map[questionKey]*want{}}
 	e.post(func(c *core) { c.subs[s] = struct{}{} })
 	s.Ask(questions...)
 	return s
@@ -178,7 +178,7 @@ func (c *core) ask(now time.Time, s *Subscription, q Question) {
 	}
 }
 
-func (c *core) forget(s *Subscription, k Question) {
+func (c *core) forget(s *Subscription, k questionKey) {
 	w := s.wants[k]
 	if w == nil {
 		return

@@ -235,6 +235,7 @@ func TestOneHostCanNotFillTheCache(t *testing.T) {
 func TestLargeRecordsAreBoundedByTheirBytes(t *testing.T) {
 	now := time.Now()
 	z := testZone(now)
+	z.maxRecords, z.maxBytes = 16384, 16384*2*entryCost
 	big := strings.Repeat(strings.Repeat("x", 255)+"\x00", 1)
 	for i := range 2000 {
 		var texts []string
