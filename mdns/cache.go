@@ -19,6 +19,9 @@ const (
 	// entryCost is what an entry takes in memory beside its data, in bytes,
 	// roughly.
 	entryCost = 512
+	// maxUnasked is from how many records on those that nobody asks for make
+	// room for others.
+	maxUnasked = 16384
 	// evictSample is how many records are looked at to find one to evict.
 	evictSample = 16
 	// refreshGrid is the time on which refresh queries fall if their window
@@ -158,15 +161,26 @@ func (s *slot) wanted() bool {
 	return a != nil && a.ask != nil
 }
 
+// needed says whether somebody asks for the slot's records, or for one that they
+// deny.
+func (s *slot) needed() bool {
+	return s.wanted() || s.typ == dnswire.TypeNSEC && slices.ContainsFunc(s.node.slots, func(x *slot) bool { return x.ask != nil })
+}
+
 // room makes room for one more record with the given cost in bytes, or says why
-// there is none. A record that is asked for is never evicted for another.
+// there is none. A record that is asked for is never evicted for another. Those
+// that nobody asks for make room from maxUnasked records on: a flood of names
+// finds less memory than what is wanted.
 func (c *cache) room(from netip.Addr, cost int) (victims []*entry, why drop, ok bool) {
 	if s := c.sources[from]; s != nil && s.records >= c.maxPerSource {
 		return nil, dropSourceFull, false
 	}
 	records, bytes := len(c.records)+1, c.bytes+cost
-	for records > c.maxRecords || bytes > c.maxBytes {
+	for records > min(c.maxRecords, maxUnasked) || bytes > min(c.maxBytes, maxUnasked*2*entryCost) {
 		v := c.victim(victims)
+		if v == nil && records <= c.maxRecords && bytes <= c.maxBytes {
+			break
+		}
 		if v == nil {
 			return nil, dropCacheFull, false
 		}
@@ -186,7 +200,7 @@ func (c *cache) victim(not []*entry) *entry {
 		if n++; n > evictSample {
 			break
 		}
-		if !e.slot.wanted() && (best == nil || e.expires.Before(best.expires)) && !slices.Contains(not, e) {
+		if !e.slot.needed() && (best == nil || e.expires.Before(best.expires)) && !slices.Contains(not, e) {
 			best = e
 		}
 	}

@@ -49,7 +49,8 @@ type Engine struct {
 	// Log gets what a person might want to know; nil is silent.
 	Log *slog.Logger
 	// MaxRecords bounds each zone's cache, and MaxRecordsPerSource what one
-	// host may put into it. 0 means the default.
+	// host may put into it. 0 means the default. From 16,384 records on, those
+	// that nobody asks for make room for others.
 	MaxRecords, MaxRecordsPerSource int
 
 	once  sync.Once
