@@ -185,13 +185,13 @@ func (z *zone) begin(now time.Time, a *ask) {
 // recent remembers when the questions that nobody waits for any more were
 // asked, for a second.
 type recent struct {
-	asked  map[Question]time.Time // name folded
+	asked  map[questionKey]time.Time
 	pruned time.Time
 }
 
 func (r *recent) put(q Question, asked time.Time) {
 	if r.asked == nil {
-		r.asked = map[Question]time.Time{}
+		r.asked = map[questionKey]time.Time{}
 	}
 	r.asked[q.key()] = asked
 }
