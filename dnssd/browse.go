@@ -1,6 +1,7 @@
 package dnssd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,7 +42,11 @@ type Browser struct {
 	All  bool
 	// Subtype narrows the search to a subtype of Type: one label of any bytes.
 	Subtype string
-	Domain  string // "" is "local"
+	// Also are other types of the same function as Type, each less preferred than
+	// the one before. A service that has the same name in several of them is told
+	// once, by the type that is preferred; if that changes an Update tells (RFC 6763 §8).
+	Also   []string
+	Domain string // "" is "local"
 	// Resolve asks for host, port, addresses and TXT, too. A service is told when
 	// it is resolved, or after two seconds as far as it is known.
 	Resolve bool
@@ -85,9 +90,15 @@ func (b *Browser) run(ctx context.Context, yield func(Event) bool) error {
 		err = c.addMeta()
 	} else {
 		err = c.addBrowse(b.Type, b.Subtype)
+		for _, t := range b.Also {
+			err = cmp.Or(err, c.addBrowse(t, ""))
+		}
 	}
 	if err != nil {
 		return err
+	}
+	if b.Type != "" && len(b.Also) > 0 {
+		yield = merge(append([]string{b.Type}, b.Also...), yield)
 	}
 	d := definite(b.Source)
 	c.definite = d != nil

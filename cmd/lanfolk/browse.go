@@ -37,6 +37,7 @@ Lines begin with + for what came, ~ for what changed and - for what went. With
 		Example: `  lanfolk browse
   lanfolk browse _http._tcp --once --resolve
   lanfolk browse _ipp._tcp --resolve -o jsonl
+  lanfolk browse _ipp._tcp --also _pdl-datastream._tcp --also _printer._tcp
   lanfolk browse _http._tcp --domain example.com --server 192.0.2.53`,
 		Args: args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, argv []string) error {
@@ -51,6 +52,9 @@ Lines begin with + for what came, ~ for what changed and - for what went. With
 					return usage{err}
 				}
 			}
+			if _, err := source.ParseAlso(r.Type, r.Also); err != nil {
+				return usage{err}
+			}
 			return x.askDNSSD(cmd.Context(), func(ctx context.Context, by asker) error {
 				return found(cmp.Or(r.Type, "types"), a.browse(ctx, f, by.Browse(ctx, r)))
 			})
@@ -59,6 +63,7 @@ Lines begin with + for what came, ~ for what changed and - for what went. With
 	f.flags(cmd)
 	x.flags(cmd)
 	x.domain.flags(cmd)
+	cmd.Flags().StringArrayVar(&r.Also, "also", nil, "look for this `TYPE`, too, which is another way to the same; one name is listed once, by the type given first; may be repeated")
 	cmd.Flags().BoolVar(&r.Resolve, "resolve", false, "ask for host, port, addresses and TXT, too")
 	cmd.Flags().BoolVar(&r.Once, "once", false, "end when things have settled")
 	return cmd

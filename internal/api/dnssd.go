@@ -13,9 +13,10 @@ import (
 )
 
 type browseQuery struct {
-	Type    string `query:"type" maxLength:"255" doc:"The service type, _http._tcp, perhaps with a subtype before it: _printer._sub._http._tcp. Without it types are listed."`
-	Resolve bool   `query:"resolve" doc:"Ask for host, port, addresses and TXT, too."`
-	Once    bool   `query:"once" doc:"End when things have settled."`
+	Type    string   `query:"type" maxLength:"255" doc:"The service type, _http._tcp, perhaps with a subtype before it: _printer._sub._http._tcp. Without it types are listed."`
+	Also    []string `query:"also,explode" maxItems:"16" doc:"Other types of the same function, less preferred; a name is told once."`
+	Resolve bool     `query:"resolve" doc:"Ask for host, port, addresses and TXT, too."`
+	Once    bool     `query:"once" doc:"End when things have settled."`
 }
 
 type resolveQuery struct {
@@ -120,7 +121,7 @@ func (s *Server) browse(ctx context.Context, in *browseQuery) (*huma.StreamRespo
 		return nil, failed(err)
 	}
 	b := &browsing{lines: make(chan find.Instance, 16)}
-	go b.run(ctx, s.o.DNSSD.Browse(ctx, find.BrowseRequest{Type: in.Type, Resolve: in.Resolve, Once: in.Once}))
+	go b.run(ctx, s.o.DNSSD.Browse(ctx, find.BrowseRequest{Type: in.Type, Also: in.Also, Resolve: in.Resolve, Once: in.Once}))
 	// What can't be asked fails at once, and that decides the status.
 	wait := time.NewTimer(heartbeat)
 	defer wait.Stop()

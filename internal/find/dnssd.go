@@ -11,6 +11,7 @@ type BrowseRequest struct {
 	// Type is "_http._tcp", perhaps with a subtype before it,
 	// "_printer._sub._http._tcp"; "" looks for types.
 	Type    string
+	Also    []string // other types of the same function, less preferred; names are told once
 	Resolve bool // ask for host, port, addresses and TXT, too
 	Once    bool // end when things have settled
 }

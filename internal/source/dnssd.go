@@ -39,6 +39,10 @@ func (d DNSSD) domain() string {
 func (d DNSSD) Browse(ctx context.Context, r find.BrowseRequest) iter.Seq2[find.Instance, error] {
 	return func(yield func(find.Instance, error) bool) {
 		service, subtype, err := ParseType(r.Type)
+		var also []string
+		if err == nil {
+			also, err = ParseAlso(r.Type, r.Also)
+		}
 		src := d.Source()
 		if err == nil && src == nil {
 			err = errNoMDNS
@@ -47,7 +51,7 @@ func (d DNSSD) Browse(ctx context.Context, r find.BrowseRequest) iter.Seq2[find.
 			yield(find.Instance{}, err)
 			return
 		}
-		b := dnssd.Browser{Source: src, Domain: d.domain(), Type: service, Subtype: subtype, Resolve: r.Resolve, Once: r.Once}
+		b := dnssd.Browser{Source: src, Domain: d.domain(), Type: service, Subtype: subtype, Also: also, Resolve: r.Resolve, Once: r.Once}
 		for ev, err := range b.Events(ctx) {
 			switch {
 			case err != nil:
@@ -144,6 +148,26 @@ func ParseType(text string) (service, subtype string, err error) {
 		return "", "", invalid{err}
 	}
 	return service, subtype, nil
+}
+
+// ParseAlso reads types of the same function as the first one. An error matches
+// lanfolk.ErrInvalid.
+func ParseAlso(first string, also []string) ([]string, error) {
+	if len(also) > 0 && first == "" {
+		return nil, invalid{errors.New("other types are looked for beside one: which?")}
+	}
+	var out []string
+	for _, t := range also {
+		service, subtype, err := ParseType(t)
+		switch {
+		case err != nil:
+			return nil, err
+		case subtype != "" || service == "":
+			return nil, invalid{fmt.Errorf("%q: want a type without a subtype", t)}
+		}
+		out = append(out, service)
+	}
+	return out, nil
 }
 
 func serviceAndSubtype(text string) (service, subtype string) {

@@ -120,6 +120,9 @@ func (c *Client) Browse(ctx context.Context, r find.BrowseRequest) iter.Seq2[fin
 	return func(yield func(find.Instance, error) bool) {
 		q := url.Values{}
 		set(q, "type", r.Type)
+		for _, t := range r.Also {
+			q.Add("also", t)
+		}
 		setFlag(q, "resolve", r.Resolve)
 		setFlag(q, "once", r.Once)
 		err := c.lines(ctx, "/browse", q, "application/jsonl", silence, func(line []byte) (bool, error) {
