@@ -8,6 +8,7 @@ import (
 	"iter"
 	"net/http"
 	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -123,9 +124,9 @@ func TestClientBrowse(t *testing.T) {
 		}
 		return all, last
 	}
-	r := find.BrowseRequest{Type: "_universal._sub._ipp._tcp", Resolve: true, Once: true}
+	r := find.BrowseRequest{Type: "_universal._sub._ipp._tcp", Also: []string{"_printer._tcp", "_pdl-datastream._tcp"}, Resolve: true, Once: true}
 	all, err := browse(directory{instances: instances()}, r)
-	if diff := cmp.Diff(instances(), all, sameAddr()); err != nil || diff != "" || got.browse != r {
+	if diff := cmp.Diff(instances(), all, sameAddr()); err != nil || diff != "" || !reflect.DeepEqual(got.browse, r) {
 		t.Errorf("asked %+v: %v %s", got.browse, err, diff)
 	}
 	if all, err := browse(directory{}, find.BrowseRequest{Once: true}); err != nil || len(all) != 0 {
@@ -189,15 +190,15 @@ func TestClientResolveAndLookup(t *testing.T) {
 	}
 	c := serveDirectory(d)
 	found, err := c.Resolve(t.Context(), "Laser, 2nd floor", "_ipp._tcp", 2*time.Second)
-	if diff := cmp.Diff(d.instances, found, sameAddr()); err != nil || diff != "" || got != (asked{name: "Laser, 2nd floor", kind: "_ipp._tcp", timeout: 2 * time.Second}) {
+	if diff := cmp.Diff(d.instances, found, sameAddr()); err != nil || diff != "" || !reflect.DeepEqual(got, asked{name: "Laser, 2nd floor", kind: "_ipp._tcp", timeout: 2 * time.Second}) {
 		t.Errorf("resolve asked %+v: %v %s", got, err, diff)
 	}
 	found, err = c.Reconfirm(t.Context(), "Laser, 2nd floor", "_ipp._tcp")
-	if diff := cmp.Diff(d.instances, found, sameAddr()); err != nil || diff != "" || got != (asked{name: "Laser, 2nd floor", kind: "_ipp._tcp", again: true}) {
+	if diff := cmp.Diff(d.instances, found, sameAddr()); err != nil || diff != "" || !reflect.DeepEqual(got, asked{name: "Laser, 2nd floor", kind: "_ipp._tcp", again: true}) {
 		t.Errorf("reconfirm asked %+v: %v %s", got, err, diff)
 	}
 	addresses, err := c.Lookup(t.Context(), "printer.local", time.Second)
-	if diff := cmp.Diff(d.addresses, addresses, sameAddr()); err != nil || diff != "" || got != (asked{host: "printer.local", timeout: time.Second}) {
+	if diff := cmp.Diff(d.addresses, addresses, sameAddr()); err != nil || diff != "" || !reflect.DeepEqual(got, asked{host: "printer.local", timeout: time.Second}) {
 		t.Errorf("lookup asked %+v: %v %s", got, err, diff)
 	}
 	for _, o := range outcomes() {
