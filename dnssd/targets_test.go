@@ -57,8 +57,9 @@ func TestOrderCanBeSeeded(t *testing.T) {
 		}
 		return b.String()
 	}
-	if text(7) != text(7) || text(7) == text(8) {
-		t.Errorf("orders %q, %q and %q; want the same for the same seed alone", text(7), text(7), text(8))
+	once, again, other := text(7), text(7), text(8)
+	if once != again || once == other {
+		t.Errorf("orders %q, %q and %q; want the same for the same seed alone", once, again, other)
 	}
 	if one := (&dnssd.Service{Host: "nas.local", Port: 80}); len(one.Order(nil)) != 1 || one.Order(nil)[0].Port != 80 {
 		t.Errorf("a service with one target: %v", one.Order(nil))
