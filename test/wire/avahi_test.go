@@ -110,6 +110,16 @@ func TestAvahiAndLanfolkFindEachOther(t *testing.T) {
 	r.verdict("probe first")
 }
 
+// machineLabel is what lanfolk calls this machine in .local.
+func machineLabel(t *testing.T) string {
+	t.Helper()
+	name, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dnssd.HostLabel(name)
+}
+
 // Who comes second takes another name, whoever it is.
 func TestAvahiAndLanfolkQuarrel(t *testing.T) {
 	t.Parallel()
@@ -119,26 +129,28 @@ func TestAvahiAndLanfolkQuarrel(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
 			web := lab.Service{Name: "Web", Type: "_http._tcp", Port: 81}
-			args := []string{"Web", "_http._tcp", "80", "--host", "nas", "--address", "10.99.1.10"}
+			// Both want the name of the machine that the tests run on.
+			nas := machineLabel(t)
+			args := []string{"Web", "_http._tcp", "80"}
 			var a *lab.Process
 			var p peer
 			if ours == "after" {
-				p = r.peer("nas", web)
+				p = r.peer(nas, web)
 				a = r.announce(r.d, args...)
 			} else {
 				a = r.announce(r.d, args...)
 				says(a, 10*time.Second, "announcement", first)
 				time.Sleep(1500 * time.Millisecond)
-				p = r.peer("nas")
-				p.daemon.WaitLine(20*time.Second, "conflict", func(line string) bool { return strings.Contains(line, "nas-2.local") })
+				p = r.peer(nas)
+				p.daemon.WaitLine(20*time.Second, "conflict", func(line string) bool { return strings.Contains(line, nas+"-2.local") })
 				p.daemon.Publish(web)
 			}
 			desk := r.Host("desk").Join(r.net)
 			want := map[string]uint16{"Web (2)": 80, "Web": 81}
-			hosts := map[string]string{"Web (2)": "nas-2.local", "Web": "nas.local"}
+			hosts := map[string]string{"Web (2)": nas + "-2.local", "Web": nas + ".local"}
 			if ours == "before" {
 				want = map[string]uint16{"Web": 80, "Web #2": 81}
-				hosts = map[string]string{"Web": "nas.local", "Web #2": "nas-2.local"}
+				hosts = map[string]string{"Web": nas + ".local", "Web #2": nas + "-2.local"}
 			}
 			b := browser{desk.Lanfolk("browse", "_http._tcp", "--resolve", "--json").Start(), t}
 			for name, port := range want {
@@ -147,8 +159,8 @@ func TestAvahiAndLanfolkQuarrel(t *testing.T) {
 				})
 			}
 			if ours == "after" {
-				says(a, 10*time.Second, "new name", func(e announced) bool { return e.Name == "Web (2)" && strings.HasPrefix(e.Host, "nas-2") })
-				p.sees(t, "_http._tcp", "Web (2)", "nas-2.local")
+				says(a, 10*time.Second, "new name", func(e announced) bool { return e.Name == "Web (2)" && strings.HasPrefix(e.Host, nas+"-2") })
+				p.sees(t, "_http._tcp", "Web (2)", nas+"-2.local")
 			}
 			if n := len(b.there()); n != 2 {
 				t.Errorf("%d services: %+v", n, b.there())
@@ -163,12 +175,8 @@ func TestAvahiAndLanfolkOnOneHost(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	p := r.peer("other", lab.Service{Name: "Elsewhere", Type: "_http._tcp", Port: 82})
-	machine, err := os.Hostname()
-	if err != nil {
-		t.Fatal(err)
-	}
 	// Both publish the machine's own name.
-	machine = dnssd.HostLabel(machine)
+	machine := machineLabel(t)
 	here := r.d.Avahi(lab.Avahi{HostName: machine, DBus: true, Services: []lab.Service{{Name: "Theirs", Type: "_http._tcp", Port: 81}}})
 	a := r.announce(r.d, "Ours", "_http._tcp", "80")
 	says(a, 10*time.Second, "announcement", func(e announced) bool { return e.Event == "announced" })
