@@ -37,7 +37,7 @@ type questionKey struct {
 }
 
 func (q Question) key() questionKey {
-	return questionKey{q.Name.Fold(), int32(q.Link), q.Type, q.Family} //nolint:gosec // the kernel's interface indexes have 31 bits
+	return questionKey{q.Name.Fold(), int32(q.Link), q.Type, q.Family} // the kernel's interface indexes have 31 bits
 }
 
 // Op says what happened.
