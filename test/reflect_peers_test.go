@@ -233,7 +233,7 @@ func lookUpPion(h *lab.Host, name string) (netip.Addr, error) {
 		if err != nil {
 			return err
 		}
-		c, err = pion.Server(ipv4.NewPacketConn(pc), nil, &pion.Config{})
+		c, err = pion.NewServer(ipv4.NewPacketConn(pc), nil)
 		return err
 	})
 	if err != nil {

@@ -12,8 +12,8 @@ type BrowseRequest struct {
 	// "_printer._sub._http._tcp"; "" looks for types.
 	Type    string
 	Also    []string // other types of the same function, less preferred; names are told once
-	Resolve bool // ask for host, port, addresses and TXT, too
-	Once    bool // end when things have settled
+	Resolve bool     // ask for host, port, addresses and TXT, too
+	Once    bool     // end when things have settled
 }
 
 // Instance is a service instance on one link or, without a name, a type.
