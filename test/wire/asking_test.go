@@ -186,7 +186,7 @@ func TestRecordsAreRefreshed(t *testing.T) {
 	r := newRig(t)
 	e := r.engine(r.d)
 	sub := func(host string) listener { return r.subscribe(e, question(host+".local", dnswire.TypeA)) }
-	ttl, least := 24*time.Second, 3 // two of the windows may be less than a second apart
+	ttl, least := 24*time.Second, 2 // windows may be less than a second apart
 	if soak() {
 		ttl, least = 100*time.Second, 4
 	}
