@@ -20,11 +20,12 @@ const (
 // a record of a response, a record that a probe wants, a question. Another
 // reflector may take messages apart and put them together anew; the items stay.
 type atom struct {
-	key  uint64 // what it is, without its TTL and the bits of its class
+	key  uint64 // what it is, without its TTL and the bits of its class; a goodbye's is another
 	name uint64 // of its name alone
 	typ  dnswire.Type
 	ttl  uint32
 	bit  bool // cache-flush, or QU
+	gone bool // a goodbye (RFC 6762 §10.1)
 }
 
 // content is what a message says.
@@ -80,6 +81,9 @@ func (r *reader) read(m *dnswire.Message) content {
 			}
 			it := r.record(&rr)
 			it.key ^= salt
+			if it.gone = c.form == formResponse && it.ttl == 0; it.gone {
+				it.key ^= saltGone
+			}
 			r.items = append(r.items, it)
 		}
 	case formQuery:

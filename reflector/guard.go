@@ -69,6 +69,7 @@ const (
 	saltBytes  = 0x3C3C3C3C3C3C3C3C // a packet that can't be read
 	saltMade   = 0xC3C3C3C3C3C3C3C3 // what a proxy said, and with which TTL
 	saltFamily = 0x6666666666666666
+	saltGone   = 0x9999999999999999 // that a record is taken back
 )
 
 func (g *guard) key(s *sight, key uint64) uint64 {
@@ -115,7 +116,10 @@ func (g *guard) copied(now clock, s *sight) (copied, hidden bool) {
 	for i := range s.content.items {
 		it := &s.content.items[i]
 		f := g.memory.fresh(now, g.key(s, it.key), memoryTime)
-		if f == nil || f.from == s.link || s.content.form == formResponse && f.state != it.state() {
+		if f == nil && it.gone {
+			f = g.memory.fresh(now, g.key(s, it.key^saltGone), memoryTime)
+		}
+		if f == nil || f.from == s.link {
 			return false, false
 		}
 		hidden = hidden && f.own
@@ -123,26 +127,45 @@ func (g *guard) copied(now clock, s *sight) (copied, hidden bool) {
 	return true, hidden
 }
 
-// state is what a record's fact keeps of its TTL: a goodbye is not what it takes back.
-func (it *atom) state() uint32 {
-	if it.ttl == 0 {
-		return 0
+// hear notes that an item was heard on a link. mine is false for one that
+// belongs to another link, as a goodbye does to the link of what it takes back.
+// Its original may be read later than a copy, if that was waiting on a busy
+// machine; what is passed on comes in the right order only from where it began.
+func (g *guard) hear(now clock, s *sight, it *atom) (f *fact, mine bool) {
+	if it.gone {
+		if x := g.memory.fresh(now, g.key(s, it.key^saltGone), memoryTime); x != nil && x.from != s.link {
+			return nil, false
+		}
 	}
-	return 1
+	return g.hearKey(now, s, it.key)
 }
 
-// hear notes that an item was heard on a link. mine is false for one that
-// belongs to another link.
-func (g *guard) hear(now clock, s *sight, key uint64, state uint32) (f *fact, mine bool) {
+func (g *guard) hearKey(now clock, s *sight, key uint64) (f *fact, mine bool) {
 	f = g.memory.put(now, g.key(s, key))
 	if f.from != s.link {
-		if f.from != 0 && f.state == state {
+		if f.from != 0 {
 			return f, false
 		}
-		*f = fact{key: f.key, next: now, from: s.link, state: state}
+		*f = fact{key: f.key, next: now, from: s.link}
 	}
 	f.seen = now
 	return f, true
+}
+
+// turned says whether a record that isn't due was taken back since it was passed
+// on, or is taken back now after it was told again. Each may come early for that
+// but once a second: without an end to it, late copies of a record and of its
+// goodbye could chase each other round through two reflectors.
+func (g *guard) turned(now clock, s *sight, it *atom, f *fact) bool {
+	if f.turns && now.since(f.turned) < recordGap {
+		return false
+	}
+	x := g.memory.fresh(now, g.key(s, it.key^saltGone), memoryTime)
+	if x == nil || x.from != s.link || !x.passed || x.last.since(f.last) < 0 {
+		return false
+	}
+	f.turns, f.turned = true, now
+	return true
 }
 
 // response passes a response if one of its records is due, so that its bytes
@@ -151,18 +174,14 @@ func (g *guard) response(now clock, s *sight) verdict {
 	due, gap := false, clock(recordGap)
 	for i := range s.content.items {
 		it := &s.content.items[i]
-		state := it.state()
-		f, mine := g.hear(now, s, it.key, state)
+		f, mine := g.hear(now, s, it)
 		switch {
 		case !mine:
-		case f.due(now) || f.state != state:
+		case f.due(now) || g.turned(now, s, it, f):
 			due = true
 		case g.probes && now.since(g.probed) <= memoryTime && now.since(f.last) >= defenceGap &&
 			g.memory.fresh(now, g.key(s, it.name^saltProbed), memoryTime) != nil:
 			due, gap = true, defenceGap
-		}
-		if mine {
-			f.state = state
 		}
 	}
 	if !due {
@@ -180,7 +199,7 @@ func (g *guard) response(now clock, s *sight) verdict {
 func (g *guard) probe(now clock, s *sight) verdict {
 	due := false
 	for i := range s.content.items {
-		if f, mine := g.hear(now, s, s.content.items[i].key, 0); mine && f.due(now) {
+		if f, mine := g.hearKey(now, s, s.content.items[i].key); mine && f.due(now) {
 			due = true
 		}
 	}
@@ -206,7 +225,7 @@ func (g *guard) query(now clock, s *sight) ruling {
 	alone := s.content.qu || s.legacy // answers may come to the asker alone
 	for i := range s.content.items {
 		key := s.content.items[i].key
-		f, mine := g.hear(now, s, key, 0)
+		f, mine := g.hearKey(now, s, key)
 		if s.content.known != 0 && f.passed && f.asker != s.asker && now.since(f.last) <= askerTime {
 			strip = true
 		}
@@ -215,7 +234,7 @@ func (g *guard) query(now clock, s *sight) ruling {
 			continue // it waits for the answers to the other
 		}
 		if alone || !mine {
-			f, _ = g.hear(now, s, g.askersKey(s, key), 0)
+			f, _ = g.hearKey(now, s, g.askersKey(s, key))
 			covered = true
 		}
 		if !covered || f.due(now) {
@@ -273,8 +292,8 @@ func (g *guard) own(now clock, s *sight) {
 	}
 	for i := range s.content.items {
 		it := &s.content.items[i]
-		if f, mine := g.hear(now, s, it.key, it.state()); mine {
-			f.own, f.state = true, it.state()
+		if f, mine := g.hear(now, s, it); mine {
+			f.own = true
 		}
 	}
 }
@@ -286,12 +305,11 @@ func (g *guard) made(now clock, z mdns.Zone, c content) {
 	s := sight{link: int32(z.Link), family: z.Family}
 	for i := range c.items {
 		it := &c.items[i]
-		if f, mine := g.hear(now, &s, it.key, it.state()); mine {
-			f.state = it.state()
+		if f, mine := g.hear(now, &s, it); mine {
 			f.pass(now, recordGap)
 		}
 		f := g.memory.put(now, g.key(&s, it.key^saltMade))
-		f.seen, f.state = now, it.ttl
+		f.seen, f.ttl = now, it.ttl
 	}
 }
 
@@ -302,7 +320,7 @@ func (g *guard) echoes(now clock, s *sight) bool {
 	for i := range s.content.items {
 		it := &s.content.items[i]
 		f := g.memory.fresh(now, g.key(s, it.key^saltMade), memoryTime)
-		if f == nil || it.ttl > f.state || it.ttl == 0 && f.state > 0 {
+		if f == nil || it.ttl > f.ttl {
 			return false
 		}
 	}

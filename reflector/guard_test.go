@@ -144,6 +144,57 @@ func TestTwoReflectorsOnTheSameLinksMakeAtMostTwoCopies(t *testing.T) {
 	}
 }
 
+// F2: on a busy machine another reflector's copies come when both the record
+// and its goodbye have crossed. Taken for news they would go round for ever.
+func TestLateCopiesOfARecordAndItsGoodbyeStay(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.run()
+		said := [][]byte{response(ptr("_ipp._tcp.local", "a._ipp._tcp.local", 4500)), response(ptr("_ipp._tcp.local", "a._ipp._tcp.local", 0))}
+		for _, msg := range said {
+			r.a.say("10.0.1.5:5353", msg)
+		}
+		if n := len(r.b.packets()); n != 2 {
+			t.Errorf("%d of 2 crossed", n)
+		}
+		for range 10 {
+			for _, msg := range said {
+				time.Sleep(5 * time.Millisecond)
+				r.b.say("10.0.2.2:5353", msg)
+			}
+		}
+		r.want(r.a)
+	})
+}
+
+// F2: the goodbye's copy is there before the goodbye. It doesn't cross then, so
+// that the original does: what it takes back crossed the same way.
+func TestGoodbyeBehindItsCopyCrosses(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.run()
+		gone := response(ptr("_ipp._tcp.local", "a._ipp._tcp.local", 0))
+		r.a.say("10.0.1.5:5353", response(ptr("_ipp._tcp.local", "a._ipp._tcp.local", 4500)))
+		r.b.packets()
+		r.b.say("10.0.2.2:5353", gone)
+		r.a.say("10.0.1.5:5353", gone)
+		r.want(r.a)
+		r.want(r.b, "10.0.2.1:5353 > 224.0.0.251:5353 _ipp._tcp.local PTR a._ipp._tcp.local 0")
+	})
+}
+
+// F2: copies that go round come to an end, whatever each reflector took them for.
+func TestRecordThatComesAndGoesIsBounded(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.run()
+		for i := range 100 {
+			r.a.say("10.0.1.5:5353", response(ptr("_ipp._tcp.local", "a._ipp._tcp.local", uint32(i%2*4500))))
+			time.Sleep(5 * time.Millisecond)
+		}
+		if n := len(r.b.packets()); n > 4 {
+			t.Errorf("%d crossed within half a second, want 4 at most", n)
+		}
+	})
+}
+
 // sluggish is a Conn whose reader gets to it only every now and then.
 type sluggish struct{ *lantest.Conn }
 

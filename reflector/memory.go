@@ -29,17 +29,21 @@ const (
 
 // fact is what the reflector remembers of an item.
 type fact struct {
-	key   uint64
-	seen  clock  // when it was last heard where it comes from
-	next  clock  // when it may be passed on again
-	last  clock  // when it was passed on last
-	from  int32  // index of the link that it comes from
-	state uint32 // of a record: 0 for a goodbye, else 1
+	key  uint64
+	seen clock  // when it was last heard where it comes from
+	next clock  // when it may be passed on again
+	last clock  // when it was passed on last
+	from int32  // index of the link that it comes from
+	ttl  uint32 // of what a proxy said
 	// Of a question: what was listed as known when it was last passed on, and
 	// who asked.
 	known, asker uint32
-	own          bool // this host itself sent it
-	passed       bool // it was passed on at least once
+	// Of a record: when it came early because it had changed between living and
+	// taken back.
+	turned clock
+	turns  bool // it did
+	own    bool // this host itself sent it
+	passed bool // it was passed on at least once
 }
 
 const (
