@@ -45,6 +45,10 @@ type source struct {
 	// on to the link since the source was first heard, it sent this many, too.
 	since, copies uint32
 	told          bool // that it is a reflector
+	// Its responses with records that only their owner has, those of them that
+	// were copies, and when the last copy came.
+	unique, uniqueCopies uint32
+	copied               clock
 
 	// The known answers that follow its truncated query (RFC 6762 §7.2).
 	chain    clock  // when the last packet came that others follow
@@ -62,6 +66,9 @@ const (
 	hostProof, copyShare = 16, 8
 	// reflectorProof is how many copies make a reflector.
 	reflectorProof = 3
+	// countedUnique bounds the counts of responses, so that the old ones fade, and
+	// repeatsTime is how long after its last copy a reflector is taken for one.
+	countedUnique, repeatsTime = 64, 60_000
 )
 
 // sources are the hosts on a link that were heard last. Their number is bounded:
@@ -105,6 +112,26 @@ func (s *sources) knows(seed maphash.Seed, a netip.Addr) bool {
 		}
 	}
 	return false
+}
+
+// heardUnique notes a response with records that only their owner has, and
+// whether it was a copy.
+func (s *source) heardUnique(now clock, copied bool) {
+	if s.unique++; s.unique == countedUnique {
+		s.unique, s.uniqueCopies = s.unique/2, s.uniqueCopies/2
+	}
+	if copied {
+		s.uniqueCopies++
+		s.copied = now
+	}
+}
+
+// repeats says whether the source is another reflector beyond doubt, on this link
+// and the one where the originals are: nearly all records that only their owner has
+// came from it second-hand. What it says and we haven't heard elsewhere got
+// lost on its way to us; what its own host says, it says on both links.
+func (s *source) repeats(now clock) bool {
+	return s.uniqueCopies >= reflectorProof && 4*s.uniqueCopies >= 3*s.unique && now.since(s.copied) <= repeatsTime
 }
 
 // isHost says whether the source has shown that it copies nothing. passed

@@ -138,3 +138,41 @@ func TestDeadRecordDoesNotLiveOnBetweenReflectors(t *testing.T) {
 		}
 	})
 }
+
+// F7: of a packet that got lost on its way to us, another reflector's copy isn't
+// handed back to the link that it came from.
+func TestCopyOfWhatWasLostIsNotHandedBack(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.run()
+		for _, host := range []string{"one.local", "two.local", "three.local"} {
+			r.a.say("10.0.1.5:5353", response(addr(host, "10.0.1.5", 120)))
+			r.b.say("10.0.2.2:5353", response(addr(host, "10.0.1.5", 120)))
+			time.Sleep(time.Second)
+		}
+		r.a.sent()
+		r.b.say("10.0.2.2:5353", response(addr("lost.local", "10.0.1.5", 120)))
+		r.want(r.a)
+		r.b.say("10.0.2.9:5353", response(addr("nas.local", "10.0.2.9", 120)))
+		r.want(r.a, "10.0.1.1:5353 > 224.0.0.251:5353 nas.local A 10.0.2.9 120 flush")
+		time.Sleep(time.Minute)
+		r.b.say("10.0.2.2:5353", response(addr("lost.local", "10.0.1.5", 120)))
+		r.want(r.a, "10.0.1.1:5353 > 224.0.0.251:5353 lost.local A 10.0.1.5 120 flush")
+	})
+}
+
+// Hosts on both links that have the same shared record are hosts, though the one
+// says what the other said.
+func TestHostsWithTheSameSharedRecordAreNoReflectors(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.run()
+		shared := response(dnswire.NewPTR(name("_services._dns-sd._udp.local"), name("_http._tcp.local"), 4500))
+		for range 5 {
+			r.a.say("10.0.1.5:5353", shared)
+			r.b.say("10.0.2.9:5353", shared)
+			time.Sleep(2 * time.Second)
+		}
+		r.a.sent()
+		r.b.say("10.0.2.9:5353", response(addr("nas.local", "10.0.2.9", 120)))
+		r.want(r.a, "10.0.1.1:5353 > 224.0.0.251:5353 nas.local A 10.0.2.9 120 flush")
+	})
+}

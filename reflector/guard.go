@@ -3,6 +3,7 @@ package reflector
 import (
 	"hash/maphash"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -87,7 +88,11 @@ func (g *guard) judge(now clock, s *sight, passed uint32) ruling {
 	case s.content.form == formKnown:
 		return ruling{why: g.chain(now, s)}
 	}
-	if copied, hidden := g.copied(now, s); copied {
+	copied, hidden := g.copied(now, s)
+	if s.content.form == formResponse && slices.ContainsFunc(s.content.items, func(it atom) bool { return it.bit }) {
+		s.source.heardUnique(now, copied)
+	}
+	if copied {
 		g.copies.Store(uint32(now))
 		if s.content.form == formQuery && s.source.isHost(passed) {
 			s.source.copies++ // perhaps by chance
@@ -95,6 +100,9 @@ func (g *guard) judge(now clock, s *sight, passed uint32) ruling {
 			s.source.copies++
 			return ruling{why: stoppedCopy, hidden: hidden}
 		}
+	}
+	if !s.legacy && s.source.repeats(now) {
+		return ruling{why: stoppedCopy}
 	}
 	switch s.content.form {
 	case formQuery:

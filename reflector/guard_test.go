@@ -469,6 +469,9 @@ func TestQUIsAnsweredByUnicastOnTheAskersSubnet(t *testing.T) {
 		// By unicast, since it was multicast lately (RFC 6762 §5.4).
 		r.b.sayTo("10.0.2.9:5353", "10.0.2.1:5353", answer)
 		r.want(r.a, "10.0.1.1:5353 > 10.0.1.5:5353 nas.local A 10.0.2.9 120 flush")
+		// Once: two reflectors that had asked each other would go on for ever.
+		r.b.sayTo("10.0.2.9:5353", "10.0.2.1:5353", answer)
+		r.want(r.a)
 		// By multicast, which the asker hears as everybody does.
 		time.Sleep(time.Second)
 		r.b.say("10.0.2.9:5353", answer)

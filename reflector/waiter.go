@@ -36,6 +36,21 @@ type waiter struct {
 	count     uint16 // questions
 	questions []byte // as they stand in his query, behind the header
 	items     []atom
+	got       []uint64 // answers that he was sent, by what they say
+}
+
+// maxAnswers is how many answers one asker gets.
+const maxAnswers = 128
+
+// give says whether the asker is to get the answer: not if he has had it. An
+// asker may be another reflector, which passes the answer on to whom it asked for, which may be
+// us.
+func (w *waiter) give(answer uint64) bool {
+	if len(w.got) >= maxAnswers || slices.Contains(w.got, answer) {
+		return false
+	}
+	w.got = append(w.got, answer)
+	return true
 }
 
 // waiters are those that wait, in order of their time and by what they ask for.
@@ -109,10 +124,13 @@ func (w *waiters) find(dst []*waiter, now clock, link int, items []atom, group b
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.expire(now)
-	start := len(dst)
+	start, answer := len(dst), uint64(0)
+	for i := range items {
+		answer += items[i].key // in whatever order
+	}
 	for i := range items {
 		for _, x := range w.byName[items[i].name] {
-			if x.zone.Link != link && (x.legacy || !group) && x.wants(&items[i]) && !slices.Contains(dst[start:], x) {
+			if x.zone.Link != link && (x.legacy || !group) && x.wants(&items[i]) && !slices.Contains(dst[start:], x) && x.give(answer) {
 				dst = append(dst, x)
 			}
 		}
