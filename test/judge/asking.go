@@ -20,7 +20,7 @@ func queryGap(b *bench) {
 			key := m.family() + q.Name + " " + dns.TypeToString[q.Type]
 			if l := last[key]; l != nil && l != m {
 				gap := m.Time.Sub(l.Time)
-				if gap < time.Second-b.Early && !between(b.anew(), l.Time.Add(-firstDelay-b.Late), m.Time) {
+				if gap < time.Second-b.early(l) && !between(b.anew(), l.Time.Add(-firstDelay-b.Late), m.Time) {
 					b.fault(m, "%s asked again after %v", key, gap)
 				}
 			}

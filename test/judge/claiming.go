@@ -86,7 +86,7 @@ func (b *bench) eachClaim(f func(m *Message, name string, r *run)) {
 				delete(claimed, key)
 				r := runs[key]
 				// One that lost a tie waits a second and begins anew.
-				if r == nil || m.Time.Sub(r.last()) >= time.Second-b.Early || between(b.Starts, r.last(), m.Time) || !same(r.probes[0], m, q.Name) {
+				if r == nil || m.Time.Sub(r.last()) >= time.Second-b.early(r.probes[len(r.probes)-1]) || between(b.Starts, r.last(), m.Time) || !same(r.probes[0], m, q.Name) {
 					r = &run{}
 					runs[key] = r
 				}
@@ -125,7 +125,7 @@ func probeSpacing(b *bench) {
 			key := m.family() + q.Name
 			if l := last[key]; l != nil && !between(b.Starts, l.Time, m.Time) && same(l, m, q.Name) {
 				gap := m.Time.Sub(l.Time)
-				if gap < probeGap-b.Early || gap > probeGap+20*time.Millisecond+b.Late && gap < time.Second-b.Early {
+				if gap < probeGap-b.early(l) || gap > probeGap+20*time.Millisecond+b.Late && gap < time.Second-b.early(l) {
 					b.fault(m, "%s probed again after %v", key, gap)
 				}
 			}
@@ -139,7 +139,7 @@ func probeSpacing(b *bench) {
 		if len(r.probes) < probes {
 			b.fault(m, "%s is claimed after %d probes", name, len(r.probes))
 		}
-		if gap := m.Time.Sub(r.last()); gap < probeGap-b.Early {
+		if gap := m.Time.Sub(r.last()); gap < probeGap-b.early(r.probes[len(r.probes)-1]) {
 			b.fault(m, "%s is claimed %v after the last probe", name, gap)
 		}
 	})
@@ -214,7 +214,7 @@ func announcedTwice(b *bench) {
 				delete(lives, key)
 			case l == nil || between(b.Starts, l.first.Time, m.Time):
 				lives[key] = &life{first: m, done: over(m)}
-			case !l.done && m.Time.Sub(l.first.Time) >= time.Second-b.Early:
+			case !l.done && m.Time.Sub(l.first.Time) >= time.Second-b.early(l.first):
 				judge(key, l, m.Time)
 			}
 			if !r.Flush || r.TTL == 0 {

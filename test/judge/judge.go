@@ -41,6 +41,9 @@ type Subject struct {
 	MTU int
 	// Early and Late are how much too early and too late a packet may seem.
 	Early, Late time.Duration
+	// Lag, if not nil, says by how much the machine was late at a time: a packet
+	// that was sent late makes the gap to the next one shorter.
+	Lag func(time.Time) time.Duration
 	// Whole says that the capture began before the host first spoke.
 	Whole bool
 	// DefaultTTLs says that its records have the TTLs that §10 recommends.
@@ -148,6 +151,14 @@ type bench struct {
 	own    []*Message // the subject's
 	rule   Rule
 	faults []Fault
+}
+
+// early is how much too early a packet may seem that follows another of the host.
+func (b *bench) early(after *Message) time.Duration {
+	if b.Lag == nil {
+		return b.Early
+	}
+	return b.Early + b.Lag(after.Time)
 }
 
 func (b *bench) fault(m *Message, format string, args ...any) {

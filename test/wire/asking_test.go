@@ -84,7 +84,7 @@ func TestQueriesOnASilentLink(t *testing.T) {
 			times = append(times, q.Time)
 		}
 		for i := 1; i < len(times); i++ {
-			r.about(fmt.Sprintf("gap %d", i), times[i].Sub(times[i-1]), time.Second<<(i-1))
+			r.gap(fmt.Sprintf("gap %d", i), times[i-1], times[i], time.Second<<(i-1))
 		}
 	}
 	r.verdict()
@@ -198,10 +198,10 @@ func TestRecordsAreRefreshed(t *testing.T) {
 	dropped.wait(2*time.Second, mdns.OpAdd, "10.99.1.52")
 	dropped.Close()
 	q := r.asks(said.Add(100*time.Millisecond), 12*time.Second, "answered.local", dns.TypeA)
-	r.about("first refresh", q.Time.Sub(said), 9600*time.Millisecond)
+	r.within("first refresh", q.Time.Sub(said), 9600*time.Millisecond-early, 9840*time.Millisecond)
 	r.say("r; ! answered.local. 12 A 10.99.1.51")
 	gone := mute.wait(ttl, mdns.OpRemove, "10.99.1.50")
-	r.about("removal", gone.Time.Sub(said), ttl)
+	r.within("removal", gone.Time.Sub(said), ttl-early, ttl)
 
 	var at []time.Duration
 	for _, m := range r.queries("mute.local", dns.TypeA) {
@@ -214,7 +214,7 @@ func TestRecordsAreRefreshed(t *testing.T) {
 	}
 	for _, x := range at {
 		if !slices.ContainsFunc([]time.Duration{80, 85, 90, 95}, func(percent time.Duration) bool {
-			return x >= ttl*percent/100-r.early() && x <= ttl*(percent+2)/100+r.late()
+			return x >= ttl*percent/100-early && x <= ttl*(percent+2)/100+r.late()
 		}) {
 			t.Errorf("refresh query at %v", x)
 		}

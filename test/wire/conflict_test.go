@@ -129,7 +129,7 @@ func TestManyConflictsSlowItDown(t *testing.T) {
 		t.Fatalf("only %d attempts", len(times))
 	}
 	for i := 16; i < len(times); i++ {
-		if gap := times[i].Sub(times[i-1]); times[i-1].Sub(times[i-15]) < 10*time.Second && gap < 5*time.Second-r.early() {
+		if gap := times[i].Sub(times[i-1]); times[i-1].Sub(times[i-15]) < 10*time.Second && gap < 5*time.Second-early-r.lag.near(times[i-1]) {
 			t.Errorf("attempt %d after %v", i+1, gap)
 		}
 	}

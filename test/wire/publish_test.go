@@ -142,7 +142,10 @@ func TestClaims(t *testing.T) {
 	if len(first.Questions) != 3 {
 		t.Errorf("names are probed apart: %v", first)
 	}
-	time.Sleep(3500 * time.Millisecond)
+	said := r.reply(r.start, 5*time.Second, "announcement", has("web._http._tcp.local. SRV"))
+	again := r.reply(said.Time, 5*time.Second, "second announcement", has("web._http._tcp.local. SRV"))
+	r.gap("second announcement", said.Time, again.Time, time.Second)
+	time.Sleep(2500 * time.Millisecond)
 	quiet := r.replies(time.Now().Add(-2*time.Second), "")
 	if len(quiet) > 0 {
 		t.Errorf("announced on: %v", quiet)
@@ -325,8 +328,8 @@ func TestTruncatedQueriesAreWaitedFor(t *testing.T) {
 	asked := time.Now()
 	r.say("q tc; ? _tc._tcp.local PTR")
 	time.Sleep(100 * time.Millisecond)
-	r.say("q tc; = _tc._tcp.local. 4000 PTR One._tc._tcp.local.")
 	last := time.Now()
+	r.say("q tc; = _tc._tcp.local. 4000 PTR One._tc._tcp.local.")
 	time.Sleep(100 * time.Millisecond)
 	r.say("q; = _tc._tcp.local. 4000 PTR Three._tc._tcp.local.")
 	m := r.reply(asked, 2*time.Second, "answer", has("_tc._tcp.local. PTR two"))
@@ -447,7 +450,7 @@ func TestChangedDataIsAnnounced(t *testing.T) {
 	pub.Update()
 	first := r.reply(changed, 2*time.Second, "announcement", has(`"a=2"`))
 	second := r.reply(first.Time, 3*time.Second, "second announcement", has(`"a=2"`))
-	r.about("second announcement", second.Time.Sub(first.Time), time.Second)
+	r.gap("second announcement", first.Time, second.Time, time.Second)
 	for _, m := range r.x.Trace().By(r.judge.Is) {
 		if m.Probe() && m.Time.After(changed) {
 			t.Errorf("probed: %v", m)

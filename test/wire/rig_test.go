@@ -88,7 +88,7 @@ func (r *rig) verdict(except ...string) {
 		r.t.Error("nothing was captured of the host under test")
 	}
 	s := r.judge
-	s.Early, s.Late = r.early(), r.late()
+	s.Late, s.Lag = r.late(), r.lag.near
 	for _, line := range judge.Summary(trace.Judge(s, except...)) {
 		r.t.Error(line)
 	}
@@ -100,20 +100,25 @@ func (r *rig) verdict(except ...string) {
 // meter measures by how much this machine is late: a packet that should have
 // been sent, and was sent so much later, makes the gap to the next one shorter.
 type meter struct {
-	mu  sync.Mutex // guards max
-	max time.Duration
+	mu   sync.Mutex // guards what follows
+	max  time.Duration
+	lags []lag
 }
 
-// mostLag bounds what is forgiven of what comes too early.
-const mostLag = 150 * time.Millisecond
+// lag is a time during which nothing of this process ran.
+type lag struct{ from, to time.Time }
 
 func (m *meter) run(ctx context.Context) {
-	const pause = time.Millisecond
+	const pause, worth = time.Millisecond, 3 * time.Millisecond
 	for ctx.Err() == nil {
 		before := time.Now()
 		time.Sleep(pause)
+		now := time.Now()
 		m.mu.Lock()
-		m.max = max(m.max, time.Since(before)-pause)
+		if d := now.Sub(before) - pause; d > worth {
+			m.max = max(m.max, d)
+			m.lags = append(m.lags, lag{before, now})
+		}
 		m.mu.Unlock()
 	}
 }
@@ -124,10 +129,23 @@ func (m *meter) worst() time.Duration {
 	return m.max
 }
 
-// early and late are how far the times of this machine may be off. What is late
-// can have waited for many turns.
-func (r *rig) early() time.Duration { return early + min(r.lag.worst(), mostLag) }
-func (r *rig) late() time.Duration  { return late + 10*r.lag.worst() }
+// near returns how late the machine was at about a time.
+func (m *meter) near(t time.Time) time.Duration {
+	const about = 20 * time.Millisecond
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var sum time.Duration
+	for _, l := range m.lags {
+		if !l.from.After(t.Add(about)) && !l.to.Before(t.Add(-about)) {
+			sum += l.to.Sub(l.from)
+		}
+	}
+	return sum
+}
+
+// late is how much later than it should something may happen here: it can have
+// waited for many turns.
+func (r *rig) late() time.Duration { return late + 10*r.lag.worst() }
 
 // say sends a message, written as judge.Pack takes it, from the tester.
 func (r *rig) say(text string) {
@@ -357,16 +375,18 @@ func (l listener) none(d time.Duration) {
 	}
 }
 
-// about fails unless a time is from, as far as this machine can tell.
-func (r *rig) about(what string, got, from time.Duration) {
+// gap fails unless the time between two events of the host is want, as far as
+// this machine can tell.
+func (r *rig) gap(what string, first, second time.Time, want time.Duration) {
 	r.t.Helper()
-	r.within(what, got, from, from)
+	r.within(what, second.Sub(first)+early+r.lag.near(first), want, want)
 }
 
-// within fails unless a time lies between two, as far as this machine can tell.
+// within fails unless something took a time between two, as far as this machine
+// can tell. It began with the test, so that a busy machine only makes it longer.
 func (r *rig) within(what string, got, from, to time.Duration) {
 	r.t.Helper()
-	if got < from-r.early() || got > to+r.late() {
+	if got < from-time.Millisecond || got > to+r.late() {
 		r.t.Errorf("%s: %v, want %v to %v; the machine was late by up to %v", what, got, from, to, r.lag.worst())
 	}
 }
