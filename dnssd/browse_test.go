@@ -456,7 +456,7 @@ func TestBadTypeIsAnError(t *testing.T) {
 	for typ, want := range map[string]string{
 		"http":        `dnssd: "http" is no service type: want a form like _http._tcp`,
 		"_http":       `dnssd: "_http" is no service type: want a form like _http._tcp`,
-		"_http..":     `dnssd: type "_http.." in domain "local": dnswire: name "_http..local" has an empty label`,
+		"_http..":     `dnssd: type "_http.." in domain "local": dnswire: name "_http.." has an empty label`,
 		"_http._tcp.": "",
 	} {
 		inBubble(t, func(r *rig) {

@@ -3,6 +3,7 @@ package dnssd
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/lanfolk/lanfolk/dnswire"
@@ -88,7 +89,7 @@ func typeName(service, domain string) (dnswire.Name, error) {
 	if domain == "" {
 		domain = DefaultDomain
 	}
-	n, err := dnswire.ParseName(strings.TrimSuffix(service, ".") + "." + strings.TrimSuffix(domain, "."))
+	n, err := joinNames(service, domain)
 	if err != nil {
 		return "", fmt.Errorf("dnssd: type %q in domain %q: %w", service, domain, err)
 	}
@@ -96,6 +97,21 @@ func typeName(service, domain string) (dnswire.Name, error) {
 		return "", fmt.Errorf("dnssd: %q is no service type: want a form like _http._tcp", service)
 	}
 	return n, nil
+}
+
+// joinNames returns the name of which the first is the front and the second the
+// rest. Either may end in a dot; that a dot there may be part of a label, with a backslash
+// before it, is why the texts themselves aren't joined.
+func joinNames(front, rest string) (dnswire.Name, error) {
+	var labels []string
+	for _, text := range [...]string{front, rest} {
+		n, err := dnswire.ParseName(text)
+		if err != nil {
+			return "", err
+		}
+		labels = slices.AppendSeq(labels, n.Labels())
+	}
+	return dnswire.NameOf(labels...)
 }
 
 // subtypeName returns the name by which instances of a subtype are found

@@ -14,7 +14,7 @@ import (
 
 var instanceSeeds = []string{
 	`NAS._http._tcp.local`, `Build v1\.2 Room\.3._http._tcp.local`, `back\\slash._http._tcp.local`, `Küche 🖨._ipp._tcp.local`,
-	`\009tab\255._x._udp.example.org`, `a._b._c.d`, `_http._tcp.local`, `.._http._tcp.local`, `\`, ``,
+	`\009tab\255._x._udp.example.org`, `a._b._c.d`, `0._00._\..0.0`, `_http._tcp.local`, `.._http._tcp.local`, `\`, ``,
 }
 
 func TestInstanceNamesJoinAndPart(t *testing.T) {
