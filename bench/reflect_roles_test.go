@@ -192,6 +192,7 @@ func roleSend(args []string) error {
 // received is what roleReceive prints.
 type received struct {
 	Packets, Distinct uint64
+	Rewritten         uint64 // packets that aren't what was sent, byte for byte
 	P50, P99, Max     time.Duration
 }
 
@@ -222,7 +223,8 @@ func roleReceive([]string) error {
 		for _, d := range in[:n] {
 			at := l.stamp
 			if len(d.Data) != answerSize {
-				// Rewritten: the stamp stands somewhere else.
+				// The stamp stands somewhere else.
+				r.Rewritten++
 				if at = stampIn(d.Data); at < 0 {
 					continue
 				}
