@@ -190,7 +190,7 @@ func (l *life) unbrowse(typ string) {
 
 // picture returns what the browser says is there: of each instance what it
 // resolved to, or that it isn't resolved.
-func (b *browser) picture() map[string]string {
+func (b *browser) picture(texts bool) map[string]string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	all := map[string]string{}
@@ -199,19 +199,22 @@ func (b *browser) picture() map[string]string {
 			all[n] = "unresolved"
 			continue
 		}
-		all[n] = describe(s.Host, s.Port, s.Addresses, s.TXT)
+		all[n] = describe(s.Host, s.Port, s.Addresses, s.TXT, texts)
 	}
 	return all
 }
 
-func describe(host string, port uint16, addresses []netip.Addr, txt []string) string {
+func describe(host string, port uint16, addresses []netip.Addr, txt []string, texts bool) string {
+	if !texts {
+		txt = nil
+	}
 	addresses = slices.Clone(addresses)
 	slices.SortFunc(addresses, netip.Addr.Compare)
 	return fmt.Sprintf("%s:%d %v %q", host, port, addresses, txt)
 }
 
 // truth returns what a host publishes of a type, as a browser should see it.
-func (h *host) truth(typ string) map[string]string {
+func (h *host) truth(typ string, texts bool) map[string]string {
 	all := map[string]string{}
 	if h.life == nil {
 		return all
@@ -222,7 +225,7 @@ func (h *host) truth(typ string) map[string]string {
 	}
 	for _, s := range h.life.offers() {
 		if s.typ == typ {
-			all[s.pub.Label()] = describe(h.life.machine.Label()+".local", s.port, addresses, []string{s.txt})
+			all[s.pub.Label()] = describe(h.life.machine.Label()+".local", s.port, addresses, []string{s.txt}, texts)
 		}
 	}
 	return all

@@ -77,7 +77,8 @@ func simulate(t *testing.T, seed uint64, span time.Duration) {
 		}
 	}
 	// What a dead host said of where its services are lives for two minutes, its
-	// list of services for 75.
+	// list of services for 75; so does a text whose successor's announcements
+	// were lost.
 	time.Sleep(3 * time.Minute)
 	synctest.Wait()
 	for _, wrong := range w.compare(false) {
@@ -196,15 +197,16 @@ func (w *town) event() {
 }
 
 // compare holds every browser against the truth. A service that a dead host
-// listed may be left over by name until its list's time has run out too.
+// listed may be left over by name until its list's time has run out too, and
+// texts may be old until then.
 func (w *town) compare(all bool) []string {
 	var wrong []string
 	for _, h := range w.hosts {
 		for typ, b := range h.life.browsers {
-			seen := b.picture()
-			own := h.truth(typ)
+			seen := b.picture(all)
+			own := h.truth(typ, all)
 			for _, other := range w.hosts {
-				for label, want := range other.truth(typ) {
+				for label, want := range other.truth(typ, all) {
 					got, ok := seen[label]
 					if other == h && (!ok || got == "unresolved") {
 						continue // it hears of its own only what others said
