@@ -22,6 +22,20 @@ func (v NameView) msg() []byte { return v.at[:cap(v.at)] }
 
 func (v NameView) off() int { return len(v.at) }
 
+// Offset returns where in the message the name's first label stands, behind all
+// pointers. Names of one message with the same offset are the same.
+func (v NameView) Offset() int {
+	msg, off := v.msg(), v.off()
+	for off+1 < len(msg) && msg[off] >= 0xC0 {
+		to := int(msg[off]&0x3F)<<8 | int(msg[off+1])
+		if to >= off {
+			break // not after Parse
+		}
+		off = to
+	}
+	return off
+}
+
 // rdata returns the message and where in it the rdata begins and ends of the
 // record whose name this is. It isn't a method of Record, which would be copied
 // to the stack for it and read again at once: the processor waits for that.

@@ -50,21 +50,18 @@ func shared(a netip.Addr) bool {
 const maxHomes = 32
 
 // homes are the hosts in a message that have addresses, and the best that each has.
-type homes struct {
-	names []byte
-	list  []home
-}
+type homes struct{ list []home }
 
 type home struct {
-	from, to int // in names
-	best     worth
-	ttl      uint32
+	key  uint64 // of its name
+	best worth
+	ttl  uint32
 }
 
-func (h *homes) find(name []byte) *home {
+func (h *homes) find(key uint64) *home {
 	for i := range h.list {
-		if x := &h.list[i]; string(h.names[x.from:x.to]) == string(name) {
-			return x
+		if h.list[i].key == key {
+			return &h.list[i]
 		}
 	}
 	return nil
@@ -75,7 +72,7 @@ func (h *homes) find(name []byte) *home {
 // which hosts are such.
 func (j *judge) addresses() bool {
 	m, h := &j.p.Message, &j.e.homes
-	h.names, h.list = h.names[:0], h.list[:0]
+	h.list = h.list[:0]
 	bad := j.from.book.numStranded.Load() > 0
 	for r := range m.Records() {
 		if a, ok := r.Addr(); ok && worthOf(a, &j.from.link) < useful {
@@ -91,15 +88,13 @@ func (j *judge) addresses() bool {
 		if !ok || r.TTL == 0 {
 			continue
 		}
-		j.e.scratch.owner = r.Name.AppendFolded(j.e.scratch.owner[:0])
-		x := h.find(j.e.scratch.owner)
+		key := j.e.scratch.topic(r.Name).key
+		x := h.find(key)
 		if x == nil {
 			if len(h.list) >= maxHomes {
 				continue
 			}
-			from := len(h.names)
-			h.names = append(h.names, j.e.scratch.owner...)
-			h.list = append(h.list, home{from: from, to: len(h.names)})
+			h.list = append(h.list, home{key: key})
 			x = &h.list[len(h.list)-1]
 		}
 		x.best, x.ttl = max(x.best, worthOf(a, &j.from.link)), max(x.ttl, r.TTL)
@@ -108,7 +103,7 @@ func (j *judge) addresses() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, x := range h.list {
-		b.strand(j.now, h.names[x.from:x.to], x.best == worthless, min(time.Duration(x.ttl)*time.Second, bookKeep))
+		b.strand(j.now, x.key, x.best == worthless, min(time.Duration(x.ttl)*time.Second, bookKeep))
 	}
 	return true
 }
@@ -126,8 +121,7 @@ func (j *judge) useless(c *court, r *dnswire.Record) bool {
 		case worthless:
 			return true
 		case doubtful:
-			c.scratch.owner = r.Name.AppendFolded(c.scratch.owner[:0])
-			x := j.e.homes.find(c.scratch.owner)
+			x := j.e.homes.find(c.scratch.topic(r.Name).key)
 			return x != nil && x.best == useful
 		}
 		return false
@@ -141,23 +135,22 @@ func (j *judge) useless(c *court, r *dnswire.Record) bool {
 		n, _ = r.PTR()
 	case dnswire.TypeSRV:
 		srv, _ := r.SRV()
-		c.scratch.target = srv.Target.AppendFolded(c.scratch.target[:0])
-		return c.book.isStranded(j.now, string(c.scratch.target))
+		return c.book.isStranded(j.now, c.scratch.topic(srv.Target).key)
 	}
-	var t topic
-	if t, c.scratch.target = foldView(c.scratch.target, n); t.kind != kindInstance {
+	t := c.scratch.topic(n)
+	if t.kind != kindInstance {
 		return false
 	}
-	v := c.book.lookup(j.now, t.name)
+	v := c.book.lookup(j.now, t)
 	return v != nil && v.host != nil && c.book.isStranded(j.now, v.host.key)
 }
 
 // strand notes whether of a host only worthless addresses are known, and for
 // how long that holds. The book is locked.
-func (b *book) strand(now time.Time, name []byte, is bool, d time.Duration) {
-	if _, was := b.stranded[string(name)]; !is {
+func (b *book) strand(now time.Time, key uint64, is bool, d time.Duration) {
+	if _, was := b.stranded[key]; !is {
 		if was {
-			delete(b.stranded, string(name))
+			delete(b.stranded, key)
 			b.numStranded.Store(int64(len(b.stranded)))
 		}
 		return
@@ -168,15 +161,15 @@ func (b *book) strand(now time.Time, name []byte, is bool, d time.Duration) {
 			break
 		}
 	}
-	b.stranded[string(name)] = now.Add(d)
+	b.stranded[key] = now.Add(d)
 	b.numStranded.Store(int64(len(b.stranded)))
 }
 
 // isStranded says whether of a host only worthless addresses are known. The book is locked.
-func (b *book) isStranded(now time.Time, name string) bool {
-	until, ok := b.stranded[name]
+func (b *book) isStranded(now time.Time, key uint64) bool {
+	until, ok := b.stranded[key]
 	if ok && !now.Before(until) {
-		delete(b.stranded, name)
+		delete(b.stranded, key)
 		b.numStranded.Store(int64(len(b.stranded)))
 		ok = false
 	}

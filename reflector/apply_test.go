@@ -2,6 +2,7 @@ package reflector
 
 import (
 	"fmt"
+	"hash/maphash"
 	"net"
 	"net/netip"
 	"slices"
@@ -36,12 +37,17 @@ func newPassing(t *testing.T, o RulesOptions) *passing {
 	}
 }
 
+// testSeed is the reflector's, which all its sides have.
+var testSeed = maphash.MakeSeed()
+
 func testSide(index int, name string, mtu int, prefixes ...string) *side {
 	l := packet.Link{Index: index, Name: name, MTU: mtu, Flags: net.FlagUp | net.FlagRunning}
 	for _, p := range prefixes {
 		l.Prefixes = append(l.Prefixes, netip.MustParsePrefix(p))
 	}
-	return &side{zone: mdns.Zone{Link: index, Interface: name, Family: mdns.IPv4}, link: l, book: newBook()}
+	s := &side{zone: mdns.Zone{Link: index, Interface: name, Family: mdns.IPv4}, link: l, book: newBook(testSeed)}
+	s.editor.scratch.seed = testSeed
+	return s
 }
 
 // pass returns the messages that come out on the other side.

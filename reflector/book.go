@@ -1,8 +1,8 @@
 package reflector
 
 import (
+	"hash/maphash"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,7 +13,7 @@ import (
 // Limits of a book.
 const (
 	maxServices        = 16384
-	maxServicesPerHost = 256
+	maxServicesPerHost = 256 // that are looked at; the rest wait for others to go
 	maxSubtypes        = 8
 	maxStranded        = 4096
 	// bookShare is the part of a book that one sender may fill.
@@ -24,45 +24,74 @@ const (
 	// goodbyeKeep is how long what was taken back is remembered, so that the
 	// goodbyes of all its records are judged alike.
 	goodbyeKeep = 10 * time.Second
-	bookSample  = 16 // services that are looked at to find one to forget
 )
 
 // book is what the packets heard in one zone said of who offers what. Rules
 // need it, because a record alone doesn't tell: an address, whose services are
 // on that host; a PTR record, on which host its service is. Readers of other
 // zones look into it, too.
+//
+// Names are known by their keys, hashes with a secret seed. What is forgotten
+// leaves its memory to what comes, so that a full book allocates nothing.
 type book struct {
 	mu       sync.Mutex
-	services map[string]*service // by the name's wire form, letters lowered
-	hosts    map[string]*host
-	senders  map[netip.Addr]int // services by who said so
+	seed     maphash.Seed
+	services shelf[service, *service]
+	hosts    shelf[host, *host]
+	recent   service                // head of a ring of all services, the one heard last first
+	senders  map[netip.Addr]*sender // who said so
 	// stranded are hosts of which only addresses are known that mean nothing on
 	// another link, and until when that holds. numStranded is how many.
-	stranded    map[string]time.Time
+	stranded    map[uint64]time.Time
 	numStranded atomic.Int64
 }
 
 // service is an instance.
 type service struct {
-	name     string // as the key
-	typ      []byte // as in topic
-	instance []byte
+	entry[service]
+	name     []byte // wire form, letters lowered
+	typ      span   // as in topic
+	part     span   // the instance
 	subtypes []string
-	host     *host // nil: not known
-	from     netip.Addr
+	from     *sender
 	expires  time.Time
+	// Its neighbours among all services and on its host.
+	newer, older   *service
+	host           *host // nil: not known
+	before, behind *service
 }
 
-// host is a host that has services.
+// host is a host that has services, in the order in which they came.
 type host struct {
-	key      string // wire form, letters lowered
-	text     []byte // as hostText has it
-	services []*service
-	all      int // those that didn't fit in, too
+	entry[host]
+	text        []byte // as hostText has it
+	first, last *service
 }
 
-func newBook() *book {
-	return &book{services: map[string]*service{}, hosts: map[string]*host{}, senders: map[netip.Addr]int{}, stranded: map[string]time.Time{}}
+// sender counts the services that one sender told of.
+type sender struct {
+	addr     netip.Addr
+	services int
+}
+
+// span is a part of a name. Names have 255 bytes at most.
+type span struct{ from, to uint8 }
+
+func (s span) of(name []byte) []byte { return name[s.from:s.to] }
+
+// spanOf finds a part of a name in it; both are pieces of the same memory.
+func spanOf(name, part []byte) span {
+	if part == nil {
+		return span{}
+	}
+	from := cap(name) - cap(part)
+	return span{uint8(from), uint8(from + len(part))}
+}
+
+func newBook(seed maphash.Seed) *book {
+	b := &book{seed: seed, senders: map[netip.Addr]*sender{}, stranded: map[uint64]time.Time{}}
+	b.recent.newer, b.recent.older = &b.recent, &b.recent
+	return b
 }
 
 // learn takes note of what a response, or the records that a probe proposes,
@@ -80,33 +109,28 @@ func (b *book) learn(now time.Time, from netip.Addr, m *dnswire.Message, s *scra
 			if !ok {
 				continue
 			}
-			var t topic
-			if t, s.owner = foldView(s.owner, r.Name); t.kind != kindInstance {
-				continue
+			if t := s.topic(r.Name); t.kind == kindInstance {
+				b.serve(now, from, t, s.topic(srv.Target), r.TTL)
 			}
-			s.target = srv.Target.AppendFolded(s.target[:0])
-			b.serve(now, from, t, s, r.TTL)
 		case dnswire.TypePTR:
 			target, ok := r.PTR()
-			if !ok {
+			if !ok || r.TTL == 0 {
 				continue
 			}
-			var t topic
-			if t, s.owner = foldView(s.owner, r.Name); t.kind != kindSubtype {
+			t := s.topic(r.Name)
+			if t.kind != kindSubtype {
 				continue
 			}
-			var in topic
-			if in, s.target = foldView(s.target, target); in.kind != kindInstance || r.TTL == 0 {
-				continue
+			if in := s.topic(target); in.kind == kindInstance {
+				b.subtype(now, from, in, t.part)
 			}
-			b.subtype(now, from, in, t.part)
 		}
 	}
 }
 
-// serve notes that the instance, whose name is s.owner, is on the host s.target.
-func (b *book) serve(now time.Time, from netip.Addr, t topic, s *scratch, ttl uint32) {
-	v := b.services[string(t.name)]
+// serve notes that the instance is on the host.
+func (b *book) serve(now time.Time, from netip.Addr, t, target *topic, ttl uint32) {
+	v := b.services.find(t.key)
 	if ttl == 0 {
 		if v != nil {
 			v.expires = now.Add(goodbyeKeep)
@@ -114,35 +138,39 @@ func (b *book) serve(now time.Time, from netip.Addr, t topic, s *scratch, ttl ui
 		return
 	}
 	if v == nil {
-		if v = b.add(now, from, t); v == nil {
+		if v = b.add(from, t); v == nil {
 			return
 		}
 	}
 	v.expires = now.Add(max(bookKeep, time.Duration(min(ttl, 86400))*time.Second))
-	if v.host != nil && v.host.key == string(s.target) {
+	b.touch(v)
+	if v.host != nil && v.host.key == target.key {
 		return
 	}
 	b.leave(v)
-	h := b.hosts[string(s.target)]
+	h := b.hosts.find(target.key)
 	if h == nil {
-		h = &host{key: string(s.target), text: hostText(nil, s.target)}
-		b.hosts[h.key] = h
+		h = b.hosts.add(target.key)
+		h.text = hostText(h.text[:0], target.name)
 	}
-	v.host = h
-	h.all++
-	if len(h.services) < maxServicesPerHost {
-		h.services = append(h.services, v)
+	v.host, v.before = h, h.last
+	if h.last == nil {
+		h.first = v
+	} else {
+		h.last.behind = v
 	}
+	h.last = v
 }
 
-func (b *book) subtype(now time.Time, from netip.Addr, in topic, label []byte) {
-	v := b.services[string(in.name)]
+func (b *book) subtype(now time.Time, from netip.Addr, in *topic, label []byte) {
+	v := b.services.find(in.key)
 	if v == nil {
-		if v = b.add(now, from, in); v == nil {
+		if v = b.add(from, in); v == nil {
 			return
 		}
 		v.expires = now.Add(bookKeep)
 	}
+	b.touch(v)
 	for _, x := range v.subtypes {
 		if x == string(label) {
 			return
@@ -154,35 +182,45 @@ func (b *book) subtype(now time.Time, from netip.Addr, in topic, label []byte) {
 }
 
 // add makes an entry for an instance, nil if there is no room for one of this sender's.
-func (b *book) add(now time.Time, from netip.Addr, t topic) *service {
-	if b.senders[from] >= maxServices/bookShare {
+// Where the book is full, what was heard longest ago goes.
+func (b *book) add(addr netip.Addr, t *topic) *service {
+	from := b.senders[addr]
+	if from != nil && from.services >= maxServices/bookShare {
 		return nil
 	}
-	if len(b.services) >= maxServices {
-		var oldest *service
-		n := 0
-		for _, v := range b.services {
-			if oldest == nil || v.expires.Before(oldest.expires) {
-				oldest = v
-			}
-			if n++; n >= bookSample || v.expires.Before(now) {
-				break
-			}
-		}
-		b.forget(oldest)
+	if b.services.count >= maxServices {
+		b.forget(b.recent.newer)
+		from = b.senders[addr]
 	}
-	v := &service{name: string(t.name), typ: slices.Clone(t.typ), instance: slices.Clone(t.part), from: from}
-	b.services[v.name] = v
-	b.senders[from]++
+	if from == nil {
+		from = &sender{addr: addr}
+		b.senders[addr] = from
+	}
+	from.services++
+	v := b.services.add(t.key)
+	v.name = append(v.name[:0], t.name...)
+	v.typ, v.part, v.from = spanOf(t.name, t.typ), spanOf(t.name, t.part), from
+	v.subtypes = v.subtypes[:0]
+	v.newer, v.older = v, v
 	return v
+}
+
+// touch makes the service the one heard last.
+func (b *book) touch(v *service) {
+	v.newer.older, v.older.newer = v.older, v.newer
+	v.newer, v.older = &b.recent, b.recent.older
+	v.newer.older, v.older.newer = v, v
 }
 
 func (b *book) forget(v *service) {
 	b.leave(v)
-	delete(b.services, v.name)
-	if b.senders[v.from]--; b.senders[v.from] <= 0 {
-		delete(b.senders, v.from)
+	v.newer.older, v.older.newer = v.older, v.newer
+	if v.from.services--; v.from.services <= 0 {
+		delete(b.senders, v.from.addr)
 	}
+	clear(v.subtypes[:cap(v.subtypes)])
+	v.newer, v.older, v.from = nil, nil, nil
+	b.services.drop(v)
 }
 
 // leave takes the instance from its host.
@@ -191,20 +229,26 @@ func (b *book) leave(v *service) {
 	if h == nil {
 		return
 	}
-	v.host = nil
-	h.services = slices.DeleteFunc(h.services, func(x *service) bool { return x == v })
-	if h.all--; h.all <= 0 {
-		delete(b.hosts, h.key)
+	if v.before == nil {
+		h.first = v.behind
+	} else {
+		v.before.behind = v.behind
+	}
+	if v.behind == nil {
+		h.last = v.before
+	} else {
+		v.behind.before = v.before
+	}
+	v.host, v.before, v.behind = nil, nil, nil
+	if h.first == nil {
+		b.hosts.drop(h)
 	}
 }
 
 // lookup returns the instance, nil if it isn't known. The book is locked.
-func (b *book) lookup(now time.Time, name []byte) *service {
-	if v := b.services[string(name)]; v != nil && now.Before(v.expires) {
+func (b *book) lookup(now time.Time, t *topic) *service {
+	if v := b.services.find(t.key); v != nil && now.Before(v.expires) {
 		return v
 	}
 	return nil
 }
-
-// scratch is room for names.
-type scratch struct{ owner, target, text []byte }

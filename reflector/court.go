@@ -21,58 +21,50 @@ type court struct {
 // record says whether a record may cross. Every name in it must be allowed to:
 // also those that it only points to.
 func (c *court) record(r *dnswire.Record) (ok bool, by int) {
-	var owner topic
-	owner, c.scratch.owner = foldView(c.scratch.owner, r.Name)
+	owner := c.scratch.topic(r.Name)
 	switch r.Type {
 	case dnswire.TypePTR:
 		target, isName := r.PTR()
 		if !isName {
 			return false, byDefault
 		}
-		var t topic
-		t, c.scratch.target = foldView(c.scratch.target, target)
-		return c.pointer(&owner, &t)
+		return c.pointer(owner, c.scratch.topic(target))
 	case dnswire.TypeSRV:
 		srv, isSRV := r.SRV()
 		if !isSRV {
 			return false, byDefault
 		}
-		var t topic
-		t, c.scratch.target = foldView(c.scratch.target, srv.Target)
+		t := c.scratch.topic(srv.Target)
 		if owner.kind != kindInstance {
-			return c.both(&owner, &t)
+			return c.both(owner, t)
 		}
-		c.scratch.text = hostText(c.scratch.text[:0], c.scratch.target)
-		return c.instance(&owner, nil, c.scratch.text)
+		c.scratch.text = hostText(c.scratch.text[:0], t.name)
+		return c.instance(owner, nil, c.scratch.text)
 	case dnswire.TypeNSEC:
 		next, _, isNSEC := r.NSEC()
 		if !isNSEC {
 			return false, byDefault // unreadable, and nobody's loss (RFC 6762 §6.1)
 		}
-		var t topic
-		if t, c.scratch.target = foldView(c.scratch.target, next); !bytes.Equal(t.name, owner.name) {
-			return c.both(&owner, &t)
+		if t := c.scratch.topic(next); t.key != owner.key {
+			return c.both(owner, t)
 		}
 	case dnswire.TypeCNAME, dnswire.TypeDNAME, dnswire.TypeNS:
 		target, isName := r.Target()
 		if !isName {
 			return false, byDefault
 		}
-		var t topic
-		t, c.scratch.target = foldView(c.scratch.target, target)
-		return c.both(&owner, &t)
+		return c.both(owner, c.scratch.topic(target))
 	case dnswire.TypeSVCB, dnswire.TypeHTTPS:
 		data := r.RData()
 		if len(data) < 3 { // RFC 9460 §2.2: a priority, an uncompressed name
 			return false, byDefault
 		}
-		c.scratch.target = fold(c.scratch.target[:0], data[2:])
-		t := readTopic(wireName(c.scratch.target))
-		if t.name == nil {
+		target := wireName(data[2:])
+		if target == nil {
 			return false, byDefault
 		}
-		if len(t.name) > 1 {
-			return c.both(&owner, &t)
+		if len(target) > 1 {
+			return c.both(owner, c.scratch.topicOf(target))
 		}
 	case dnswire.TypeMD, dnswire.TypeMF, dnswire.TypeMB, dnswire.TypeMG, dnswire.TypeMR, dnswire.TypeMINFO,
 		dnswire.TypeMX, dnswire.TypeSOA, dnswire.TypeRP, dnswire.TypeAFSDB, dnswire.TypeRT, dnswire.TypeSIG,
@@ -82,7 +74,7 @@ func (c *court) record(r *dnswire.Record) (ok bool, by int) {
 	if owner.kind == kindReverse {
 		return false, byDefault // an address, of whom it doesn't say
 	}
-	return c.name(&owner)
+	return c.name(owner)
 }
 
 // pointer judges a PTR record.
@@ -134,14 +126,14 @@ func (c *court) name(t *topic) (bool, int) {
 	case kindSubtype:
 		return c.pair.some(&subject{kind: kindType, typ: t.typ, subtype: t.part})
 	}
-	return c.host(t.name)
+	return c.host(t)
 }
 
 // instance judges a service. subtype is one that the record at hand gives it,
 // host where it is if the record says so.
 func (c *court) instance(t *topic, subtype, host []byte) (bool, int) {
 	s := subject{kind: kindInstance, typ: t.typ, instance: t.part, subtype: subtype, host: host, mac: c.mac, hasMAC: c.hasMAC}
-	if v := c.book.lookup(c.now, t.name); v != nil {
+	if v := c.book.lookup(c.now, t); v != nil {
 		s.subtypes = v.subtypes
 		if host == nil && v.host != nil {
 			s.host = v.host.text
@@ -152,17 +144,17 @@ func (c *court) instance(t *topic, subtype, host []byte) (bool, int) {
 
 // host judges a host by the services that it has: one that may cross takes the
 // host's addresses along. A host without any is judged alone.
-func (c *court) host(name []byte) (ok bool, by int) {
+func (c *court) host(t *topic) (ok bool, by int) {
 	s := subject{kind: kindHost, mac: c.mac, hasMAC: c.hasMAC}
-	if h := c.book.hosts[string(name)]; h != nil {
-		live := false
+	if h := c.book.hosts.find(t.key); h != nil {
+		live, n := false, 0
 		s.kind, s.host = kindInstance, h.text
-		for _, v := range h.services {
+		for v := h.first; v != nil && n < maxServicesPerHost; v, n = v.behind, n+1 {
 			if !c.now.Before(v.expires) {
 				continue
 			}
 			live = true
-			s.typ, s.instance, s.subtypes = v.typ, v.instance, v.subtypes
+			s.typ, s.instance, s.subtypes = v.typ.of(v.name), v.part.of(v.name), v.subtypes
 			if ok, by = c.pair.record(&s); ok {
 				return ok, by
 			}
@@ -173,19 +165,18 @@ func (c *court) host(name []byte) (ok bool, by int) {
 		s = subject{kind: kindHost, host: h.text, mac: c.mac, hasMAC: c.hasMAC}
 		return c.pair.record(&s)
 	}
-	c.scratch.text = hostText(c.scratch.text[:0], name)
+	c.scratch.text = hostText(c.scratch.text[:0], t.name)
 	s.host = c.scratch.text
 	return c.pair.record(&s)
 }
 
 // question says whether there can be an answer that may cross the other way.
 func (c *court) question(n dnswire.NameView) (bool, int) {
-	var t topic
-	t, c.scratch.owner = foldView(c.scratch.owner, n)
+	t := c.scratch.topic(n)
 	switch t.kind {
 	case kindInstance:
 		s := subject{kind: kindInstance, vague: true, typ: t.typ, instance: t.part}
-		if v := c.book.lookup(c.now, t.name); v != nil {
+		if v := c.book.lookup(c.now, t); v != nil {
 			s.subtypes = v.subtypes
 		}
 		return c.pair.some(&s)
@@ -195,7 +186,7 @@ func (c *court) question(n dnswire.NameView) (bool, int) {
 	case kindReverse:
 		return c.pair.some(&subject{kind: kindType})
 	}
-	return c.name(&t)
+	return c.name(t)
 }
 
 // holds says whether the book knows what a known answer is about.
@@ -204,13 +195,12 @@ func (c *court) holds(r *dnswire.Record) bool {
 	if target, ok := r.PTR(); ok {
 		n = target
 	}
-	var t topic
-	t, c.scratch.owner = foldView(c.scratch.owner, n)
+	t := c.scratch.topic(n)
 	switch t.kind {
 	case kindInstance:
-		return c.book.lookup(c.now, t.name) != nil
+		return c.book.lookup(c.now, t) != nil
 	case kindHost:
-		return c.book.hosts[string(t.name)] != nil
+		return c.book.hosts.find(t.key) != nil
 	}
 	return false
 }

@@ -37,6 +37,7 @@ func (e *editor) reset() { e.more, e.buf = e.more[:0], e.buf[:0] }
 // other link, and the size of packets that the other link carries.
 func (r *Rules) apply(e *editor, from, to *side, p *mdns.Packet) (data []byte, why verdict) {
 	e.more = e.more[:0]
+	e.scratch.reset()
 	j := judge{e: e, rules: r, from: from, to: to, p: p, now: p.Time, why: edited}
 	if r != nil {
 		j.pair, j.back = r.pair(from.link.Name, to.link.Name), r.pair(to.link.Name, from.link.Name)
@@ -105,9 +106,7 @@ func (j *judge) all() (gone int) {
 		// A probe's question is about what its sender is going to have.
 		i := 0
 		for q := range m.Questions() {
-			t, buf := foldView(c.scratch.owner, q.Name)
-			c.scratch.owner = buf
-			ok, by := c.name(&t)
+			ok, by := c.name(c.scratch.topic(q.Name))
 			j.rule(j.pair, i, q.Name, q.Type, ok, by)
 			i++
 		}

@@ -97,8 +97,7 @@ type Stop struct {
 }
 
 func (l *ledger) stopped(now time.Time, p *pair, by int, n dnswire.NameView, t dnswire.Type, s *scratch) {
-	s.owner = n.AppendFolded(s.owner[:0])
-	k := stopKey{p, by, t, maphash.Bytes(l.seed, s.owner)}
+	k := stopKey{p, by, t, maphash.Bytes(l.seed, s.topic(n).name)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	x := l.stops[k]

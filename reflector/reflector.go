@@ -106,8 +106,8 @@ func (r *Reflector) Opened(p mdns.RelayPort) {
 	defer r.mu.Unlock()
 	s := r.side[p.Zone]
 	if s == nil {
-		s = &side{zone: p.Zone, book: newBook(), heard: r.count(p.Zone, mdns.Zone{})}
-		s.editor.decided = r.Decided
+		s = &side{zone: p.Zone, book: newBook(r.guard.seed), heard: r.count(p.Zone, mdns.Zone{})}
+		s.editor.decided, s.editor.scratch.seed = r.Decided, r.guard.seed
 		s.in.reader.seed = r.guard.seed
 		r.side[p.Zone] = s
 	}

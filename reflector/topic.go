@@ -1,6 +1,10 @@
 package reflector
 
-import "github.com/lanfolk/lanfolk/dnswire"
+import (
+	"hash/maphash"
+
+	"github.com/lanfolk/lanfolk/dnswire"
+)
 
 // kind says what a name is the name of.
 type kind uint8
@@ -19,6 +23,7 @@ const (
 type topic struct {
 	kind kind
 	name []byte // the whole name
+	key  uint64 // a hash of it
 	typ  []byte // "\x04_ipp\x04_tcp", nil where there is none
 	// part is the subtype's label or the instance's, without its length byte. An instance
 	// of more than one label, which RFC 6763 §4.1.1 doesn't know, has them all
@@ -97,8 +102,53 @@ func hostText(dst, name []byte) []byte {
 	return dst
 }
 
-// foldView reads a name of a message into buf.
-func foldView(buf []byte, v dnswire.NameView) (topic, []byte) {
-	buf = v.AppendFolded(buf[:0])
-	return readTopic(buf), buf
+// scratch reads names of one message at a time. Messages repeat their names by
+// pointing to them, so each is read but once.
+type scratch struct {
+	seed   maphash.Seed
+	where  [maxTopics]int // offsets of the names
+	topics [maxTopics]topic
+	bufs   [maxTopics][]byte
+	count  int // of all that were read
+	text   []byte
+}
+
+// maxTopics is how many names of a message are kept; so many topics are valid.
+const maxTopics = 32
+
+// reset begins a message.
+func (s *scratch) reset() { s.count = 0 }
+
+// topic takes a name of the message apart. It is valid until many others were.
+func (s *scratch) topic(v dnswire.NameView) *topic {
+	off := v.Offset()
+	for i, o := range s.where[:min(s.count, maxTopics)] {
+		if o == off {
+			return &s.topics[i]
+		}
+	}
+	i := s.slot(off)
+	s.bufs[i] = v.AppendFolded(s.bufs[i][:0])
+	return s.read(i)
+}
+
+// topicOf takes apart what wireName found.
+func (s *scratch) topicOf(name []byte) *topic {
+	i := s.slot(-1)
+	s.bufs[i] = fold(s.bufs[i][:0], name)
+	return s.read(i)
+}
+
+func (s *scratch) slot(off int) int {
+	i := s.count % maxTopics
+	s.where[i] = off
+	s.count++
+	return i
+}
+
+func (s *scratch) read(i int) *topic {
+	t := &s.topics[i]
+	*t = readTopic(s.bufs[i])
+	t.key = maphash.Bytes(s.seed, s.bufs[i])
+	return t
 }
