@@ -36,8 +36,8 @@ const (
 type book struct {
 	mu       sync.Mutex
 	seed     maphash.Seed
-	services shelf[service, *service]
-	hosts    shelf[host, *host]
+	services shelf[service]
+	hosts    shelf[host]
 	recent   service                // head of a ring of all services, the one heard last first
 	senders  map[netip.Addr]*sender // who said so
 	// stranded are hosts of which only addresses are known that mean nothing on
@@ -48,7 +48,7 @@ type book struct {
 
 // service is an instance.
 type service struct {
-	entry[service]
+	key      uint64 // of its name
 	name     []byte // wire form, letters lowered
 	typ      span   // as in topic
 	part     span   // the instance
@@ -63,7 +63,7 @@ type service struct {
 
 // host is a host that has services, in the order in which they came.
 type host struct {
-	entry[host]
+	key         uint64
 	text        []byte // as hostText has it
 	first, last *service
 }
@@ -151,7 +151,7 @@ func (b *book) serve(now time.Time, from netip.Addr, t, target *topic, ttl uint3
 	h := b.hosts.find(target.key)
 	if h == nil {
 		h = b.hosts.add(target.key)
-		h.text = hostText(h.text[:0], target.name)
+		h.key, h.text = target.key, hostText(h.text[:0], target.name)
 	}
 	v.host, v.before = h, h.last
 	if h.last == nil {
@@ -198,7 +198,7 @@ func (b *book) add(addr netip.Addr, t *topic) *service {
 	}
 	from.services++
 	v := b.services.add(t.key)
-	v.name = append(v.name[:0], t.name...)
+	v.key, v.name = t.key, append(v.name[:0], t.name...)
 	v.typ, v.part, v.from = spanOf(t.name, t.typ), spanOf(t.name, t.part), from
 	v.subtypes = v.subtypes[:0]
 	v.newer, v.older = v, v
@@ -220,7 +220,7 @@ func (b *book) forget(v *service) {
 	}
 	clear(v.subtypes[:cap(v.subtypes)])
 	v.newer, v.older, v.from = nil, nil, nil
-	b.services.drop(v)
+	b.services.drop(v.key)
 }
 
 // leave takes the instance from its host.
@@ -241,7 +241,7 @@ func (b *book) leave(v *service) {
 	}
 	v.host, v.before, v.behind = nil, nil, nil
 	if h.first == nil {
-		b.hosts.drop(h)
+		b.hosts.drop(h.key)
 	}
 }
 

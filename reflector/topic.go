@@ -23,7 +23,7 @@ const (
 type topic struct {
 	kind kind
 	name []byte // the whole name
-	key  uint64 // a hash of it
+	key  uint64 // a hash of it, never 0
 	typ  []byte // "\x04_ipp\x04_tcp", nil where there is none
 	// part is the subtype's label or the instance's, without its length byte. An instance
 	// of more than one label, which RFC 6763 §4.1.1 doesn't know, has them all
@@ -149,6 +149,6 @@ func (s *scratch) slot(off int) int {
 func (s *scratch) read(i int) *topic {
 	t := &s.topics[i]
 	*t = readTopic(s.bufs[i])
-	t.key = maphash.Bytes(s.seed, s.bufs[i])
+	t.key = max(1, maphash.Bytes(s.seed, s.bufs[i]))
 	return t
 }
