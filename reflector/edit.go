@@ -17,11 +17,12 @@ type editor struct {
 	// decided is told what became of each question and record; it may be nil.
 	decided func(Decision)
 
-	buf     []byte // the messages that were made since the last reset
-	builder dnswire.Builder
-	keep    []bool // for each question, then each record of the message at hand
-	scratch scratch
-	homes   homes
+	buf       []byte // the messages that were made since the last reset
+	builder   dnswire.Builder
+	keep      []bool // for each question, then each record of the message at hand
+	scratch   scratch
+	homes     homes
+	direction direction
 }
 
 // reset begins a new batch of packets: what apply returned since the last
@@ -40,7 +41,7 @@ func (r *Rules) apply(e *editor, from, to *side, p *mdns.Packet) (data []byte, w
 	e.scratch.reset()
 	j := judge{e: e, rules: r, from: from, to: to, p: p, now: p.Time, why: edited}
 	if r != nil {
-		j.pair, j.back = r.pair(from.link.Name, to.link.Name), r.pair(to.link.Name, from.link.Name)
+		j.pair, j.back = e.direction.of(r, from.link.Name, to.link.Name)
 		if j.pair.open && (j.back.open || p.Message.Response) {
 			if !j.back.open { // queries from there will list it as known
 				from.book.learn(p.Time, p.Src.Addr(), &p.Message, &e.scratch)

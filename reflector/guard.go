@@ -34,7 +34,7 @@ type guard struct {
 
 func newGuard(cross bool, now time.Time) *guard {
 	g := &guard{cross: cross, seed: maphash.MakeSeed(), began: now}
-	g.memory.sets = make([][memoryWays]fact, memorySets)
+	g.memory.sets = make([]facts, memorySets)
 	return g
 }
 
@@ -154,7 +154,7 @@ func (g *guard) hearKey(now clock, s *sight, key uint64) (f *fact, mine bool) {
 		if f.from != 0 {
 			return f, false
 		}
-		*f = fact{key: f.key, next: now, from: s.link}
+		*f = fact{next: now, from: s.link}
 	}
 	f.seen = now
 	return f, true
@@ -317,7 +317,7 @@ func (g *guard) made(now clock, z mdns.Zone, c content) {
 			f.pass(now, recordGap)
 		}
 		f := g.memory.put(now, g.key(&s, it.key^saltMade))
-		f.seen, f.ttl = now, it.ttl
+		f.seen, f.known = now, it.ttl
 	}
 }
 
@@ -328,7 +328,7 @@ func (g *guard) echoes(now clock, s *sight) bool {
 	for i := range s.content.items {
 		it := &s.content.items[i]
 		f := g.memory.fresh(now, g.key(s, it.key^saltMade), memoryTime)
-		if f == nil || it.ttl > f.ttl {
+		if f == nil || it.ttl > f.known {
 			return false
 		}
 	}

@@ -27,16 +27,15 @@ const (
 	joinTime = 50
 )
 
-// fact is what the reflector remembers of an item.
+// fact is what the reflector remembers of an item. It has 32 bytes, so that two
+// are a line of the processor's cache.
 type fact struct {
-	key  uint64
-	seen clock  // when it was last heard where it comes from
-	next clock  // when it may be passed on again
-	last clock  // when it was passed on last
-	from int32  // index of the link that it comes from
-	ttl  uint32 // of what a proxy said
+	seen clock // when it was last heard where it comes from
+	next clock // when it may be passed on again
+	last clock // when it was passed on last
+	from int32 // index of the link that it comes from
 	// Of a question: what was listed as known when it was last passed on, and
-	// who asked.
+	// who asked. Of what a proxy said: its TTL.
 	known, asker uint32
 	// Of a record: when it came early because it had changed between living and
 	// taken back.
@@ -51,19 +50,26 @@ const (
 	memorySets = 1 << 15
 )
 
-// memory holds facts, by key. Its size is fixed: 5 MiB. Where there is no room
+// facts are those that share a place. Whether there is one about a key, and
+// which is to go, is found in one line of the processor's cache.
+type facts struct {
+	keys [memoryWays]uint64
+	put  [memoryWays]clock // when put returned it last
+	_    [memoryWays]uint32
+	all  [memoryWays]fact
+}
+
+// memory holds facts, by key. Its size is fixed: 6 MiB. Where there is no room
 // the oldest fact of a set goes; 130,000 are far more than what crosses in the
 // second for which they matter.
-type memory struct {
-	sets [][memoryWays]fact
-}
+type memory struct{ sets []facts }
 
 // find returns the fact about key, nil if there is none.
 func (m *memory) find(key uint64) *fact {
 	set := &m.sets[key%memorySets]
-	for i := range set {
-		if set[i].key == key {
-			return &set[i]
+	for i, k := range &set.keys {
+		if k == key {
+			return &set.all[i]
 		}
 	}
 	return nil
@@ -80,21 +86,24 @@ func (m *memory) fresh(now clock, key uint64, age int32) *fact {
 // put returns the fact about key, a new one if there is none or it is too old.
 func (m *memory) put(now clock, key uint64) *fact {
 	set := &m.sets[key%memorySets]
-	oldest := &set[0]
-	for i := range set {
-		f := &set[i]
-		if f.key == key {
+	oldest := 0
+	for i, k := range &set.keys {
+		if k == key {
+			f := &set.all[i]
 			if now.since(f.seen) > memoryTime {
-				*f = fact{key: key, seen: now, next: now}
+				*f = fact{seen: now, next: now}
 			}
+			set.put[i] = now
 			return f
 		}
-		if f.key == 0 || oldest.key != 0 && now.since(f.seen) > now.since(oldest.seen) {
-			oldest = f
+		if k == 0 || set.keys[oldest] != 0 && now.since(set.put[i]) > now.since(set.put[oldest]) {
+			oldest = i
 		}
 	}
-	*oldest = fact{key: key, seen: now, next: now}
-	return oldest
+	set.keys[oldest], set.put[oldest] = key, now
+	f := &set.all[oldest]
+	*f = fact{seen: now, next: now}
+	return f
 }
 
 // due says whether the atom may be passed on, given the least gap.

@@ -19,6 +19,22 @@ type pair struct {
 // hit counts what a rule decided.
 type hit struct{ passed, stopped atomic.Uint64 }
 
+// direction remembers the pairs of the two links that something went between last.
+type direction struct {
+	rules      *Rules
+	epoch      uint32
+	from, to   string
+	pair, back *pair
+}
+
+// of returns the pairs for a direction and for the way back.
+func (d *direction) of(r *Rules, from, to string) (pair, back *pair) {
+	if epoch := r.epoch.Load(); d.rules != r || d.epoch != epoch || d.from != from || d.to != to {
+		*d = direction{r, epoch, from, to, r.pair(from, to), r.pair(to, from)}
+	}
+	return d.pair, d.back
+}
+
 // maxPairs bounds the table of pairs.
 const maxPairs = 4096
 
@@ -39,6 +55,7 @@ func (r *Rules) pair(from, to string) *pair {
 	}
 	if len(r.pairs) >= maxPairs {
 		clear(r.pairs) // links with names that never come back
+		r.epoch.Add(1)
 	}
 	r.pairs[k] = p
 	return p

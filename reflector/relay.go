@@ -180,7 +180,9 @@ func (r *Reflector) consider(now clock, from *side, p *mdns.Packet) (j job, hide
 		j.why = stoppedUnicast
 		return j, false
 	}
-	s.content, s.asker = in.reader.read(&p.Message), g.asker(p.Src.Addr())
+	if s.content = in.reader.read(&p.Message); !p.Message.Response {
+		s.asker = g.asker(p.Src.Addr())
+	}
 	if r.Proxy != nil && p.Message.Response && g.echoes(now, &s) {
 		j.why = stoppedCopy
 		return j, true

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // Action is what becomes of what a rule is about.
@@ -92,6 +93,7 @@ type Rules struct {
 
 	mu     sync.RWMutex
 	pairs  map[pairKey]*pair
+	epoch  atomic.Uint32 // counts how often pairs was emptied
 	ledger ledger
 }
 
