@@ -26,8 +26,10 @@
 // What a message says, each record or question, belongs for a second to the
 // link on which it was heard. On another link it is a copy, whoever sent it and
 // however he put it together anew, and goes no further: two reflectors between
-// the same links make two copies of a packet, never more. A record crosses once
-// a second (§6), or every 250 ms while its name is being probed; an equal probe
+// the same links make two copies of a packet, never more. A goodbye belongs
+// where what it takes back does, so that late copies of both chase nobody. A record
+// crosses once a second (§6), once more if it was taken back meanwhile,
+// or every 250 ms while its name is being probed; an equal probe
 // every 225 ms; an equal question once a second, unless it lists less as known.
 // Token buckets bound the packets of each source and those to each link. By
 // their defaults 200 hosts may send 100 packets a second each, or one 5,000 at

@@ -237,6 +237,61 @@ func TestCopyThatIsReadBeforeItsOriginalIsKnownForOne(t *testing.T) {
 	})
 }
 
+// late is a Conn whose packets wait for a while before they can be read, each
+// link's for as long as others.
+type late struct {
+	mdns.Conn
+	by time.Duration
+}
+
+func (l late) ReadBatch(d []packet.Datagram) (int, error) {
+	n, err := l.Conn.ReadBatch(d[:1])
+	for i := range d[:n] {
+		d[i].Data = bytes.Clone(d[i].Data)
+	}
+	time.Sleep(l.by)
+	return n, err
+}
+
+// F2: a host that comes and goes, beside two reflectors on machines so busy that
+// each reads packets in an order of its own. What they make of it ends.
+func TestBusyReflectorsNeverFeedEachOther(t *testing.T) {
+	for _, by := range [][4]int{{1, 1, 1, 1}, {9, 1, 1, 1}, {1, 9, 9, 1}, {9, 1, 1, 9}, {20, 1, 20, 1}, {1, 30, 9, 4}} {
+		t.Run(fmt.Sprint(by), func(t *testing.T) {
+			inBubble(t, func(r *rig) {
+				i := 0
+				busy := func(e *mdns.Engine, h *lantest.Host) {
+					e.Family = mdns.IPv4
+					e.Listen = func(l packet.Link, g netip.AddrPort) (mdns.Conn, error) {
+						c, err := h.ListenMulticast(l, g)
+						i++
+						return late{c, time.Duration(by[(i-1)%4]) * time.Millisecond}, err
+					}
+					r.runEngine(e)
+				}
+				busy(r.engine, r.router)
+				h := r.net.Host("second")
+				h.Attach(r.a.Wire, "a", "10.0.1.2/24")
+				h.Attach(r.b.Wire, "b", "10.0.2.2/24")
+				busy(engineOf(h, &reflector.Reflector{}), h)
+				r.slow()
+				for n := range 4 {
+					r.a.say("10.0.1.5:5353", response(ptr("_ipp._tcp.local", "a._ipp._tcp.local", uint32((n+1)%2*4500))))
+					time.Sleep(3 * time.Millisecond)
+				}
+				time.Sleep(5 * time.Second)
+				copies := r.b.packets()
+				if n := len(copies) + len(r.a.packets()); n > 8 {
+					t.Errorf("%d packets made of 4, want 2 of each at most", n)
+				}
+				if n := len(copies); n == 0 || !strings.HasSuffix(text(copies[n-1]), " 0") {
+					t.Errorf("the goodbye isn't the last of %d that crossed", n)
+				}
+			})
+		})
+	}
+}
+
 // F2
 func TestOtherReflectorIsRecognised(t *testing.T) {
 	inBubble(t, func(r *rig) {
