@@ -3,6 +3,7 @@ package reflector
 import (
 	"hash/maphash"
 	"net/netip"
+	"slices"
 )
 
 // Defaults of the limits: of packets from one host on a link, and of packets
@@ -38,7 +39,6 @@ func (b *bucket) take(now clock, rate, burst float32) bool {
 // source is a host on a link, as the reflector knows it.
 type source struct {
 	addr   netip.Addr
-	seen   clock
 	bucket bucket
 
 	// What tells another reflector from a host: of the queries that were passed
@@ -73,30 +73,38 @@ const (
 
 // sources are the hosts on a link that were heard last. Their number is bounded:
 // for whoever invents addresses there is the limit of the link.
-type sources struct {
-	sets [][sourceWays]source
+type sources struct{ sets []sourceSet }
+
+// sourceSet are those that share a place. Whether one is there, and which is to
+// go, is found in one line of the processor's cache.
+type sourceSet struct {
+	keys [sourceWays]uint64 // hashes of the addresses
+	seen [sourceWays]clock
+	_    [sourceWays]uint32
+	all  [sourceWays]source
 }
 
 // of returns what is known about an address.
 func (s *sources) of(now clock, seed maphash.Seed, a netip.Addr, passed uint32) *source {
 	if s.sets == nil {
-		s.sets = make([][sourceWays]source, sourceSets)
+		s.sets = make([]sourceSet, sourceSets)
 	}
-	b := a.As16()
-	set := &s.sets[maphash.Bytes(seed, b[:])%sourceSets]
-	oldest := &set[0]
-	for i := range set {
-		x := &set[i]
-		if x.addr == a {
-			x.seen = now
-			return x
+	key := sourceKey(seed, a)
+	set := &s.sets[key%sourceSets]
+	oldest := 0
+	for i, k := range &set.keys {
+		if k == key {
+			set.seen[i] = now
+			return &set.all[i]
 		}
-		if !x.addr.IsValid() || oldest.addr.IsValid() && now.since(x.seen) > now.since(oldest.seen) {
-			oldest = x
+		if k == 0 || set.keys[oldest] != 0 && now.since(set.seen[i]) > now.since(set.seen[oldest]) {
+			oldest = i
 		}
 	}
-	*oldest = source{addr: a, seen: now, since: passed}
-	return oldest
+	set.keys[oldest], set.seen[oldest] = key, now
+	x := &set.all[oldest]
+	*x = source{addr: a, since: passed}
+	return x
 }
 
 // knows says whether the source was heard before.
@@ -104,14 +112,13 @@ func (s *sources) knows(seed maphash.Seed, a netip.Addr) bool {
 	if s.sets == nil {
 		return false
 	}
+	key := sourceKey(seed, a)
+	return slices.Contains(s.sets[key%sourceSets].keys[:], key)
+}
+
+func sourceKey(seed maphash.Seed, a netip.Addr) uint64 {
 	b := a.As16()
-	set := &s.sets[maphash.Bytes(seed, b[:])%sourceSets]
-	for i := range set {
-		if set[i].addr == a {
-			return true
-		}
-	}
-	return false
+	return max(1, maphash.Bytes(seed, b[:]))
 }
 
 // heardUnique notes a response with records that only their owner has, and

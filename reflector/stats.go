@@ -105,7 +105,7 @@ func (r *Reflector) reflectors(k countKey) (found []netip.Addr) {
 		}
 		s.in.mu.Lock()
 		for i := range s.in.sources.sets {
-			for _, x := range s.in.sources.sets[i] {
+			for _, x := range &s.in.sources.sets[i].all {
 				if x.told {
 					found = append(found, x.addr)
 				}
