@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -52,6 +53,17 @@ func (k *Link) SetMTU(mtu int) {
 	k.host.lab.t.Helper()
 	k.host.ns.ip(k.host.lab.t, fmt.Sprintf("link set %s mtu %d", k.Name, mtu))
 	k.Subnet.ns.ip(k.host.lab.t, fmt.Sprintf("link set %s mtu %d", k.port, mtu))
+}
+
+// AddAddresses gives the link more IPv4 addresses, each by itself: nothing else
+// is reached directly because of them.
+func (k *Link) AddAddresses(addrs ...netip.Addr) {
+	k.host.lab.t.Helper()
+	var script []string
+	for _, a := range addrs {
+		script = append(script, fmt.Sprintf("addr add %s/32 dev %s", a, k.Name))
+	}
+	k.host.ns.ip(k.host.lab.t, script...)
 }
 
 // Remove takes the link away altogether.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/net/bpf"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 )
@@ -23,6 +24,10 @@ import (
 // is built on a DNS library that lanfolk's own mDNS doesn't use.
 type Responder struct {
 	HostName string // without domain, "" for the host's own
+	// Address is that of the host, one of those that the link has. The zero Addr
+	// is Link.V4. So one namespace can hold a crowd: bridges and the kernel's queues
+	// lose packets that are for a thousand of them.
+	Address  netip.Addr
 	Services []Service
 	TTL      uint32 // of every record, in seconds; 0 for 120
 	// PointerTTL is that of PTR and TXT records, 0 for TTL. RFC 6762 §10
@@ -40,11 +45,15 @@ type RunningResponder struct {
 	link    *Link
 	pc      *ipv4.PacketConn
 	conn    net.PacketConn
+	address netip.Addr
 	records []dns.RR
 	bare    bool
 	ptrs    map[dns.RR]bool // shared records (RFC 6762 §2), that others may have, too
 	done    chan struct{}
 	close   func()
+
+	mu        sync.Mutex
+	truncated map[string]*dns.Msg // queries by source whose known answers are still coming
 }
 
 // Where mDNS is spoken (RFC 6762 §3).
@@ -57,7 +66,7 @@ var (
 func (k *Link) Respond(r Responder) *RunningResponder {
 	t := k.host.lab.t
 	t.Helper()
-	rr := &RunningResponder{link: k, done: make(chan struct{}), ptrs: make(map[dns.RR]bool), bare: r.Bare}
+	rr := &RunningResponder{link: k, done: make(chan struct{}), ptrs: make(map[dns.RR]bool), truncated: make(map[string]*dns.Msg), bare: r.Bare}
 	rr.close = sync.OnceFunc(func() {
 		rr.conn.Close()
 		<-rr.done
@@ -91,6 +100,10 @@ func (r *RunningResponder) build(o Responder) error {
 	if o.HostName == "" {
 		o.HostName = r.link.host.Name
 	}
+	r.address = o.Address
+	if !r.address.IsValid() {
+		r.address = r.link.V4
+	}
 	if o.TTL == 0 {
 		o.TTL = 120
 	}
@@ -115,8 +128,8 @@ func (r *RunningResponder) build(o Responder) error {
 			r.ptrs[rr] = true
 		}
 	}
-	add(&dns.A{Hdr: header(host, dns.TypeA, false), A: r.link.V4.AsSlice()}, false)
-	if r.link.V6.IsValid() {
+	add(&dns.A{Hdr: header(host, dns.TypeA, false), A: r.address.AsSlice()}, false)
+	if r.link.V6.IsValid() && !o.Address.IsValid() {
 		add(&dns.AAAA{Hdr: header(host, dns.TypeAAAA, false), AAAA: r.link.V6.AsSlice()}, false)
 	}
 	for _, s := range o.Services {
@@ -204,10 +217,29 @@ func (r *RunningResponder) listen() error {
 	if err == nil {
 		err = r.pc.SetMulticastLoopback(false)
 	}
+	if err == nil {
+		err = r.pc.SetBPF(queriesOnly())
+	}
 	if err != nil {
 		conn.Close()
 	}
 	return err
+}
+
+// queriesOnly lets queries pass: of a thousand responders each would hear the
+// answers of all.
+func queriesOnly() []bpf.RawInstruction {
+	const flags = 8 + 2 // of the DNS header, behind the UDP header
+	f, err := bpf.Assemble([]bpf.Instruction{
+		bpf.LoadAbsolute{Off: flags, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: 0x80, SkipTrue: 1},
+		bpf.RetConstant{Val: 1 << 16},
+		bpf.RetConstant{Val: 0},
+	})
+	if err != nil {
+		panic(err) // can't be: these are well-formed
+	}
+	return f
 }
 
 func (r *RunningResponder) run() {
@@ -218,16 +250,40 @@ func (r *RunningResponder) run() {
 		if err != nil {
 			return
 		}
-		// Of hundreds of responders each hears the answers of all.
-		if n < 12 || buf[2]&0x80 != 0 {
-			continue
-		}
 		var q dns.Msg
-		if q.Unpack(buf[:n]) != nil {
+		if n < 12 || q.Unpack(buf[:n]) != nil || q.Response {
 			continue
 		}
-		r.answer(&q, from)
+		if r.collect(&q, from) {
+			r.answer(&q, from)
+		}
 	}
+}
+
+// collect keeps a truncated query until its known answers have come, which
+// follow in packets of their own (RFC 6762 §7.2). It says whether the message is
+// a whole query.
+func (r *RunningResponder) collect(q *dns.Msg, from net.Addr) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	source := from.String()
+	if first := r.truncated[source]; first != nil && len(q.Question) == 0 {
+		first.Answer = append(first.Answer, q.Answer...)
+		return false
+	}
+	if !q.Truncated {
+		return true
+	}
+	r.truncated[source] = q
+	time.AfterFunc(400*time.Millisecond+rand.N(100*time.Millisecond), func() {
+		r.mu.Lock()
+		if r.truncated[source] == q {
+			delete(r.truncated, source)
+		}
+		r.mu.Unlock()
+		r.answer(q, from)
+	})
+	return false
 }
 
 // answer answers a question by RFC 6762 §6: what the asker knows already is
@@ -316,13 +372,13 @@ func (r *RunningResponder) send(answers []dns.RR, to net.Addr, factor uint32) {
 func (r *RunningResponder) write(m *dns.Msg, to net.Addr) {
 	b, err := m.Pack()
 	if err == nil && len(b) <= 1400 {
-		_, _ = r.conn.WriteTo(b, to) // the link may be down
+		r.writePacket(b, to)
 		return
 	}
 	if len(m.Answer) < 2 {
 		m.Extra = nil
 		if b, err = m.Pack(); err == nil {
-			_, _ = r.conn.WriteTo(b, to)
+			r.writePacket(b, to)
 		}
 		return
 	}
@@ -332,6 +388,11 @@ func (r *RunningResponder) write(m *dns.Msg, to net.Addr) {
 	m.Answer, half.Answer = m.Answer[:cut], m.Answer[cut:]
 	r.write(m, to)
 	r.write(&half, to)
+}
+
+func (r *RunningResponder) writePacket(b []byte, to net.Addr) {
+	from := &ipv4.ControlMessage{Src: r.address.AsSlice(), IfIndex: r.link.Index}
+	_, _ = r.pc.WriteTo(b, from, to) // the link may be down
 }
 
 // known says whether the asker knows the record with at least half of its TTL
