@@ -219,16 +219,17 @@ func (a *ask) follows() bool {
 }
 
 // firstAt returns the time of a first query. Questions that come at about the
-// same time share a packet.
+// same time share a packet, and go out in all zones at once: the first answer
+// is waited for as long as the wait of the slowest zone.
 func (z *zone) firstAt(now time.Time, follows bool) time.Time {
 	least, most := firstDelayMin, firstDelayMax
 	if follows {
 		least, most = followDelayMin, followDelayMax
 	}
 	if d := z.first.Sub(now); d < firstDelayMin || d > most {
-		z.first = now.Add(least + rand.N(most-least+1))
+		*z.first = now.Add(least + rand.N(most-least+1))
 	}
-	return z.first
+	return *z.first
 }
 
 // plan sets the question's alarm.

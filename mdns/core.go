@@ -51,6 +51,7 @@ type core struct {
 
 	began time.Time
 	skew  time.Duration // wall clock minus monotonic clock since the beginning
+	first time.Time     // when first queries go out that are being collected
 }
 
 type placeKey struct {
@@ -270,7 +271,7 @@ func (c *core) newPlace(now time.Time, k placeKey, l packet.Link) *place {
 	e := c.engine
 	id := Zone{Link: l.Index, Interface: l.Name, Family: k.family}
 	z := newZone(now, id, l, &e.stats, cmp.Or(e.MaxRecords, DefaultMaxRecords), cmp.Or(e.MaxRecordsPerSource, DefaultMaxRecordsPerSource))
-	z.silent = e.Silent
+	z.silent, z.first = e.Silent, &c.first
 	if len(e.Observers) > 0 {
 		z.observe = func(ev Event) {
 			for _, o := range e.Observers {

@@ -32,6 +32,20 @@ func TestQuerierFirstQueryDelayed20To120ms(t *testing.T) {
 	}
 }
 
+// Who waits for an answer from all zones waits for the slowest: so none of them
+// waits longer than another.
+func TestFirstQueriesGoOutInAllZonesAtOnce(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.nic.SetAddresses("10.0.0.1/24", "fe80::1/64")
+		r.run()
+		r.subscribe(q("_http._tcp.local", dnswire.TypePTR))
+		time.Sleep(200 * time.Millisecond)
+		if at := times(r.queries(), http); len(at) != 2 || at[0] != at[1] {
+			t.Errorf("first queries at %v, want two at once", at)
+		}
+	})
+}
+
 func TestQuerierGapsDoubleUpToAnHour(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		r.run()

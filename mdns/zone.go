@@ -32,9 +32,9 @@ type zone struct {
 	live   bool // there is a socket to ask on
 
 	opened time.Time
-	phase  time.Time // of the grid that refresh queries fall on
-	fresh  time.Time // when the zone opened, zero after its first queries
-	first  time.Time // when first queries go out that are being collected
+	phase  time.Time  // of the grid that refresh queries fall on
+	fresh  time.Time  // when the zone opened, zero after its first queries
+	first  *time.Time // when first queries go out that are being collected; all zones of an engine share it
 	lastQU time.Time
 
 	batch   []*slot // whose questions are due
@@ -52,7 +52,7 @@ type zone struct {
 func newZone(now time.Time, id Zone, link packet.Link, stats *counters, maxRecords, maxPerSource int) *zone {
 	return &zone{
 		id: id, link: link, stats: stats, cache: newCache(maxRecords, maxPerSource),
-		opened: now, phase: now.Add(-time.Hour), fresh: now,
+		opened: now, phase: now.Add(-time.Hour), fresh: now, first: new(time.Time),
 	}
 }
 
