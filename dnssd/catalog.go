@@ -91,6 +91,22 @@ type fact struct {
 	since int64 // when it was heard first, as presence has it
 }
 
+// cameWith says whether the two were heard in one packet. When they were told
+// says nothing of that: an address is told when it is asked for.
+func (f *fact) cameWith(o *fact) bool {
+	for i := range f.expires {
+		if f.expires[i] != 0 && o.expires[i] != 0 && f.heard(i) == o.heard(i) {
+			return true
+		}
+	}
+	return false
+}
+
+// heard returns when the record was heard, as presence has it.
+func (f *fact) heard(side int) int64 {
+	return f.expires[side] - int64(f.rr.TTL)*int64(time.Second)
+}
+
 // node holds the facts about a name that instances depend on.
 type node struct {
 	key   serviceKey

@@ -133,7 +133,7 @@ func (n *node) bothFamilies() bool { return n.answered(dnswire.TypeA) && n.answe
 // is there, it most likely has no other.
 func (n *node) cameWith(srv *fact) bool {
 	for _, t := range [...]dnswire.Type{dnswire.TypeA, dnswire.TypeAAAA} {
-		if slices.ContainsFunc(n.of(t), func(f *fact) bool { return f.since == srv.since }) {
+		if slices.ContainsFunc(n.of(t), func(f *fact) bool { return f.cameWith(srv) }) {
 			return true
 		}
 	}
