@@ -125,7 +125,7 @@ func probeSpacing(b *bench) {
 			key := m.family() + q.Name
 			if l := last[key]; l != nil && !between(b.Starts, l.Time, m.Time) && same(l, m, q.Name) {
 				gap := m.Time.Sub(l.Time)
-				if gap < probeGap-b.early(l) || gap > probeGap+20*time.Millisecond+b.Late && gap < time.Second-b.early(l) {
+				if gap < probeGap-b.early(l) || gap > probeGap+20*time.Millisecond+b.Late && gap < time.Second-b.early(l) && !between(b.anew(), l.Time, m.Time) {
 					b.fault(m, "%s probed again after %v", key, gap)
 				}
 			}

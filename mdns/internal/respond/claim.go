@@ -26,9 +26,10 @@ type Claim struct {
 	entries []entry
 	holds   []hold
 	state   State
-	probe   *series // its probes, nil when none are under way
-	told    *series // its latest announcements
-	slow    bool    // too many conflicts: waits before each attempt
+	probe   *series   // its probes, nil when none are under way
+	told    *series   // its latest announcements
+	slow    bool      // too many conflicts: waits before each attempt
+	probed  time.Time // when its names were last probed
 }
 
 // State returns how far the claim is.

@@ -81,7 +81,7 @@ func (r *Responder) contest(now time.Time, c *Claim, n *name) {
 func (r *Responder) lose(now time.Time, c *Claim, to netip.Addr) {
 	r.countConflict(now, c)
 	r.reset(c)
-	c.state = Conflicted
+	c.state, c.probed = Conflicted, time.Time{} // its next names are others
 	r.events = append(r.events, Event{Claim: c, State: Conflicted, Rival: to})
 }
 

@@ -56,6 +56,9 @@ func (r *Responder) probeFrom(now time.Time, c *Claim, from time.Time, window ti
 		r.finish(now, c)
 		return
 	}
+	if at := c.probed.Add(probeGap); at.After(from) {
+		from = at // begun anew, since the link changed: the pace stays
+	}
 	c.probe = r.join(from, window)
 	c.probe.claims = append(c.probe.claims, c)
 	if c.state != Probing {
@@ -156,6 +159,7 @@ func (r *Responder) sendProbes(now time.Time, s *series) {
 	r.listing++
 	var names []*name
 	for _, c := range s.claims {
+		c.probed = now
 		for _, h := range c.holds {
 			if !h.claimed && h.name.listed != r.listing {
 				h.name.listed = r.listing
