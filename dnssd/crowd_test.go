@@ -124,9 +124,6 @@ func (c *crowd) serve() {
 // steady state, with everything refreshed in time, a few percent of a processor.
 func TestTenThousandInstancesTakeLittle(t *testing.T) {
 	const many = 10_000
-	if testing.Short() {
-		t.Skip("takes seconds")
-	}
 	synctest.Test(t, func(t *testing.T) {
 		link := packet.Link{
 			Index: 2, Name: "eth0", MTU: 1500, Flags: 1<<0 | 1<<4 | 1<<5, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/8")},
