@@ -68,15 +68,10 @@ func (d DNSSD) Browse(ctx context.Context, r find.BrowseRequest) iter.Seq2[find.
 // Resolve says where the instance of a type is, on each link where somebody
 // says it.
 func (d DNSSD) Resolve(ctx context.Context, name, serviceType string, timeout time.Duration) ([]find.Instance, error) {
-	in, err := ParseInstance(name, serviceType)
+	src, in, err := d.about(name, serviceType)
 	if err != nil {
 		return nil, err
 	}
-	src := d.Source()
-	if src == nil {
-		return nil, errNoMDNS
-	}
-	in.Domain = d.domain()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	return resolved(dnssd.Resolve(ctx, src, in))
@@ -85,16 +80,25 @@ func (d DNSSD) Resolve(ctx context.Context, name, serviceType string, timeout ti
 // Reconfirm is Resolve for an instance that didn't work: what is known of it is
 // asked for again, and goes unless somebody confirms it within ten seconds.
 func (d DNSSD) Reconfirm(ctx context.Context, name, serviceType string) ([]find.Instance, error) {
-	in, err := ParseInstance(name, serviceType)
+	src, in, err := d.about(name, serviceType)
 	if err != nil {
 		return nil, err
 	}
+	return resolved(dnssd.ResolveAgain(ctx, src, in))
+}
+
+// about returns the instance and what to ask about it.
+func (d DNSSD) about(name, serviceType string) (dnssd.Source, dnssd.Instance, error) {
+	in, err := ParseInstance(name, serviceType)
+	if err != nil {
+		return nil, in, err
+	}
 	src := d.Source()
 	if src == nil {
-		return nil, errNoMDNS
+		return nil, in, errNoMDNS
 	}
 	in.Domain = d.domain()
-	return resolved(dnssd.ResolveAgain(ctx, src, in))
+	return src, in, nil
 }
 
 func resolved(services []dnssd.Service, err error) ([]find.Instance, error) {
