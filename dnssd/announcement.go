@@ -31,6 +31,9 @@ type Announcement struct {
 	// (RFC 6763 §4.1.1). What exceeds 63 bytes is cut off after a character.
 	Name string
 	Type string // "_http._tcp"
+	// LongType lets the type's name have more than 15 bytes, as some have that
+	// are older than that limit (RFC 6335 §5.1).
+	LongType bool
 	// Subtypes are those by which the instance can be found, too: labels of 1
 	// to 63 bytes, whatever they are (RFC 6763 §7.1).
 	Subtypes []string
@@ -85,7 +88,14 @@ func newOffer(a Announcement, domain string, maxTXT int) (offer, error) {
 	if o.Name, err = instanceName(a.Name); err != nil {
 		return o, err
 	}
-	if o.service, err = publishedType(a.Type, domain); err != nil {
+	check := CheckType
+	if a.LongType {
+		check = CheckLongType
+	}
+	if err := check(a.Type); err != nil {
+		return o, err
+	}
+	if o.service, err = typeName(a.Type, domain); err != nil {
 		return o, err
 	}
 	if o.types, err = dnswire.ParseName(metaName + "." + domain); err != nil {
@@ -101,7 +111,10 @@ func newOffer(a Announcement, domain string, maxTXT int) (offer, error) {
 		}
 	}
 	for _, p := range o.Placeholders {
-		n, err := publishedType(p, domain)
+		if err := CheckType(p); err != nil {
+			return o, err
+		}
+		n, err := typeName(p, domain)
 		if err != nil {
 			return o, err
 		}
@@ -126,13 +139,6 @@ func newOffer(a Announcement, domain string, maxTXT int) (offer, error) {
 		}
 	}
 	return o, nil
-}
-
-func publishedType(service, domain string) (dnswire.Name, error) {
-	if err := CheckType(service); err != nil {
-		return "", err
-	}
-	return typeName(service, domain)
 }
 
 // instanceName checks an instance's name and cuts it to a label.

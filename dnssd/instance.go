@@ -127,20 +127,36 @@ func subtypeName(subtype string, t dnswire.Name) (dnswire.Name, error) {
 	return n, nil
 }
 
-var errType = errors.New("want _NAME._tcp or _NAME._udp, NAME being 1 to 15 letters, digits and single hyphens between them, with a letter")
+var (
+	errType     = errors.New("want _NAME._tcp or _NAME._udp, NAME being 1 to 15 letters, digits and single hyphens between them, with a letter")
+	errLongType = errors.New("want _NAME._tcp or _NAME._udp, NAME being 1 to 62 letters, digits and single hyphens between them, with a letter")
+)
 
 // CheckType says whether a service type keeps to RFC 6763 §7 and RFC 6335 §5.1.
 // Those heard from others need not.
 func CheckType(service string) error {
-	name, proto, _ := strings.Cut(service, ".")
-	if !strings.EqualFold(proto, "_tcp") && !strings.EqualFold(proto, "_udp") || !strings.HasPrefix(name, "_") || !validService(name[1:]) {
+	if !validType(service, 15) {
 		return fmt.Errorf("dnssd: service type %q: %w", service, errType)
 	}
 	return nil
 }
 
-func validService(s string) bool {
-	if len(s) < 1 || len(s) > 15 || s[0] == '-' || s[len(s)-1] == '-' || strings.Contains(s, "--") {
+// CheckLongType is CheckType for a type whose name may be as long as a label, 62
+// bytes after its underscore: one that was in use before RFC 6335 drew the line.
+func CheckLongType(service string) error {
+	if !validType(service, maxLabel-1) {
+		return fmt.Errorf("dnssd: service type %q: %w", service, errLongType)
+	}
+	return nil
+}
+
+func validType(service string, longest int) bool {
+	name, proto, _ := strings.Cut(service, ".")
+	return (strings.EqualFold(proto, "_tcp") || strings.EqualFold(proto, "_udp")) && strings.HasPrefix(name, "_") && validService(name[1:], longest)
+}
+
+func validService(s string, longest int) bool {
+	if len(s) < 1 || len(s) > longest || s[0] == '-' || s[len(s)-1] == '-' || strings.Contains(s, "--") {
 		return false
 	}
 	letter := false

@@ -79,6 +79,21 @@ func TestFuzzSeeds(t *testing.T) {
 	}
 }
 
+func TestTypesOlderThanTheLimitMayBeLonger(t *testing.T) {
+	for s, ok := range map[string]bool{
+		"_nmos-registration._tcp": true, "_http._udp": true, "_" + strings.Repeat("x", 62) + "._tcp": true,
+		"_" + strings.Repeat("x", 63) + "._tcp": false, "_nmos--registration._tcp": false, "_nmos-registration": false, "_._tcp": false,
+	} {
+		if err := dnssd.CheckLongType(s); (err == nil) != ok {
+			t.Errorf("%s: %v", s, err)
+		}
+		a := dnssd.Announcement{Name: "A", Type: s, LongType: true}
+		if _, err := a.Checked("local", dnssd.DefaultMaxTXT); (err == nil) != ok {
+			t.Errorf("%s announced: %v", s, err)
+		}
+	}
+}
+
 func TestCheckType(t *testing.T) {
 	for s, ok := range map[string]bool{
 		"_http._tcp": true, "_HTTP._UDP": true, "_a._tcp": true, "_nmos-netctrl._tcp": true, "_fifteen-letters._tcp": true,

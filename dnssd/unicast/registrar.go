@@ -201,7 +201,7 @@ func (r *Registrar) begin() (*registration, error) {
 	if g.host, err = dnswire.ParseName(r.Host); err != nil {
 		return nil, fmt.Errorf("unicast: register: host: %w", err)
 	}
-	if err := dnssd.CheckType(r.Instance.Service); err != nil {
+	if err := dnssd.CheckLongType(r.Instance.Service); err != nil {
 		return nil, err
 	}
 	if err := g.setNames(); err != nil {
