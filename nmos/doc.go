@@ -12,4 +12,7 @@
 // one never wins. [Needs.Rank] puts those that fit a client into groups in order of
 // preference: by API version, then by priority; the members of a group are
 // equal, and a client chooses one of them at random.
+//
+// [Advertisement] is the other side: it makes what DNS-SD publishes of an API, and
+// refuses what a client would have to discard.
 package nmos
