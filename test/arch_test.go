@@ -46,7 +46,7 @@ func rules() []rule {
 		{"internal/agent", []string{".", "reverse", "store", "packet"}},
 		{"internal/api", []string{".", "store", "packet", "internal/find", "internal/config"}},
 		{"internal/find", []string{".", "packet"}},
-		{"internal/config", []string{".", "packet", "passive", "reflector"}}, // it checks the capture filter and service types
+		{"internal/config", []string{".", "packet", "passive", "reflector", "nmos"}}, // it checks the capture filter, service types and versions
 		// These join lan to what needs sockets or frames.
 		{"internal/sockets", []string{"lan", "mdns", "packet"}},
 		{"internal/announce", []string{"dnssd", "mdns", "packet", "internal/config", "internal/health"}},

@@ -36,6 +36,8 @@ type Config struct {
 
 	// Announce are the services that are announced by mDNS.
 	Announce []Announce `toml:"announce"`
+
+	NMOS NMOS `toml:"nmos"`
 }
 
 // Default returns what holds where the file says nothing.
@@ -51,6 +53,7 @@ func Default() *Config {
 		Inventory:         defaultInventory(),
 		Store:             defaultStore(),
 		Log:               defaultLog(),
+		NMOS:              defaultNMOS(),
 	}
 }
 
