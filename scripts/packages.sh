@@ -8,7 +8,11 @@
 # and the tests want their peers inside network namespaces of their own.
 set -euo pipefail
 
-wanted=(gcc libc6-dev iproute2 ieee-data avahi-daemon avahi-utils dbus mosquitto dnsmasq bind9 bind9-dnsutils chromium tcpdump procps)
+wanted=(gcc libc6-dev iproute2 ieee-data avahi-daemon avahi-utils dbus mosquitto dnsmasq bind9 bind9-dnsutils chromium tcpdump procps libsystemd-shared)
+# These are unpacked and not installed: systemd-resolved would take over the
+# machine's own /etc/resolv.conf.
+unpacked=(systemd-resolved)
+cache=/var/cache/lanfolk-tests
 # What these packages would start.
 services=(avahi-daemon.service avahi-daemon.socket mosquitto.service dnsmasq.service named.service)
 policy=/usr/sbin/policy-rc.d
@@ -40,10 +44,14 @@ missing=()
 for p in "${wanted[@]}"; do
   installed "$p" || missing+=("$p")
 done
-[ ${#missing[@]} -gt 0 ] || exit 0
+unpack=()
+for p in "${unpacked[@]}"; do
+  installed "$p" || [ -d "$cache/$p" ] || unpack+=("$p")
+done
+[ $((${#missing[@]} + ${#unpack[@]})) -gt 0 ] || exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-  echo "packages: missing, and left out of the tests where they are needed: ${missing[*]}" >&2
+  echo "packages: missing, and left out of the tests where they are needed: ${missing[*]} ${unpack[*]}" >&2
   echo "packages: to have them: sudo make packages" >&2
   [ "${LANFOLK_REQUIRE_ALL:-}" != 1 ] || exit 1
   exit 0
@@ -88,14 +96,28 @@ for s in "${services[@]}"; do
   fi
 done
 
-echo "packages: installing ${missing[*]}" >&2
+# unpack_all unpacks packages into folders of their own, each in one step.
+unpack_all() {
+  local p tmp
+  mkdir -p "$cache"
+  for p in "${unpack[@]}"; do
+    tmp=$(mktemp -d "$cache/.$p.XXXXXX") || return 1
+    if ! (cd "$tmp" && "${apt[@]}" download "$p" && dpkg -x ./*.deb root && mv -T root "$cache/$p"); then
+      rm -rf "$tmp"
+      return 1
+    fi
+    rm -rf "$tmp"
+  done
+}
+
+echo "packages: installing: ${missing[*]:-nothing}; unpacking: ${unpack[*]:-nothing}" >&2
 export DEBIAN_FRONTEND=noninteractive
 apt=(apt-get -q -y -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o Dpkg::Use-Pty=0)
 log=$(mktemp)
-if ! { "${apt[@]}" update && "${apt[@]}" install --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
+if ! { "${apt[@]}" update && "${apt[@]}" install --no-install-recommends "${missing[@]}" && unpack_all; } >"$log" 2>&1 </dev/null; then
   tail -n 40 "$log" >&2
   rm -f "$log"
-  echo "packages: apt-get could not install: ${missing[*]}" >&2
+  echo "packages: apt-get could not install: ${missing[*]} ${unpack[*]}" >&2
   [ "${LANFOLK_REQUIRE_ALL:-}" != 1 ] || exit 1
   exit 0
 fi

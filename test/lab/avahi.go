@@ -3,6 +3,7 @@ package lab
 import (
 	"encoding/xml"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,6 +26,9 @@ type Avahi struct {
 	// HostName is the name without domain, "" for the host's own.
 	HostName string
 	Services []Service
+	// Hosts are further host names to publish, "a.local", each with an address of
+	// its own.
+	Hosts map[string]netip.Addr
 	// Interfaces limits the daemon to these links, none for all.
 	Interfaces []string
 	Reflector  bool
@@ -40,6 +44,7 @@ type AvahiDaemon struct {
 	services string // the folder that it reads services from
 	bus      string // the address of its D-Bus
 	first    int    // how many services it was started with
+	hosts    []string
 }
 
 // Avahi starts an avahi-daemon and waits until it has published everything.
@@ -95,20 +100,33 @@ enable-reflector=%s
 [rlimits]
 `, a.HostName, yes[a.DBus], allow, yes[a.Reflector]))
 	cmd := h.Command("avahi-daemon", "--file="+conf, "--no-drop-root", "--no-chroot", "--no-rlimits", "--no-proc-title")
-	cmd.Mounts = []Mount{{Target: "/run"}, {Source: d.services, Target: "/etc/avahi/services"}}
+	var hosts strings.Builder
+	for name, addr := range a.Hosts {
+		fmt.Fprintf(&hosts, "%s %s\n", addr, name)
+	}
+	cmd.Mounts = []Mount{
+		{Target: "/run"}, {Source: d.services, Target: "/etc/avahi/services"},
+		{Source: h.lab.writeFile(dir, "hosts", hosts.String()), Target: "/etc/avahi/hosts"},
+	}
 	cmd.Env = d.env()
 	d.Process = cmd.Start()
 	d.first = len(a.Services)
+	for name := range a.Hosts {
+		d.hosts = append(d.hosts, name)
+	}
 	return d
 }
 
-// WaitPublished waits until the daemon has published its host name and the
+// WaitPublished waits until the daemon has published its host names and the
 // services that it was started with.
 func (d *AvahiDaemon) WaitPublished() {
 	d.t.Helper()
 	d.WaitText(20*time.Second, "Server startup complete")
 	for i := range d.first {
 		d.waitPublished(fmt.Sprintf("%04d", i))
+	}
+	for _, name := range d.hosts {
+		d.WaitText(20*time.Second, fmt.Sprintf("Static host name %q successfully established", name))
 	}
 }
 

@@ -51,9 +51,12 @@ type BIND struct {
 	Options []string
 }
 
-// Zone is one zone that a name server is primary for.
+// Zone is one zone that a name server is primary for, or secondary.
 type Zone struct {
 	Name string // "example.test"
+	// Primaries are the addresses of the servers that a secondary gets the zone
+	// from, with a port where it isn't 53: "10.99.1.10 port 5300". The other fields are for a primary.
+	Primaries []string
 	// Records are lines of its zone file. A SOA and an NS record are added.
 	Records []string
 	// UpdatePolicy are its rules for dynamic updates, each with its semicolon:
@@ -88,6 +91,10 @@ func (h *Host) BIND(b BIND) *Process {
 	}
 	for i, z := range b.Zones {
 		file := fmt.Sprintf("zone%d", i)
+		if len(z.Primaries) > 0 {
+			fmt.Fprintf(&conf, "zone %q {\n  type secondary;\n  file %q;\n  masterfile-format text;\n  primaries { %s; };\n};\n", z.Name, file, strings.Join(z.Primaries, "; "))
+			continue
+		}
 		h.lab.writeFile(dir, file, fmt.Sprintf("$ORIGIN %s.\n$TTL 60\n@ SOA ns.invalid. hostmaster 1 3600 600 86400 10\n@ NS ns.invalid.\n%s\n", z.Name, strings.Join(z.Records, "\n")))
 		fmt.Fprintf(&conf, "zone %q {\n  type primary;\n  file %q;\n", z.Name, file)
 		if len(z.UpdatePolicy) > 0 {

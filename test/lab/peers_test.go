@@ -136,3 +136,28 @@ func TestResponderIsHeardByAvahi(t *testing.T) {
 	r.Stop()
 	watch.WaitText(5*time.Second, "-;eth0;IPv4;")
 }
+
+// A secondary gets its zone, one whose primary is gone answers SERVFAIL, and
+// systemd-resolved finds a service through it.
+func TestResolvedAsksASecondary(t *testing.T) {
+	t.Parallel()
+	lab.Require(t, "dig")
+	l := lab.New(t)
+	a := l.Subnet("a", "10.99.1.0/24", "fd99:1::/64")
+	primary, secondary, desk := l.Host("primary").Join(a), l.Host("secondary").Join(a), l.Host("desk").Join(a)
+	r := desk.Resolved(lab.Resolved{Servers: []string{"10.99.1.11"}, Domains: []string{"example.test"}})
+	primary.BIND(lab.BIND{Zones: []lab.Zone{{Name: "example.test", Records: []string{
+		"_http._tcp PTR Web._http._tcp", "Web._http._tcp SRV 0 0 8080 www", `Web._http._tcp TXT "path=/"`, "www A 10.99.1.77",
+	}}}})
+	secondary.BIND(lab.BIND{Zones: []lab.Zone{{Name: "example.test", Primaries: []string{"10.99.1.10"}}, {Name: "lost.test", Primaries: []string{"10.99.1.99"}}}})
+	lab.Eventually(t, 10*time.Second, "service by way of the secondary", func() error {
+		res := r.Ctl("service", "Web", "_http._tcp", "example.test")
+		if !strings.Contains(res.Stdout, "www.example.test:8080") || !strings.Contains(res.Stdout, "10.99.1.77") || !strings.Contains(res.Stdout, "path=/") {
+			return errText(res.Stdout + res.Stderr)
+		}
+		return nil
+	})
+	if out := desk.Run("dig", "@10.99.1.11", "lost.test", "SOA").Stdout; !strings.Contains(out, "status: SERVFAIL") {
+		t.Errorf("a zone that the secondary never got: %s", out)
+	}
+}

@@ -29,7 +29,11 @@ type Responder struct {
 	// lose packets that are for a thousand of them.
 	Address  netip.Addr
 	Services []Service
-	TTL      uint32 // of every record, in seconds; 0 for 120
+	// Records are published beside those that follow from Services, as they are:
+	// what they say may be wrong. A TXT record that no library would write is given
+	// as dns.RFC3597. PTR records are shared, all others are unique.
+	Records []dns.RR
+	TTL     uint32 // of every record but Records, in seconds; 0 for 120
 	// PointerTTL is that of PTR and TXT records, 0 for TTL. RFC 6762 §10
 	// recommends 4,500 s for these and 120 s for what holds a host's name.
 	PointerTTL uint32
@@ -165,6 +169,14 @@ func (r *RunningResponder) build(o Responder) error {
 			delete(r.ptrs, rr)
 			r.ptrs[r.records[i]] = true
 		}
+	}
+	for _, rr := range o.Records {
+		rr = dns.Copy(rr)
+		shared := rr.Header().Rrtype == dns.TypePTR
+		if !shared {
+			rr.Header().Class |= 1 << 15
+		}
+		add(rr, shared)
 	}
 	return nil
 }
