@@ -68,7 +68,7 @@ func (b *Builder) Additional(rr RR) bool { return b.owned(Additional, &rr) }
 // Copy adds a record of another message to the section that r.Section names. It
 // writes what Answer would for r.RR(), without that copy: names are compressed
 // anew, types that this package doesn't know keep their rdata. Section, Class, Flush and TTL of r
-// may be set before. A malformed NSEC record is refused. The other message must not
+// may be set before. A malformed NSEC or TXT record is refused. The other message must not
 // lie in the buffer that this one is written to.
 func (b *Builder) Copy(r Record) bool {
 	was, ok := b.begin(r.Section)

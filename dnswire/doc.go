@@ -36,8 +36,9 @@
 //
 // What is let pass, because devices do it and RFC 6762 or nothing forbids it:
 // an NSEC record that can't be read (RFC 6762 §6.1) and an OPT record with
-// broken options only have [Record.Malformed] set; a TXT record with no data at all
-// is read as an empty one (RFC 6763 §6.1); bytes after the last record are counted
+// broken options only have [Record.Malformed] set, and so has a TXT record whose
+// last string is longer than what is left of it: the records beside it are whole. A
+// TXT record with no data at all is read as an empty one (RFC 6763 §6.1); bytes after the last record are counted
 // in [Message.Trailing], because some senders pad and no rule forbids it; names
 // may hold any bytes; reserved header bits may be set (RFC 6762 §18).
 //

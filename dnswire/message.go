@@ -83,7 +83,8 @@ type Message struct {
 	Trailing int
 
 	msg     []byte
-	records int // offset of the first record
+	records int  // offset of the first record
+	cut     bool // some TXT record's strings are cut short
 }
 
 // Question is an entry of the question section.
@@ -139,9 +140,14 @@ func Parse(b []byte) (m Message, err error) {
 			p.bad(ReasonShort, len(b), 0)
 			return Message{}, p.failRecord(&m.Header, i, t.String()+" rdata")
 		}
-		// In an update no data stands for any data (RFC 2136 §2.4, §2.5).
-		if !p.rdata(t, off, end) && !(off == end && m.Opcode == OpcodeUpdate) {
-			return Message{}, p.failRecord(&m.Header, i, t.String()+" rdata")
+		if !p.rdata(t, off, end) {
+			switch {
+			case off == end && m.Opcode == OpcodeUpdate: // stands for any data (RFC 2136 §2.4, §2.5)
+			case layoutOf(t).strings == anyStrings:
+				m.cut = true
+			default:
+				return Message{}, p.failRecord(&m.Header, i, t.String()+" rdata")
+			}
 		}
 		off = end
 	}
@@ -210,6 +216,8 @@ func (m *Message) eachRecord(yield func(Record) bool) {
 				r.Malformed = !validOptions(m.msg[fixed+10 : off])
 			case TypeNSEC:
 				r.Malformed = !r.validNSEC()
+			case TypeTXT, TypeSPF:
+				r.Malformed = m.cut && head(layoutOf(r.Type), m.msg, fixed+10, off) < 0
 			}
 			if !yield(r) {
 				return

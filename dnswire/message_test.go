@@ -98,7 +98,6 @@ func rejects() []reject {
 		{"A of 5 bytes", header(0, 1, 0, 0).record(local, dnswire.TypeA, 1, addrA+"x"), dnswire.ReasonRDataLength, "dnswire: answer 1: A rdata: has 5 bytes, wrong for its type"},
 		{"A without data", header(0, 1, 0, 0).record(local, dnswire.TypeA, 255, ""), dnswire.ReasonRDataShort, "dnswire: answer 1: A rdata: ends early, at offset 29"},
 		{"AAAA of 4 bytes", header(0, 1, 0, 0).record(local, dnswire.TypeAAAA, 1, addrA), dnswire.ReasonRDataShort, "dnswire: answer 1: AAAA rdata: ends early, at offset 33"},
-		{"TXT string too long", header(0, 1, 0, 0).record(local, dnswire.TypeTXT, 1, "\x01a\x03bc"), dnswire.ReasonRDataShort, "dnswire: answer 1: TXT rdata: ends early, at offset 34"},
 		{"PTR without data", header(0, 1, 0, 0).record(local, dnswire.TypePTR, 1, ""), dnswire.ReasonShort, "dnswire: answer 1: PTR rdata: message ends early, at byte 29"},
 		{"PTR whose name runs into the next record", header(0, 2, 0, 0).record(local, dnswire.TypePTR, 1, "\x03ab").record("\x00", dnswire.TypeA, 1, addrA), dnswire.ReasonRDataShort,
 			"dnswire: answer 1: PTR rdata: ends early, at offset 32"},
@@ -274,6 +273,42 @@ func TestMalformedOPT(t *testing.T) {
 }
 
 // RFC 6763 §6.1: no strings, an empty string and no data at all.
+// The TXT record of AMWA INFO-004's TinyDNS example: its first string says that
+// it has 22 of its 27 bytes, so another begins in the middle of it.
+func TestTXTCutShort(t *testing.T) {
+	const rdata = "\x16api_ver=v1.0,v1.1,v1.2,v1.3\x0eapi_proto=http\x05pri=0"
+	m := parse(t, header(0, 3, 0, 1).record(local, dnswire.TypeTXT, 1, rdata).record(local, dnswire.TypeTXT, 1, "\x05pri=0").
+		record(local, dnswire.TypeSPF, 1, "\x02a").record(local, dnswire.TypeA, 1, addrA))
+	var b dnswire.Builder
+	b.Reset(nil, m.Header, 0)
+	i := 0
+	for r := range m.Records() {
+		broken := i == 0 || i == 2
+		if r.Malformed != broken {
+			t.Errorf("record %d: Malformed = %v", i, r.Malformed)
+		}
+		rr := r.RR()
+		if _, ok := rr.TXT(); r.Type == dnswire.TypeTXT && ok == broken {
+			t.Errorf("record %d: TXT says %v", i, ok)
+		}
+		if i == 0 && rr.Data != rdata {
+			t.Errorf("data %q", rr.Data)
+		}
+		for s := range r.TXT() {
+			if want := [...]string{"api_ver=v1.0,v1.1,v1.2", "pri=0", ""}[i]; string(s) != want {
+				t.Errorf("record %d: string %q, want %q", i, s, want)
+			}
+		}
+		if b.Copy(r) == broken {
+			t.Errorf("record %d: Copy says %v", i, !broken)
+		}
+		i++
+	}
+	if i != 4 {
+		t.Errorf("%d records", i)
+	}
+}
+
 func TestTXT(t *testing.T) {
 	for _, c := range []struct {
 		rdata   string

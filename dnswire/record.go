@@ -13,8 +13,8 @@ type Record struct {
 	Class   Class
 	// Flush is the cache-flush bit, RFC 6762 §10.2. Never set for OPT.
 	Flush bool
-	// Malformed says that the rdata of an NSEC or OPT record can't be read. The
-	// message is fine otherwise.
+	// Malformed says that the rdata of an NSEC, OPT or TXT record can't be read.
+	// The message is fine otherwise.
 	Malformed bool
 	TTL       uint32 // seconds, as it stands in the message
 	Name      NameView
@@ -126,7 +126,8 @@ func (r Record) Addr() (netip.Addr, bool) {
 
 // TXT yields the strings of a TXT record in order, views of the message. Other
 // types yield none. The strings of a TXT without content are none, or one empty
-// one: DNS-SD takes both to be the same (RFC 6763 §6.1).
+// one: DNS-SD takes both to be the same (RFC 6763 §6.1). Of a malformed one the
+// strings come that are whole.
 func (r Record) TXT() iter.Seq[[]byte] {
 	name, t := r.Name, r.Type
 	return func(yield func([]byte) bool) {
