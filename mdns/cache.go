@@ -68,6 +68,7 @@ type entry struct {
 	jitter  uint8     // where in the refresh windows to ask, in 1/256
 	step    uint8     // how many of the refresh windows are over
 	dying   bool      // taken back or flushed: only the grace is left
+	broken  bool      // can't be read, and so not be sent
 }
 
 // source counts what one host put into the cache.

@@ -203,3 +203,29 @@ func TestDuplicateQuestionIsSuppressed(t *testing.T) {
 		})
 	}
 }
+
+// A TXT record whose strings are cut short is told, so that who asked learns of it,
+// but never said again: the known answers beside it stay in one packet.
+func TestNoKnownAnswerThatCannotBeRead(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.run()
+		s := r.subscribe(q("a.local", dnswire.TypeTXT))
+		good := dnswire.RR{Name: name("a.local"), Type: dnswire.TypeTXT, Class: dnswire.ClassIN, TTL: 4500, Data: "\x01a"}
+		again := good
+		again.Data = "\x01b"
+		bad := response(good, good, again)
+		// The middle one's string is said to have 2 bytes of 1: behind its length come a
+		// byte, and two bytes of a pointer, ten of fields and two of rdata.
+		bad[len(bad)-2-12-2] = 2
+		r.inject("10.0.0.2:5353", group4, bad)
+		time.Sleep(5 * time.Second)
+		if got := len(s.all()); got != 3 {
+			t.Errorf("%d records were told, want 3", got)
+		}
+		for _, m := range r.queries() {
+			if m.at > time.Second && (len(m.known()) != 2 || m.msg.Truncated) {
+				t.Errorf("at %v: %d known answers, truncated: %v", m.at, len(m.known()), m.msg.Truncated)
+			}
+		}
+	})
+}

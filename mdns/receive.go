@@ -103,7 +103,7 @@ func (z *zone) hearRecords(h *hearing) {
 			z.stats.drop(dropClass, 1)
 			h.news = true
 			continue
-		case r.Malformed:
+		case r.Malformed && r.Type == dnswire.TypeNSEC:
 			z.stats.drop(dropNSEC, 1)
 			h.news = true
 			continue
@@ -212,7 +212,8 @@ func (z *zone) refreshed(h *hearing, e *entry, ttl uint32, flush bool) {
 // add makes room for a record that the cache doesn't hold and puts it in. It
 // returns nil if there is no room.
 func (z *zone) add(now time.Time, p *Packet, r *dnswire.Record) *entry {
-	e := &entry{key: string(z.key), rr: r.RR()}
+	// A TXT record that can't be read is one, too: who asked for it learns that.
+	e := &entry{key: string(z.key), rr: r.RR(), broken: r.Malformed}
 	victims, why, ok := z.room(p.Src.Addr(), e.cost())
 	if !ok {
 		z.stats.drop(why, 1)

@@ -124,9 +124,9 @@ func (z *zone) listKnown(rr dnswire.RR, left uint32, limit int) {
 
 // known returns the seconds that the record has left, and whether it goes into
 // known-answer lists: with at least half of its TTL left (RFC 6762 §7.1). One
-// that is doubted doesn't: its owner shall answer.
+// that is doubted doesn't: its owner shall answer. Nor does one that can't be sent.
 func (e *entry) known(now time.Time) (left uint32, ok bool) {
-	if e.dying || e.doomed() {
+	if e.dying || e.broken || e.doomed() {
 		return 0, false
 	}
 	left = uint32(e.expires.Sub(now) / time.Second)
