@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/lanfolk/lanfolk/dnswire"
@@ -59,6 +61,26 @@ type Browser struct {
 	// Overflow, if not nil, is called for each service and type that isn't
 	// followed because its link has MaxServices or MaxTypes already.
 	Overflow func()
+	// Looked, if not nil, is called each time that a Definite source has dealt
+	// with a question for instances or types: at first, when it asks again because
+	// an answer runs out, and when it tries again after a failure. It runs on the
+	// goroutine of Events, before the events that the look gives rise to.
+	Looked func(Look)
+}
+
+// Look is how it ended when a Definite source was asked for instances.
+type Look struct {
+	Type    string // "" for types
+	Subtype string
+	Domain  string
+	// Found is how many instances or types the answer has.
+	Found int
+	// Err says why there are none: ErrNoName, ErrNoData, or why nobody answered:
+	// ErrTimeout inside, or a *unicast.RcodeError. What was found before
+	// stays after a failure until its time runs out. It is nil if there are some.
+	Err    error
+	Source netip.Addr // the server that answered
+	Time   time.Time
 }
 
 // Events looks for services until ctx ends or, with Once, all are found, and
@@ -104,7 +126,7 @@ func (b *Browser) run(ctx context.Context, yield func(Event) bool) error {
 	c.definite = d != nil
 	feed := b.Source.Feed(b.Refreshes)
 	defer feed.Close()
-	return (&search{catalog: c, feed: feed, definite: d, yield: yield, once: b.Once, start: time.Now()}).run(ctx)
+	return (&search{catalog: c, feed: feed, definite: d, yield: yield, looked: b.Looked, once: b.Once, start: time.Now()}).run(ctx)
 }
 
 // search runs a catalog on a feed.
@@ -113,6 +135,7 @@ type search struct {
 	feed     Feed
 	definite Definite // nil where nobody says that an answer is whole
 	yield    func(Event) bool
+	looked   func(Look)
 	once     bool
 
 	start  time.Time
@@ -192,6 +215,9 @@ func (s *search) hear(ev *mdns.Event) {
 		s.sweepAt = ev.Time.Add(quietTime)
 	case mdns.OpFailed:
 		s.note(ev.Question.Name, ev.Question.Type, false)
+		s.tellLook(ev)
+	case mdns.OpAnswered:
+		s.tellLook(ev)
 	case mdns.OpNone:
 		s.note(ev.Question.Name, ev.Question.Type, true)
 		s.apply(ev)
@@ -199,6 +225,24 @@ func (s *search) hear(ev *mdns.Event) {
 		s.note(ev.RR.Name, ev.RR.Type, true)
 		s.apply(ev)
 	}
+}
+
+// tellLook tells how a look for instances ended.
+func (s *search) tellLook(ev *mdns.Event) {
+	if s.looked == nil || !s.browsing(ev.Question) {
+		return
+	}
+	owner := ev.Question.Name.Fold()
+	b := s.browse[owner]
+	l := Look{Type: b.service, Subtype: b.subtype, Domain: s.domain, Err: ev.Err, Source: ev.Source, Time: ev.Time}
+	if ev.Op == mdns.OpAnswered {
+		for _, x := range s.services {
+			if slices.ContainsFunc(x.pointers, func(p *pointer) bool { return p.owner == owner && p.live() }) {
+				l.Found++
+			}
+		}
+	}
+	s.looked(l)
 }
 
 // note remembers which questions for instances a definite source has dealt with.

@@ -43,7 +43,7 @@ type catalog struct {
 	nodes    map[serviceKey]*node
 	pending  map[*service]struct{} // not told yet
 	moving   map[*service]struct{} // whose new host has no address yet
-	// replacing holds services whose SRV record another may replace, and until when.
+	// replacing holds services of whose records one may replace another, and until when.
 	replacing map[*service]time.Time
 	dirty     []*service
 	overflow  func() // called for each instance and type over the bounds
@@ -237,10 +237,7 @@ func newCatalog(via, domain string) *catalog {
 
 // addBrowse begins to look for instances of a type, or of a subtype of it.
 func (c *catalog) addBrowse(service, subtype string) error {
-	t, err := typeName(service, c.domain)
-	if err == nil && subtype != "" {
-		t, err = subtypeName(subtype, t)
-	}
+	t, err := browseName(service, subtype, c.domain)
 	if err != nil {
 		return err
 	}
@@ -251,12 +248,9 @@ func (c *catalog) addBrowse(service, subtype string) error {
 	return nil
 }
 
-// metaName is where the types are listed (RFC 6763 §9).
-const metaName = "_services._dns-sd._udp"
-
 // addMeta begins to list the types that are there (RFC 6763 §9).
 func (c *catalog) addMeta() error {
-	n, err := dnswire.ParseName(metaName + "." + c.domain)
+	n, err := browseName("", "", c.domain)
 	if err != nil {
 		return err
 	}

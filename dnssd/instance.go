@@ -99,6 +99,22 @@ func typeName(service, domain string) (dnswire.Name, error) {
 	return n, nil
 }
 
+// metaName is where the types are listed (RFC 6763 §9).
+const metaName = "_services._dns-sd._udp"
+
+// browseName returns the name by which the instances of a type are found, or of
+// a subtype of it, or with an empty type the types.
+func browseName(service, subtype, domain string) (dnswire.Name, error) {
+	if service == "" {
+		return dnswire.ParseName(metaName + "." + domain)
+	}
+	t, err := typeName(service, domain)
+	if err == nil && subtype != "" {
+		t, err = subtypeName(subtype, t)
+	}
+	return t, err
+}
+
 // joinNames returns the name of which the first is the front and the second the
 // rest. Either may end in a dot; that a dot there may be part of a label, with a backslash
 // before it, is why the texts themselves aren't joined.

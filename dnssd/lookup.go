@@ -21,7 +21,16 @@ var (
 	ErrTimeout = errors.New("nobody answered")
 	// ErrNone: the name's owner says that there is no such record (RFC 6762 §6.1).
 	ErrNone = errors.New("its owner says that there is none")
+	// ErrNoName and ErrNoData are both ErrNone: DNS has nothing of the name
+	// (NXDOMAIN), or no record of the type (NODATA, RFC 2308 §2).
+	ErrNoName error = &none{"there is no such name (NXDOMAIN)"}
+	ErrNoData error = &none{"the name has no such record (NODATA)"}
 )
+
+type none struct{ text string }
+
+func (n *none) Error() string        { return n.text }
+func (n *none) Is(target error) bool { return target == ErrNone }
 
 const (
 	// lookupMax bounds a look-up: three queries, and time for the answer to the last.

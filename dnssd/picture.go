@@ -69,6 +69,7 @@ func (c *catalog) resolved(now time.Time, s *service, pic *Service) bool {
 	if s.self == nil {
 		return false
 	}
+	delete(c.replacing, s)
 	srv, srvFact := bestSRV(s.self.of(dnswire.TypeSRV))
 	if srvFact != nil && (s.host == nil || !s.host.name.Equal(srv.Target)) {
 		if !slices.Contains(s.others, s.host) {
@@ -100,8 +101,7 @@ func (c *catalog) resolved(now time.Time, s *service, pic *Service) bool {
 	delete(c.moving, s)
 	txt := s.self.of(dnswire.TypeTXT)
 	if len(txt) > 0 {
-		// The newest: after a change the old one stays for another second.
-		pic.TXT = textOf(txt[len(txt)-1].rr)
+		c.texts(now, s, txt, pic)
 	}
 	pic.Resolved = srvFact != nil && len(addresses) > 0
 	if srvFact != nil {
@@ -183,16 +183,6 @@ func (n *node) addresses() ([]netip.Addr, time.Time) {
 	}
 	slices.SortFunc(out, netip.Addr.Compare)
 	return out, until
-}
-
-// textOf returns the strings of a TXT record. One empty string says the same
-// as none (RFC 6763 §6.1).
-func textOf(rr dnswire.RR) TXT {
-	s, _ := rr.TXT()
-	if len(s) == 1 && s[0] == "" {
-		return nil
-	}
-	return s
 }
 
 func (c *catalog) drop(s *service) {

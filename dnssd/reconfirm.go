@@ -9,6 +9,30 @@ import (
 	"github.com/lanfolk/lanfolk/mdns"
 )
 
+// ErrNoRequery says that a Source is no Requerier.
+var ErrNoRequery = errors.New("dnssd: the source can't be told to ask again")
+
+// Requery has a source ask now for the instances of a type, or a subtype of it,
+// or with an empty type for the types of a domain, while a Browser looks for
+// them. Its Looked tells how that ended. What is known of the instances stays as it is: Reconfirm has that of one
+// asked for again. It may be called as often as one likes: a question is
+// asked once a second at most. The error is one in the name, or
+// ErrNoRequery.
+func Requery(src Source, service, subtype, domain string) error {
+	r, ok := src.(Requerier)
+	if !ok {
+		return ErrNoRequery
+	}
+	if domain == "" {
+		domain = DefaultDomain
+	}
+	n, err := browseName(service, subtype, domain)
+	if err == nil {
+		r.Requery(mdns.Question{Name: n, Type: dnswire.TypePTR})
+	}
+	return err
+}
+
 // ErrNoReconfirm says that a Source is no Reconfirmer.
 var ErrNoReconfirm = errors.New("dnssd: the source can't be told that a record didn't work")
 
@@ -39,7 +63,7 @@ func Reconfirm(src Source, s Service) error {
 	}
 	z := mdns.Zone{Link: s.Link}
 	if s.Name == "" {
-		meta, err := dnswire.ParseName("_services._dns-sd._udp." + domain)
+		meta, err := browseName("", "", domain)
 		if err != nil {
 			return err
 		}

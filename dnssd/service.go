@@ -37,6 +37,14 @@ type Service struct {
 	Priority, Weight uint16 // of the SRV record
 	Addresses        []netip.Addr
 	TXT              TXT
+	// TXTs are all the TXT records of an instance that has several, in the order
+	// of their bytes, for that of an answer changes. TXT is the newest, of those
+	// that came together the first one. It is empty for an instance with one
+	// (RFC 6763 §6.8).
+	TXTs []TXT
+	// Broken says why a TXT record of the instance can't be read, nil if there is
+	// none such. It isn't in TXT, nor in TXTs.
+	Broken error
 	// Targets are all the places where a service is that has several SRV
 	// records, by priority, the heavier first; Host and the like are the first
 	// one's. It is empty for a service with one. Order says which to try.
@@ -54,9 +62,14 @@ type Service struct {
 	Expires time.Time
 }
 
+func sameError(a, b error) bool {
+	return a == nil && b == nil || a != nil && b != nil && a.Error() == b.Error()
+}
+
 // same says whether two pictures are the same to a person.
 func (s *Service) same(o *Service) bool {
 	return s.Host == o.Host && s.Port == o.Port && s.Priority == o.Priority && s.Weight == o.Weight && s.Resolved == o.Resolved &&
 		slices.Equal(s.Addresses, o.Addresses) && s.TXT.equal(o.TXT) && slices.Equal(s.Subtypes, o.Subtypes) &&
-		slices.EqualFunc(s.Targets, o.Targets, Target.same)
+		slices.EqualFunc(s.Targets, o.Targets, Target.same) && slices.EqualFunc(s.TXTs, o.TXTs, TXT.equal) &&
+		sameError(s.Broken, o.Broken)
 }

@@ -28,8 +28,8 @@ type Feed interface {
 
 // Definite is a Source of which an answer is whole: with the first mdns.OpAdd
 // for a question come all the others, an mdns.OpNone says that there is nothing
-// anywhere, and where nobody answers it says mdns.OpFailed. So nobody needs to wait
-// for more.
+// anywhere, and where nobody answers it says mdns.OpFailed, and why. So nobody needs to wait
+// for more. An mdns.OpAnswered ends each answer, also one that says what the last one said.
 type Definite interface {
 	Source
 	// Failure returns why the last question wasn't answered, nil if it was.
@@ -47,6 +47,13 @@ func definite(s Source) Definite {
 type Reconfirmer interface {
 	Source
 	Reconfirm(mdns.Zone, dnswire.RR)
+}
+
+// Requerier is a Source that can be told to ask a question again now that
+// somebody asks, though its answer still holds or it waits after a failure.
+type Requerier interface {
+	Source
+	Requery(mdns.Question)
 }
 
 // definiteMax bounds the wait for a source that says when it is done.

@@ -89,12 +89,9 @@ func shuffle(targets []Target, draw func(int) int) {
 // whether all that there is to know about them is known.
 func (c *catalog) targets(now time.Time, s *service, pic *Service) bool {
 	facts := s.self.of(dnswire.TypeSRV)
-	if until := replacedUntil(facts); until.After(now) {
-		// Perhaps the old record goes (RFC 6762 §10.2): what was told stays.
-		c.replacing[s] = until
-		return true
+	if c.replaces(now, s, facts) {
+		return true // what was told stays
 	}
-	delete(c.replacing, s)
 	pic.Targets = nil
 	list := bySRV(facts)
 	if len(list) < 2 {
@@ -113,7 +110,20 @@ func (c *catalog) targets(now time.Time, s *service, pic *Service) bool {
 	return complete
 }
 
-// replacedUntil returns until when it isn't known whether an SRV record stands
+// replaces says whether one of a service's records perhaps stands in the place of
+// older ones, which go soon (RFC 6762 §10.2). Then the service is looked at again.
+func (c *catalog) replaces(now time.Time, s *service, facts []*fact) bool {
+	until := replacedUntil(facts)
+	if c.definite || !until.After(now) {
+		return false
+	}
+	if at, waits := c.replacing[s]; !waits || until.Before(at) {
+		c.replacing[s] = until
+	}
+	return true
+}
+
+// replacedUntil returns until when it isn't known whether a record stands
 // beside older ones or in their place: the records of one burst come within a
 // second, and what they replace goes a second later (RFC 6762 §10.2).
 func replacedUntil(facts []*fact) time.Time {

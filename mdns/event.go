@@ -67,6 +67,9 @@ const (
 	// OpFailed: nobody who could know answers the question. An Engine never says
 	// so, for silence is an answer by multicast; a source of unicast DNS does.
 	OpFailed
+	// OpAnswered: with this the whole answer to the question was told, or nothing
+	// of it changed. An Engine never says so; a source of unicast DNS does each time.
+	OpAnswered
 )
 
 // String returns the operation in a word.
@@ -86,23 +89,28 @@ func (o Op) String() string {
 		return "reset"
 	case OpFailed:
 		return "failed"
+	case OpAnswered:
+		return "answered"
 	}
 	return "unknown"
 }
 
 // Event is one thing that happened in one zone.
 type Event struct {
-	Op   Op
-	Zone Zone
-	// RR is the record of an OpAdd, OpUpdate or OpRemove. Its TTL is the one
-	// it came with, after clamping. For OpNone it is the NSEC record.
-	RR dnswire.RR
-	// Question is set for OpNone and OpAsked.
-	Question Question
+	Op Op
 	// Unicast says of an OpAsked that unicast answers were asked for: then hosts
 	// answer that have multicast their records within the last second, too
 	// (RFC 6762 §5.4, §6).
 	Unicast bool
+	Zone    Zone
+	// RR is the record of an OpAdd, OpUpdate or OpRemove. Its TTL is the one
+	// it came with, after clamping. For OpNone it is the NSEC record.
+	RR dnswire.RR
+	// Question is set for OpNone, OpAsked, OpFailed and OpAnswered.
+	Question Question
+	// Err says why there is no record: of an OpFailed and, from a source of
+	// unicast DNS, of an OpNone and an OpAnswered.
+	Err error
 	// Source is who the record was first heard from. A reflector may stand in
 	// between.
 	Source netip.Addr

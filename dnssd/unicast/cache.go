@@ -54,12 +54,15 @@ type entry struct {
 
 	known    bool         // there is an answer that holds
 	records  []dnswire.RR // none: a negative one
+	none     error        // why there are none
+	failure  error        // why the last question wasn't answered, nil if it was
 	size     int          // of the records, in bytes
 	heard    time.Time    // when it came
 	expires  time.Time
 	source   netip.Addr
 	next     time.Time // when to ask, the zero time for never
 	flying   bool
+	landed   time.Time // when it last was
 	failures int
 	place    int // in the heap
 }
@@ -108,7 +111,7 @@ func (c *cache) want(now time.Time, u user, q mdns.Question) {
 	if fresh {
 		if len(c.entries) >= maxQuestions && !c.evict() {
 			c.refused++
-			u.receive(mdns.Event{Op: mdns.OpFailed, Question: q, Time: now})
+			u.receive(mdns.Event{Op: mdns.OpFailed, Question: q, Time: now, Err: errFull})
 			return
 		}
 		e = &entry{key: k, name: q.Name, users: map[user]map[mdns.Question]int{}, place: -1}
@@ -137,7 +140,7 @@ func (c *cache) want(now time.Time, u user, q mdns.Question) {
 			e.next = soon // a doubted answer stays doubted
 		}
 	case e.failures > 0 && e.next.After(now):
-		u.receive(mdns.Event{Op: mdns.OpFailed, Question: q, Time: now})
+		u.receive(mdns.Event{Op: mdns.OpFailed, Question: q, Time: now, Err: e.failure})
 	default:
 		e.next = now
 	}
@@ -152,6 +155,7 @@ func (c *cache) replay(now time.Time, e *entry, u user) {
 	if len(e.records) == 0 {
 		u.receive(e.event(now, mdns.OpNone, dnswire.RR{}))
 	}
+	u.receive(e.event(now, mdns.OpAnswered, dnswire.RR{}))
 }
 
 // forget takes a question of a user back.
@@ -272,15 +276,15 @@ func (c *cache) expire(now time.Time, e *entry) {
 	c.fix(e)
 }
 
-func (c *cache) landed(e *entry) {
-	e.flying = false
+func (c *cache) land(now time.Time, e *entry) {
+	e.flying, e.landed = false, now
 	c.flights--
 }
 
 // answered takes in what the servers said. Records that they no longer have
 // are gone.
 func (c *cache) answered(now time.Time, e *entry, a answer) {
-	c.landed(e)
+	c.land(now, e)
 	size := 0
 	for _, rr := range a.records {
 		size += len(rr.Name) + len(rr.Data) + 64
@@ -296,7 +300,7 @@ func (c *cache) answered(now time.Time, e *entry, a answer) {
 	for _, rr := range was {
 		gone[identity(rr)] = true
 	}
-	e.failures, e.known, e.records, e.source = 0, true, nil, a.server.Addr()
+	e.failures, e.failure, e.known, e.records, e.none, e.source = 0, nil, true, nil, a.none(), a.server.Addr()
 	life := c.lifetime(a)
 	e.heard, e.expires = now, now.Add(life)
 	has := make(map[dnswire.RR]bool, len(a.records))
@@ -323,6 +327,7 @@ func (c *cache) answered(now time.Time, e *entry, a answer) {
 	if len(e.records) == 0 && (!wasKnown || len(was) > 0) {
 		c.tell(e, e.event(now, mdns.OpNone, dnswire.RR{}))
 	}
+	c.tell(e, e.event(now, mdns.OpAnswered, dnswire.RR{}))
 	c.bytes += size - e.size
 	e.size = size
 	c.schedule(now, e)
@@ -388,6 +393,24 @@ func (c *cache) doubt(now time.Time, k key) []dnswire.RR {
 	return records
 }
 
+// requeryGap is the least time between an answer, or a failure, and the same question.
+const requeryGap = time.Second
+
+// requery has a question asked again now, if somebody wants the answer.
+func (c *cache) requery(now time.Time, q mdns.Question) {
+	e := c.entries[key{q.Name.Fold(), q.Type}]
+	if e == nil || len(e.users) == 0 || e.flying {
+		return
+	}
+	if at := e.landed.Add(requeryGap); at.After(now) {
+		now = at
+	}
+	if e.next.IsZero() || now.Before(e.next) {
+		e.next = now
+		c.fix(e)
+	}
+}
+
 // schedule decides when a question is asked again: between 80 and 90 % of its
 // lifetime, so that there is time for a second try; a negative answer just when
 // it runs out, and not for users that wanted it just a few times.
@@ -420,14 +443,15 @@ func (e *entry) wantedOn() bool {
 }
 
 // failed takes in that no server answered. What is known holds until it runs out.
-func (c *cache) failed(now time.Time, e *entry) {
-	c.landed(e)
+func (c *cache) failed(now time.Time, e *entry, why error) {
+	c.land(now, e)
+	e.failure = why
 	pause := min(firstBackoff<<min(e.failures, 16), maxBackoff)
 	e.failures++
 	e.next = now.Add(time.Duration((0.75 + rand.Float64()/2) * float64(pause)))
 	for u, qs := range e.users {
 		for q := range qs {
-			u.receive(mdns.Event{Op: mdns.OpFailed, Question: q, Time: now})
+			u.receive(mdns.Event{Op: mdns.OpFailed, Question: q, Time: now, Err: why})
 		}
 	}
 	c.settle(e)
@@ -435,7 +459,7 @@ func (c *cache) failed(now time.Time, e *entry) {
 
 // aborted takes in that a question was not asked to its end.
 func (c *cache) aborted(now time.Time, e *entry) {
-	c.landed(e)
+	c.land(now, e)
 	e.next = now
 	c.settle(e)
 }
@@ -463,8 +487,8 @@ func (c *cache) tell(e *entry, ev mdns.Event) {
 
 func (e *entry) event(now time.Time, op mdns.Op, rr dnswire.RR) mdns.Event {
 	ev := mdns.Event{Op: op, RR: rr, Source: e.source, Time: now, Expires: e.expires}
-	if op == mdns.OpNone {
-		ev.Question = mdns.Question{Name: e.name, Type: e.key.typ}
+	if op == mdns.OpNone || op == mdns.OpAnswered {
+		ev.Question, ev.Err = mdns.Question{Name: e.name, Type: e.key.typ}, e.none
 	}
 	return ev
 }

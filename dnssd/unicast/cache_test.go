@@ -143,7 +143,7 @@ func TestCacheStaysInOrder(t *testing.T) {
 				fmt.Sscanf(e.name.String(), "h%d", &n)
 				switch rapid.IntRange(0, 5).Draw(t, "how") {
 				case 0:
-					c.failed(now, e)
+					c.failed(now, e, ErrNoAnswer)
 				case 1:
 					c.aborted(now, e)
 				default:

@@ -38,6 +38,9 @@ type noAnswer struct{}
 func (noAnswer) Error() string        { return "no answer" }
 func (noAnswer) Is(target error) bool { return target == dnssd.ErrTimeout }
 
+// errFull says that there is no room for a question.
+var errFull = errors.New("unicast: too many questions")
+
 // errLame says that a server knows nothing of the name and asks no other.
 var errLame = errors.New("knows nothing of the domain and asks no other server")
 
@@ -134,6 +137,17 @@ const (
 	another         // the name is an alias of one that the message says nothing about
 	lame            // a referral to other servers, or nothing at all
 )
+
+// none returns why there are no records, nil if there are some.
+func (a *answer) none() error {
+	switch {
+	case len(a.records) > 0:
+		return nil
+	case a.verdict == noName:
+		return dnssd.ErrNoName
+	}
+	return dnssd.ErrNoData
+}
 
 // answer is what the servers say about a question.
 type answer struct {

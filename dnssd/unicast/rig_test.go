@@ -312,7 +312,7 @@ func ask(t *testing.T, src dnssd.Source, name string, typ dnswire.Type) []string
 		done := false
 		for _, ev := range events {
 			switch ev.Op {
-			case mdns.OpAsked:
+			case mdns.OpAsked, mdns.OpAnswered:
 				continue
 			case mdns.OpAdd:
 				s := ev.RR.Name.String() + " " + ev.RR.Type.String()

@@ -52,6 +52,7 @@ type Source struct {
 var (
 	_ dnssd.Definite    = (*Source)(nil)
 	_ dnssd.Reconfirmer = (*Source)(nil)
+	_ dnssd.Requerier   = (*Source)(nil)
 )
 
 func (s *Source) init() {
@@ -121,6 +122,16 @@ func (s *Source) Reconfirm(_ mdns.Zone, rr dnswire.RR) {
 	s.nudge()
 }
 
+// Requery implements dnssd.Requerier. A question that failed a moment ago is
+// asked again, too.
+func (s *Source) Requery(q mdns.Question) {
+	s.init()
+	s.mu.Lock()
+	s.cache.requery(time.Now(), q)
+	s.mu.Unlock()
+	s.nudge()
+}
+
 // run asks what is due until ctx ends.
 func (s *Source) run(ctx context.Context) {
 	timer := time.NewTimer(0)
@@ -168,7 +179,7 @@ func (s *Source) fly(ctx context.Context, e *entry) {
 		}
 		s.failure = err
 		s.failures++
-		s.cache.failed(now, e)
+		s.cache.failed(now, e, err)
 	default:
 		s.failure = nil
 		s.answered++
@@ -210,7 +221,8 @@ func (f *feed) Ask(questions ...mdns.Question) {
 			case !q.Name.Valid():
 			case Multicast(q.Name):
 				f.receive(mdns.Event{Op: mdns.OpAsked, Question: q, Unicast: true, Time: now})
-				f.receive(mdns.Event{Op: mdns.OpNone, Question: q, Time: now, Expires: now.Add(maxNegative)})
+				f.receive(mdns.Event{Op: mdns.OpNone, Question: q, Time: now, Err: dnssd.ErrNoName, Expires: now.Add(maxNegative)})
+				f.receive(mdns.Event{Op: mdns.OpAnswered, Question: q, Time: now, Err: dnssd.ErrNoName, Expires: now.Add(maxNegative)})
 			default:
 				f.asked[key{q.Name.Fold(), q.Type}] = struct{}{}
 				s.cache.want(now, f, q)
