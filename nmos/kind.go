@@ -5,6 +5,7 @@ type Kind struct {
 	Name    string // "netctrl": what commands call it
 	Service string // "_nmos-netctrl._tcp"
 	Spec    string // the specification that defines it
+	Path    string // where the API begins on its host, "" for what isn't HTTP
 	// Protos are the values that api_proto may have.
 	Protos []string
 	// Has says which of the other keys the kind has; a key that it doesn't have is
@@ -22,13 +23,13 @@ type Kind struct {
 func Kinds() []Kind {
 	web := []string{"http", "https"}
 	return []Kind{
-		{Name: "netctrl", Service: "_nmos-netctrl._tcp", Spec: "IS-06", Protos: web, HasVersion: true, HasAuth: true, HasPriority: true},
-		{Name: "register", Service: "_nmos-register._tcp", Spec: "IS-04", Protos: web, HasVersion: true, HasAuth: true, HasPriority: true, With: "registration"},
-		{Name: "registration", Service: "_nmos-registration._tcp", Spec: "IS-04 up to v1.2", Protos: web, HasVersion: true, HasAuth: true, HasPriority: true, Legacy: true},
-		{Name: "query", Service: "_nmos-query._tcp", Spec: "IS-04", Protos: web, HasVersion: true, HasAuth: true, HasPriority: true},
-		{Name: "node", Service: "_nmos-node._tcp", Spec: "IS-04", Protos: web, HasVersion: true, HasAuth: true},
-		{Name: "system", Service: "_nmos-system._tcp", Spec: "IS-09", Protos: web, HasVersion: true, HasPriority: true},
-		{Name: "auth", Service: "_nmos-auth._tcp", Spec: "IS-10", Protos: []string{"https"}, HasVersion: true, HasPriority: true, HasSelector: true},
+		{Name: "netctrl", Service: "_nmos-netctrl._tcp", Spec: "IS-06", Path: "/x-nmos/netctrl/", Protos: web, HasVersion: true, HasAuth: true, HasPriority: true},
+		{Name: "register", Service: "_nmos-register._tcp", Spec: "IS-04", Path: "/x-nmos/registration/", Protos: web, HasVersion: true, HasAuth: true, HasPriority: true, With: "registration"},
+		{Name: "registration", Service: "_nmos-registration._tcp", Spec: "IS-04 up to v1.2", Path: "/x-nmos/registration/", Protos: web, HasVersion: true, HasAuth: true, HasPriority: true, Legacy: true},
+		{Name: "query", Service: "_nmos-query._tcp", Spec: "IS-04", Path: "/x-nmos/query/", Protos: web, HasVersion: true, HasAuth: true, HasPriority: true},
+		{Name: "node", Service: "_nmos-node._tcp", Spec: "IS-04", Path: "/x-nmos/node/", Protos: web, HasVersion: true, HasAuth: true},
+		{Name: "system", Service: "_nmos-system._tcp", Spec: "IS-09", Path: "/x-nmos/system/", Protos: web, HasVersion: true, HasPriority: true},
+		{Name: "auth", Service: "_nmos-auth._tcp", Spec: "IS-10", Path: "/.well-known/oauth-authorization-server", Protos: []string{"https"}, HasVersion: true, HasPriority: true, HasSelector: true},
 		{Name: "mqtt", Service: "_nmos-mqtt._tcp", Spec: "IS-07", Protos: []string{"mqtt", "secure-mqtt"}, HasAuth: true},
 	}
 }

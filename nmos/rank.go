@@ -50,11 +50,11 @@ func (n Needs) Rank(kinds []Kind, found []Found) Ranked {
 	places := map[string]string{}
 	var last ranking
 	for _, x := range list {
-		if first, dup := places[x.place()]; dup {
+		if first, dup := places[place(x.Proto, x.Targets[0])]; dup {
 			r.Discarded = append(r.Discarded, Discarded{x.Found, reason(fmt.Sprintf("the same API as %q", first))})
 			continue
 		}
-		places[x.place()] = x.Name
+		places[place(x.Proto, x.Targets[0])] = x.Name
 		if len(r.Groups) == 0 || x.compare(last) != 0 {
 			r.Groups = append(r.Groups, nil)
 		}
@@ -75,12 +75,6 @@ func (x ranking) compare(y ranking) int {
 	return cmp.Or(y.version.Compare(x.version), cmp.Compare(x.Priority, y.Priority))
 }
 
-// place is what makes two adverts the same API.
-func (x ranking) place() string {
-	t := x.Targets[0]
-	return fmt.Sprintf("%s://%s:%d", x.Proto, strings.ToLower(strings.TrimSuffix(t.Host, ".")), t.Port)
-}
-
 // check parses a service and says whether it fits.
 func (n Needs) check(kinds []Kind, f Found) (*Advert, Version, error) {
 	i := slices.IndexFunc(kinds, func(k Kind) bool { return strings.EqualFold(k.Service, f.Service) })
@@ -91,15 +85,9 @@ func (n Needs) check(kinds []Kind, f Found) (*Advert, Version, error) {
 	if err != nil {
 		return nil, Version{}, err
 	}
-	var v Version
-	if len(a.Versions) > 0 {
-		v = a.Versions[len(a.Versions)-1]
-	}
-	if len(n.Versions) > 0 && a.Kind.HasVersion {
-		var ok bool
-		if v, ok = common(a.Versions, n.Versions); !ok {
-			return nil, v, reason(fmt.Sprintf("api_ver %s: this client speaks %s", FormatVersions(a.Versions), FormatVersions(n.Versions)))
-		}
+	v, ok := n.version(a)
+	if !ok {
+		return nil, v, reason(fmt.Sprintf("api_ver %s: this client speaks %s", FormatVersions(a.Versions), FormatVersions(n.Versions)))
 	}
 	switch {
 	case n.Proto != "" && a.Proto != n.Proto:
@@ -112,6 +100,18 @@ func (n Needs) check(kinds []Kind, f Found) (*Advert, Version, error) {
 		return nil, v, reason(fmt.Sprintf("pri %d is for development, 0 to %d is live", a.Priority, MaxLive))
 	}
 	return a, v, nil
+}
+
+// version returns the latest version that both sides speak, and false if there
+// is none. A kind without versions has the zero Version.
+func (n Needs) version(a *Advert) (Version, bool) {
+	switch {
+	case !a.Kind.HasVersion || len(a.Versions) == 0:
+		return Version{}, true
+	case len(n.Versions) == 0:
+		return a.Versions[len(a.Versions)-1], true
+	}
+	return common(a.Versions, n.Versions)
 }
 
 // Order returns the adverts in the order in which to try them: the groups in

@@ -1,0 +1,166 @@
+package nmos
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/lanfolk/lanfolk/dnssd"
+)
+
+// maxFound bounds the instances of one look. What exceeds it is counted, not kept.
+const maxFound = 4096
+
+// look is one search: of one type, in one domain, by one source. What it finds
+// is kept as DNS-SD tells it.
+type look struct {
+	via, domain, service string
+
+	begun, settled bool
+	failure        error // why nobody answered, nil where somebody did
+	services       map[linked]dnssd.Service
+	over           int // instances that found no room
+}
+
+// linked is an instance on a link, its name folded.
+type linked struct {
+	name string
+	link int
+}
+
+// hear takes in what a browser tells.
+func (l *look) hear(ev dnssd.Event) {
+	if ev.Op == dnssd.Settled {
+		l.settled = true
+		return
+	}
+	k := linked{fold(ev.Name), ev.Link}
+	_, known := l.services[k]
+	switch {
+	case ev.Op == dnssd.Remove:
+		delete(l.services, k)
+	case !known && len(l.services) >= maxFound:
+		l.over++
+	default:
+		if l.services == nil {
+			l.services = map[linked]dnssd.Service{}
+		}
+		l.services[k] = ev.Service
+		l.failure = nil
+	}
+}
+
+// found returns what was found, by name. An instance that is the same on
+// several links is there once, with the addresses that it has on all of them.
+func (l *look) found() []Found {
+	services := make([]dnssd.Service, 0, len(l.services))
+	for _, s := range l.services {
+		services = append(services, s)
+	}
+	slices.SortFunc(services, func(a, b dnssd.Service) int {
+		return cmp.Or(strings.Compare(fold(a.Name), fold(b.Name)), cmp.Compare(a.Link, b.Link))
+	})
+	var out []Found
+	for _, s := range services {
+		f := foundOf(s, l.via)
+		same := func(o Found) bool { return fold(o.Name) == fold(f.Name) && o.sameBut(&f) }
+		// The list is in order of name: what is the same stands at its end.
+		if i := slices.IndexFunc(out[max(0, len(out)-maxLinks):], same); i >= 0 {
+			out[max(0, len(out)-maxLinks)+i].join(&f)
+			continue
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// maxLinks is on how many links an instance can say different things and be
+// joined all the same.
+const maxLinks = 16
+
+// foundOf returns what DNS-SD says of an instance on a link.
+func foundOf(s dnssd.Service, via string) Found {
+	f := Found{Instance: s.Instance, Via: via}
+	targets := s.Targets
+	if len(targets) == 0 && s.Host != "" {
+		targets = []dnssd.Target{{Host: s.Host, Port: s.Port, Priority: s.Priority, Weight: s.Weight, Addresses: s.Addresses}}
+	}
+	reachable := false
+	for _, t := range targets {
+		if t.Host == "." { // decidedly not there (RFC 2782)
+			continue
+		}
+		t.Host = strings.TrimSuffix(t.Host, ".")
+		t.Addresses = zoned(t.Addresses, s.Interface)
+		reachable = reachable || len(t.Addresses) > 0
+		f.Targets = append(f.Targets, Target(t))
+	}
+	if s.TXT != nil {
+		f.TXT = []dnssd.TXT{s.TXT}
+	}
+	switch {
+	case len(targets) > 0 && len(f.Targets) == 0:
+		f.Broken = reason(`its SRV record says that it isn't there (target ".")`)
+	case len(f.Targets) > 0 && !reachable:
+		f.Broken = reason(fmt.Sprintf("its host %s has no address", f.Targets[0].Host))
+	}
+	return f
+}
+
+// zoned returns the addresses, those that hold on a link alone with its name.
+func zoned(addresses []netip.Addr, link string) []netip.Addr {
+	out := slices.Clone(addresses)
+	for i, a := range out {
+		if link != "" && a.Is6() && a.IsLinkLocalUnicast() {
+			out[i] = a.WithZone(link)
+		}
+	}
+	return out
+}
+
+// sameBut says whether two links tell the same of an instance, addresses aside.
+func (f *Found) sameBut(o *Found) bool {
+	return (f.Broken == nil) == (o.Broken == nil) && slices.EqualFunc(f.TXT, o.TXT, func(a, b dnssd.TXT) bool { return slices.Equal(a, b) }) &&
+		slices.EqualFunc(f.Targets, o.Targets, func(a, b Target) bool {
+			return fold(a.Host) == fold(b.Host) && a.Port == b.Port && a.Priority == b.Priority && a.Weight == b.Weight
+		})
+}
+
+// join adds the addresses that an instance has on another link.
+func (f *Found) join(o *Found) {
+	for i := range f.Targets {
+		for _, a := range o.Targets[i].Addresses {
+			if !slices.Contains(f.Targets[i].Addresses, a) {
+				f.Targets[i].Addresses = append(f.Targets[i].Addresses, a)
+			}
+		}
+	}
+}
+
+// fold returns a name of DNS in lower case: only ASCII letters have one (RFC 4343).
+func fold(s string) string {
+	for i := range len(s) {
+		if 'A' <= s[i] && s[i] <= 'Z' {
+			b := []byte(s)
+			for j := range b {
+				if 'A' <= b[j] && b[j] <= 'Z' {
+					b[j] += 'a' - 'A'
+				}
+			}
+			return string(b)
+		}
+	}
+	return s
+}
+
+// id names the instance of an advertisement, however it was found.
+func (f *Found) id() string {
+	return strings.Join([]string{f.Via, fold(f.Service), fold(strings.TrimSuffix(f.Domain, ".")), fold(f.Name)}, "\x00")
+}
+
+// place is what makes two targets the same API.
+func place(proto string, t Target) string {
+	return fmt.Sprintf("%s://%s:%d", proto, fold(strings.TrimSuffix(t.Host, ".")), t.Port)
+}

@@ -1,0 +1,120 @@
+package nmos
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// Times of marks and of asking again.
+const (
+	// DefaultInvalidFor is how long an API that failed is left alone while
+	// others are left; it doubles with each failure in a row.
+	DefaultInvalidFor = 30 * time.Second
+	maxInvalid        = 10 * time.Minute
+	// leastInvalid is how long one is left alone though nothing else is left. It
+	// doubles with each failure in a row, up to mostLeast: so an API that stays dead
+	// is tried five times in the first half a minute.
+	leastInvalid = time.Second
+	mostLeast    = 15 * time.Second
+	// forgetAfter is how long after its end a mark counts as the last failure.
+	forgetAfter = 2 * time.Minute
+	// maxMarks bounds the marks. The oldest goes.
+	maxMarks = 1024
+
+	// firstPause is the longest pause before the sources are asked again when
+	// nothing is left, growth by how much it becomes longer each time,
+	// up to lastPause. The pause is drawn between leastPause and that, so that a
+	// thousand clients of one API don't all ask at once (full jitter).
+	leastPause = 50 * time.Millisecond
+	firstPause = time.Second
+	lastPause  = 30 * time.Second
+	growth     = 1.5
+)
+
+// mark says that an API didn't work.
+type mark struct {
+	at, until time.Time
+	failures  int // in a row
+	why       error
+}
+
+// marks are those that didn't work, by their place.
+type marks map[string]*mark
+
+// put marks a place.
+func (m marks) put(now time.Time, at string, why error, life time.Duration) {
+	x := m[at]
+	if x == nil {
+		if len(m) >= maxMarks {
+			m.dropOldest()
+		}
+		x = &mark{}
+		m[at] = x
+	}
+	x.failures++
+	x.at, x.why = now, why
+	x.until = now.Add(min(life<<min(x.failures-1, 16), max(maxInvalid, life)))
+}
+
+func (m marks) dropOldest() {
+	oldest := ""
+	for at, x := range m {
+		if oldest == "" || x.at.Before(m[oldest].at) {
+			oldest = at
+		}
+	}
+	delete(m, oldest)
+}
+
+// on returns the mark that a place has now, nil for none.
+func (m marks) on(now time.Time, at string) *mark {
+	if x := m[at]; x != nil && x.until.After(now) {
+		return x
+	}
+	return nil
+}
+
+// lapse lets marks end early, for nothing else is left: each after a time that
+// grows with its failures.
+func (m marks) lapse() {
+	for _, x := range m {
+		if t := x.at.Add(min(leastInvalid<<min(x.failures-1, 16), mostLeast)); t.Before(x.until) {
+			x.until = t
+		}
+	}
+}
+
+// expire forgets what ended long ago and returns when the next mark ends, the
+// zero time for never.
+func (m marks) expire(now time.Time) (next time.Time) {
+	for at, x := range m {
+		switch {
+		case x.until.After(now):
+			next = earliest(next, x.until)
+		case !x.until.Add(forgetAfter).After(now):
+			delete(m, at)
+		}
+	}
+	return next
+}
+
+// pause draws how long to wait before asking again for the round-th time, from 0.
+func pause(r *rand.Rand, round int) time.Duration {
+	most := float64(firstPause)
+	for range min(round, 64) {
+		most = min(most*growth, float64(lastPause))
+	}
+	draw := rand.Float64
+	if r != nil {
+		draw = r.Float64
+	}
+	return leastPause + time.Duration(draw()*(most-float64(leastPause)))
+}
+
+// earliest returns the earlier of two times, the zero time standing for never.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
