@@ -80,6 +80,23 @@ func (b *Builder) Copy(r Record) bool {
 	return b.end(was, r.Section, b.rdata(r.Type, msg, off, end, true))
 }
 
+// Mark is a place in a message that is being written, to which Rewind leads back.
+type Mark struct {
+	was    before
+	header Header
+	last   Section
+}
+
+// Mark returns where the message ends now.
+func (b *Builder) Mark() Mark { return Mark{before{len(b.buf), len(b.names.list)}, b.header, b.last} }
+
+// Rewind takes back all that was added since the mark. That must be one of this
+// message, and no Rewind to an earlier one may lie between.
+func (b *Builder) Rewind(m Mark) {
+	b.undo(m.was)
+	b.header, b.last = m.header, m.last
+}
+
 // SetTruncated sets or clears the TC bit.
 func (b *Builder) SetTruncated(tc bool) { b.header.Truncated = tc }
 

@@ -36,6 +36,10 @@ func (v NameView) Offset() int {
 	return off
 }
 
+// Begin returns where in the message the name stands, as it was written: where
+// its question or record begins.
+func (v NameView) Begin() int { return v.off() }
+
 // rdata returns the message and where in it the rdata begins and ends of the
 // record whose name this is. It isn't a method of Record, which would be copied
 // to the stack for it and read again at once: the processor waits for that.
