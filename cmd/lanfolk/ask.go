@@ -5,6 +5,8 @@ import (
 	"errors"
 	"iter"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,24 +40,32 @@ func (x *asking) flags(cmd *cobra.Command) {
 
 // ask asks through the node, or alone where there is none.
 func (x *asking) ask(ctx context.Context, through func(*client.Client) error, alone func(context.Context, dnssd.Source) error) error {
-	// Interfaces are the command's own: the node uses those that it was given.
-	if !x.direct && len(*x.interfaces) == 0 {
-		c, err := x.node.client()
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		named := x.node.api != "" || x.node.state != ""
-		if named || !elsewhere(ctx, c) {
-			err = through(c)
-			// A node that wasn't named, and that isn't there or isn't for this
-			// user, keeps nobody from asking.
-			if named || !errors.Is(err, client.ErrNobodyListens) && !errors.Is(err, client.ErrDenied) {
-				return err
-			}
-		}
+	if done, err := x.askNode(ctx, through); done {
+		return err
 	}
 	return x.withMulticast(ctx, *x.interfaces, alone)
+}
+
+// askNode asks through the node. It isn't done where there is none, or where the
+// command is to use its own sockets.
+func (x *asking) askNode(ctx context.Context, through func(*client.Client) error) (done bool, err error) {
+	// Interfaces are the command's own: the node uses those that it was given.
+	if x.direct || len(*x.interfaces) > 0 {
+		return false, nil
+	}
+	c, err := x.node.client()
+	if err != nil {
+		return true, err
+	}
+	defer c.Close()
+	named := x.node.api != "" || x.node.state != ""
+	if !named && elsewhere(ctx, c) {
+		return false, nil
+	}
+	err = through(c)
+	// A node that wasn't named, and that isn't there or isn't for this user,
+	// keeps nobody from asking.
+	return named || !errors.Is(err, client.ErrNobodyListens) && !errors.Is(err, client.ErrDenied), err
 }
 
 // elsewhere says whether a node that was found by its socket lives in another
@@ -102,30 +112,65 @@ func (a app) withMulticast(ctx context.Context, interfaces []string, ask func(co
 // every usable one if none is named. It returns when both have ended, the engine
 // with its goodbyes.
 func (a app) withEngine(ctx context.Context, interfaces []string, do func(context.Context, *mdns.Engine) error) error {
-	links, err := lan.Links()
+	engine, err := a.newEngine(interfaces)
 	if err != nil {
 		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := start(ctx, engine, cancel)
+	err = do(ctx, engine)
+	cancel()
+	return errors.Join(<-ended, err)
+}
+
+// withLateEngine is withEngine for what may do without mDNS: the engine runs, and
+// its sockets are opened, only when the source is asked.
+func (a app) withLateEngine(ctx context.Context, interfaces []string, do func(context.Context, dnssd.Source) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var ended atomic.Pointer[<-chan error]
+	err := do(ctx, source.Late{Open: sync.OnceValues(func() (dnssd.Source, error) {
+		engine, err := a.newEngine(interfaces)
+		if err != nil {
+			return nil, err
+		}
+		running := start(ctx, engine, cancel)
+		ended.Store(&running)
+		return dnssd.Multicast(engine), nil
+	})})
+	cancel()
+	if running := ended.Load(); running != nil {
+		err = errors.Join(<-*running, err)
+	}
+	return err
+}
+
+func (a app) newEngine(interfaces []string) (*mdns.Engine, error) {
+	links, err := lan.Links()
+	if err != nil {
+		return nil, err
 	}
 	selection := sockets.Selection{Names: interfaces}
 	chosen, err := selection.Choose(links)
 	if err != nil {
-		return usage{err}
+		return nil, usage{err}
 	}
 	if len(chosen) == 0 {
-		return errors.New("no usable interface: none is up with an address and multicast; name one with -i")
+		return nil, errors.New("no usable interface: none is up with an address and multicast; name one with -i")
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	engine := sockets.Engine(selection, 0, a.logger(slog.LevelWarn, config.FormatAuto))
+	return sockets.Engine(selection, 0, a.logger(slog.LevelWarn, config.FormatAuto)), nil
+}
+
+// start runs an engine; what it ends with comes after done was called.
+func start(ctx context.Context, engine *mdns.Engine, done func()) <-chan error {
 	ended := make(chan error, 1)
 	go func() {
 		err := engine.Run(ctx)
-		cancel()
+		done()
 		ended <- err
 	}()
-	err = do(ctx, engine)
-	cancel()
-	return errors.Join(<-ended, err)
+	return ended
 }
 
 // found gives the outcomes of a search their exit codes.

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"iter"
 	"net/http"
 	"time"
 
@@ -120,27 +119,16 @@ func (s *Server) browse(ctx context.Context, in *browseQuery) (*huma.StreamRespo
 	if err != nil {
 		return nil, failed(err)
 	}
-	b := &browsing{lines: make(chan find.Instance, 16)}
-	go b.run(ctx, s.o.DNSSD.Browse(ctx, find.BrowseRequest{Type: in.Type, Also: in.Also, Resolve: in.Resolve, Once: in.Once}))
-	// What can't be asked fails at once, and that decides the status.
-	wait := time.NewTimer(heartbeat)
-	defer wait.Stop()
-	var begin []find.Instance
-	select {
-	case i, ok := <-b.lines:
-		switch {
-		case ok:
-			begin = append(begin, i)
-		case b.err != nil:
-			done()
-			return nil, failed(b.err)
-		}
-	case <-wait.C:
+	b, err := begin(ctx, s.o.DNSSD.Browse(ctx, find.BrowseRequest{Type: in.Type, Also: in.Also, Resolve: in.Resolve, Once: in.Once}))
+	if err != nil {
+		done()
+		return nil, failed(err)
 	}
 	return &huma.StreamResponse{Body: func(c huma.Context) {
 		defer done()
 		_, w := humago.Unwrap(c)
-		if err := b.write(newEventWriter(w, "application/jsonl"), begin); err != nil {
+		out := newEventWriter(w, "application/jsonl")
+		if err := b.write(out, "\n", func(i find.Instance) error { return out.line(i) }); err != nil {
 			s.log.DebugContext(ctx, "browse stream cut off", "err", err)
 			return // the client has gone; done ends the search
 		}
@@ -150,56 +138,4 @@ func (s *Server) browse(ctx context.Context, in *browseQuery) (*huma.StreamRespo
 			panic(http.ErrAbortHandler)
 		}
 	}}, nil
-}
-
-// browsing is a search that runs while its answer is written.
-type browsing struct {
-	lines chan find.Instance // closed at the end
-	err   error              // read it after that
-}
-
-func (b *browsing) run(ctx context.Context, found iter.Seq2[find.Instance, error]) {
-	defer close(b.lines)
-	for i, err := range found {
-		if err != nil {
-			b.err = err
-			return
-		}
-		select {
-		case b.lines <- i:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// write writes begin and what comes until the search has ended. Its error is
-// the client's.
-func (b *browsing) write(out *eventWriter, begin []find.Instance) error {
-	for _, i := range begin {
-		if err := out.line(i); err != nil {
-			return err
-		}
-	}
-	if err := out.flush(); err != nil { // the client learns that it is heard
-		return err
-	}
-	quiet := time.NewTicker(heartbeat)
-	defer quiet.Stop()
-	for {
-		select {
-		case i, ok := <-b.lines:
-			if !ok {
-				return nil
-			}
-			if err := out.line(i); err != nil {
-				return err
-			}
-			quiet.Reset(heartbeat)
-		case <-quiet.C:
-			if err := out.text("\n"); err != nil {
-				return err
-			}
-		}
-	}
 }

@@ -205,9 +205,6 @@ func (w *eventWriter) batch(e lanfolk.Event, more <-chan lanfolk.Event) error {
 }
 
 func (w *eventWriter) event(e lanfolk.Event) error {
-	if _, err := w.buf.WriteString("event: " + string(e.Op) + "\ndata: "); err != nil {
-		return err
-	}
 	var data any
 	switch {
 	case e.Device != nil:
@@ -221,10 +218,7 @@ func (w *eventWriter) event(e lanfolk.Event) error {
 	default:
 		data = SyncedEvent{Event: e.Op}
 	}
-	if err := w.enc.Encode(data); err != nil { // ends the line
-		return err
-	}
-	return w.buf.WriteByte('\n')
+	return w.data(string(e.Op), data)
 }
 
 func (w *eventWriter) comment(text string) error { return w.text(": " + text + "\n\n") }
@@ -238,6 +232,28 @@ func (w *eventWriter) text(s string) error {
 		return err
 	}
 	return w.flush()
+}
+
+// message writes one event with data of any kind.
+func (w *eventWriter) message(name string, data any) error {
+	if err := w.deadline(); err != nil {
+		return err
+	}
+	if err := w.data(name, data); err != nil {
+		return err
+	}
+	return w.flush()
+}
+
+// data adds an event to what is to be written.
+func (w *eventWriter) data(name string, data any) error {
+	if _, err := w.buf.WriteString("event: " + name + "\ndata: "); err != nil {
+		return err
+	}
+	if err := w.enc.Encode(data); err != nil { // ends the line
+		return err
+	}
+	return w.buf.WriteByte('\n')
 }
 
 // line writes one line of JSON.

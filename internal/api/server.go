@@ -85,6 +85,9 @@ type Options struct {
 	Fingerprints func(ctx context.Context, f store.ObservationFilter) ([]lanfolk.Observation, error)
 	Finder       Finder
 	DNSSD        DNSSD
+	NMOS         NMOS
+	// Selections returns those that the configuration asks for.
+	Selections func() []find.KeptSelection
 	// Status returns what `lanfolk status` shows, encoded as it is.
 	Status func() any
 	// StatusType is a zero value of what Status returns: the OpenAPI document
@@ -173,6 +176,7 @@ func (s *Server) routes() {
 	s.fingerprintRoutes()
 	s.findRoutes()
 	s.dnssdRoutes()
+	s.nmosRoutes()
 	s.statusRoutes()
 	s.sessionRoutes()
 }

@@ -2,11 +2,8 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -72,21 +69,11 @@ func (n *Node) dnsPart() *part {
 // recommended, and tells the registry.
 func (n *Node) runDNS(ctx context.Context) error {
 	c := n.Config.DNS
-	system, err := unicast.ReadSystem(os.ReadFile)
-	if err != nil && len(c.Servers) == 0 {
+	system, err := n.resolver.system()
+	if err != nil {
 		return err
 	}
-	if len(c.Servers) > 0 {
-		system.Servers = unicast.Servers{}
-		for _, s := range c.Servers {
-			system.Addrs = append(system.Addrs, s.AddrPort)
-		}
-	}
-	if len(system.Addrs) == 0 {
-		return errors.New("no DNS server is known: resolv.conf names none; name one in dns.servers")
-	}
-	system.Dial = (&net.Dialer{}).DialContext
-	src := &unicast.Source{Servers: system.Servers, Log: n.Log}
+	src := n.resolver.shared(system.Servers)
 	n.domains.set(src)
 	defer n.domains.set(nil)
 

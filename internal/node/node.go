@@ -46,6 +46,8 @@ type Node struct {
 	domains    domains
 	reflection reflection
 	announced  announced
+	resolver   resolver
+	selections []*selected // as the config lists them
 	links      links
 	self       source.Self
 
@@ -77,6 +79,8 @@ func (n *Node) Run(ctx context.Context) error {
 	if err := n.openReflector(); err != nil {
 		return err
 	}
+	n.resolver = resolver{config: n.Config.DNS, log: n.Log}
+	selections := n.selectParts()
 	server, err := n.openAPI(ctx)
 	if err != nil {
 		return err
@@ -108,6 +112,9 @@ func (n *Node) Run(ctx context.Context) error {
 	n.addCaptures(hearers.supervisor)
 	if n.Config.DNS.On() {
 		n.add(hearers.supervisor, n.dnsPart())
+	}
+	for _, p := range selections {
+		n.add(hearers.supervisor, p)
 	}
 
 	notify("READY=1")
@@ -253,6 +260,8 @@ func (n *Node) openAPI(ctx context.Context) (*api.Server, error) {
 		Fingerprints: n.db.Observations,
 		Finder:       n.finder(),
 		DNSSD:        source.DNSSD{Source: n.mdns.source},
+		NMOS:         n.nmosSource(),
+		Selections:   n.kept,
 		Status:       func() any { return n.Status() },
 		StatusType:   Status{},
 		Metrics:      metrics,

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/lanfolk/lanfolk"
+	"github.com/lanfolk/lanfolk/internal/find"
 )
 
 // PartState says how a part of the node is.
@@ -35,6 +36,8 @@ type Status struct {
 	Parts     []Part    `json:"parts"`
 	Store     Store     `json:"store"`
 	Inventory Inventory `json:"inventory"`
+	// NMOS are the APIs of a studio that the config wants.
+	NMOS []find.KeptSelection `json:"nmos"`
 }
 
 // Link is an interface and what the node does on it.

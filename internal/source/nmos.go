@@ -1,0 +1,271 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lanfolk/lanfolk/dnssd"
+	"github.com/lanfolk/lanfolk/dnssd/unicast"
+	"github.com/lanfolk/lanfolk/dnswire"
+	"github.com/lanfolk/lanfolk/internal/find"
+	"github.com/lanfolk/lanfolk/nmos"
+)
+
+// How a chosen API is tried, where the request doesn't say it.
+const (
+	DefaultCheckEvery   = 5 * time.Second
+	DefaultCheckTimeout = 5 * time.Second
+)
+
+// NMOS chooses APIs of a studio for who asks with a find.SelectRequest. Errors
+// match lanfolk.ErrInvalid where the request is wrong, and find.ErrOff where
+// there is nobody to ask.
+type NMOS struct {
+	// Unicast returns what asks the servers, those that the machine uses if none is
+	// named, and the domains that it searches. An error says why nobody is asked.
+	Unicast func(servers []string) (src dnssd.Source, search []string, err error)
+	// Multicast returns what to ask by mDNS, nil while there's none. It is called
+	// once for each request.
+	Multicast func() dnssd.Source
+	// Dial opens the connections that try the chosen API.
+	Dial nmos.DialFunc
+	Log  *slog.Logger
+}
+
+// CheckSelect returns what is wrong with a request, nil if nothing is. The error
+// matches lanfolk.ErrInvalid.
+func CheckSelect(r find.SelectRequest) error {
+	_, err := readSelect(r)
+	return err
+}
+
+// readSelect returns the client that a request asks for, with nobody to ask yet.
+func readSelect(r find.SelectRequest) (*nmos.Client, error) {
+	fail := func(format string, args ...any) (*nmos.Client, error) {
+		return nil, invalid{fmt.Errorf(format, args...)}
+	}
+	name := r.Kind
+	if name == "" {
+		name = "netctrl"
+	}
+	kind, ok := nmos.KindOf(name)
+	if !ok {
+		var names []string
+		for _, k := range nmos.Kinds() {
+			names = append(names, k.Name)
+		}
+		return fail("%q is no type of API; one of %s", name, strings.Join(names, ", "))
+	}
+	c := &nmos.Client{
+		Kind: kind, Needs: nmos.Needs{Proto: r.Proto, Auth: r.Auth, Development: r.Development},
+		Location: r.URL, Merge: r.Merge, FallBack: r.FallBack, Return: r.Return, CheckEvery: r.CheckEvery,
+	}
+	for _, text := range r.Versions {
+		v, err := nmos.ParseVersion(text)
+		switch {
+		case err != nil:
+			return nil, invalid{err}
+		case !kind.HasVersion:
+			return fail("version %s: APIs of type %s have none", text, kind.Name)
+		}
+		c.Needs.Versions = append(c.Needs.Versions, v)
+	}
+	if r.Proto != "" && !slices.Contains(kind.Protos, r.Proto) {
+		return fail("protocol %q: want %s", r.Proto, strings.Join(kind.Protos, " or "))
+	}
+	if r.Auth != nil && !kind.HasAuth {
+		return fail("APIs of type %s don't say whether they need authorization", kind.Name)
+	}
+	switch r.Mode {
+	case "", "both":
+	case "unicast":
+		c.Mode = nmos.UnicastOnly
+	case "mdns":
+		c.Mode = nmos.MulticastOnly
+		if len(r.Domains)+len(r.Servers) > 0 {
+			return fail("mode mdns asks no DNS server, and in no domain but local")
+		}
+	default:
+		return fail("mode %q: want both, unicast or mdns", r.Mode)
+	}
+	for _, d := range r.Domains {
+		n, err := dnswire.ParseName(d)
+		switch {
+		case err != nil || n == dnswire.Root:
+			return fail("domain %q: want one like example.com", d)
+		case unicast.Multicast(n):
+			return fail("domain %s: its names belong to multicast DNS (RFC 6762 §3, §4); leave it out", n)
+		}
+		c.Domains = append(c.Domains, n.String())
+	}
+	for _, s := range r.Servers {
+		if _, err := unicast.ParseServer(s); err != nil {
+			return nil, invalid{err}
+		}
+	}
+	if r.URL != "" {
+		if _, err := nmos.ParseLocation(kind, r.URL); err != nil {
+			return nil, invalid{err}
+		}
+	}
+	if r.Seed != nil {
+		c.Rand = rand.New(rand.NewPCG(*r.Seed, 0)) //nolint:gosec // the choice is no secret
+	}
+	return c, nil
+}
+
+// client returns the client that a request asks for, and what there is to say
+// before its own steps.
+func (n NMOS) client(r find.SelectRequest) (c *nmos.Client, note []string, err error) {
+	if c, err = readSelect(r); err != nil {
+		return nil, nil, err
+	}
+	c.Log = n.Log
+	if c.Location != "" {
+		return c, nil, nil
+	}
+	if c.Mode != nmos.MulticastOnly {
+		src, search, err := n.Unicast(r.Servers)
+		switch {
+		case err == nil && len(c.Domains) == 0 && len(search) == 0:
+			err = errors.New("no domain to look in is known: resolv.conf searches none")
+		case err == nil && len(c.Domains) == 0:
+			c.Domains = search
+		}
+		switch {
+		case err == nil:
+			c.Unicast = src
+		case c.Mode == nmos.UnicastOnly:
+			return nil, nil, err
+		default:
+			note = []string{"unicast: nobody is asked: " + err.Error()}
+		}
+	}
+	if c.Mode != nmos.UnicastOnly {
+		if c.Multicast = n.Multicast(); c.Multicast == nil {
+			if c.Unicast == nil {
+				return nil, nil, errors.Join(errNoMDNS, err)
+			}
+			note = append(note, "mdns: nobody is asked: it isn't running here")
+		}
+	}
+	return c, note, nil
+}
+
+// Select returns what is chosen when the first look is complete; its Selected is
+// nil where nothing fits.
+func (n NMOS) Select(ctx context.Context, r find.SelectRequest) (find.Selection, error) {
+	c, note, err := n.client(r)
+	if err != nil {
+		return find.Selection{}, err
+	}
+	st, err := c.Once(ctx)
+	if err != nil && !errors.Is(err, nmos.ErrNothing) {
+		return find.Selection{}, err
+	}
+	return selection(&st, note), nil
+}
+
+// WatchSelection keeps a choice and yields what changes until ctx ends. The last pair may
+// hold an error: not for ctx's end.
+func (n NMOS) WatchSelection(ctx context.Context, r find.SelectRequest) iter.Seq2[find.SelectionChange, error] {
+	return func(yield func(find.SelectionChange, error) bool) {
+		c, note, err := n.client(r)
+		if err != nil {
+			yield(find.SelectionChange{}, err)
+			return
+		}
+		ctx, stop := context.WithCancel(ctx)
+		ended := make(chan error, 1)
+		go func() {
+			err := c.Run(ctx)
+			stop()
+			ended <- err
+		}()
+		wanted := true
+		var last *nmos.State
+		for st := range c.Changes(ctx) {
+			if !st.Complete {
+				continue
+			}
+			ch := find.SelectionChange{Event: changed(last, &st), Time: st.Time.UTC(), Selection: selection(&st, note)}
+			if wanted = yield(ch, nil); !wanted {
+				break
+			}
+			last = &st
+		}
+		stop()
+		if err := <-ended; err != nil && wanted {
+			yield(find.SelectionChange{}, err)
+		}
+	}
+}
+
+// changed says what happened between two states, of which the first may be nil.
+func changed(was, now *nmos.State) string {
+	switch {
+	case now.Selected == nil && (was == nil || was.Selected != nil):
+		return find.SelectionNone
+	case now.Selected != nil && (was == nil || was.Selected == nil || !was.Since.Equal(now.Since)):
+		return find.SelectionMade
+	}
+	return find.SelectionUpdate
+}
+
+// selection puts a state into words that do without nmos.
+func selection(st *nmos.State, note []string) find.Selection {
+	out := find.Selection{
+		Groups: make([][]find.Advert, len(st.Groups)), Discarded: make([]find.Reason, len(st.Discarded)), Others: []find.Reason{},
+		Reason: valid(st.Reason), Steps: slices.Clone(note),
+	}
+	chosen := ""
+	if s := st.Selected; s != nil {
+		a := advert(s.Advert, s.Target)
+		a.URL = valid(s.URL())
+		out.Selected = &a
+		chosen = instanceOf(s.Advert)
+	}
+	for i, g := range st.Groups {
+		out.Groups[i] = make([]find.Advert, len(g))
+		for j, a := range g {
+			out.Groups[i][j] = advert(a, a.Targets[0])
+			if instanceOf(a) != chosen {
+				out.Others = append(out.Others, reason(a.Found, st.Why(a)))
+			}
+		}
+	}
+	for i, d := range st.Discarded {
+		out.Discarded[i] = reason(d.Found, d.Reason.Error())
+	}
+	for _, s := range st.Steps {
+		out.Steps = append(out.Steps, valid(s))
+	}
+	return out
+}
+
+// instanceOf tells the adverts of a list apart.
+func instanceOf(a *nmos.Advert) string { return a.Via + " " + strings.ToLower(a.Instance.String()) }
+
+func advert(a *nmos.Advert, t nmos.Target) find.Advert {
+	out := find.Advert{
+		Instance: valid(a.Name), Domain: valid(a.Domain), Via: a.Via, Host: valid(t.Host), Port: t.Port,
+		Addresses: append([]netip.Addr{}, t.Addresses...), Proto: a.Proto, Versions: make([]string, len(a.Versions)),
+		Auth: a.Auth, Priority: a.Priority, SRVPriority: t.Priority, SRVWeight: t.Weight, URL: valid(a.URL(t)),
+	}
+	for i, v := range a.Versions {
+		out.Versions[i] = v.String()
+	}
+	return out
+}
+
+func reason(f nmos.Found, why string) find.Reason {
+	return find.Reason{Instance: valid(f.Name), Reason: valid(why), Domain: valid(f.Domain), Via: f.Via}
+}
