@@ -157,3 +157,49 @@ func TestJoin(t *testing.T) {
 		})
 	}
 }
+
+// TestRestartRemembersNoMore: a service that ran out is shown for a while, and
+// its device's memory, which is bounded, may have let go of its name by then.
+// A restart must not bring the name back at the cost of another.
+func TestRestartRemembersNoMore(t *testing.T) {
+	a := testCore()
+	a.saving = true
+	now := t0
+	a.observe(now, sight("arp/a", "mac=00:00:5e:00:53:01", "life=1h"),
+		sight("mdns/s", "mac=00:00:5e:00:53:01", "host=old.local", "type=_http._tcp"))
+	now = now.Add(2 * time.Minute)
+	a.expire(now) // the service is shown as unreachable from now on
+	for n := range maxWeakMemory {
+		s := sight(fmt.Sprint("mdns/", n), "mac=00:00:5e:00:53:01", fmt.Sprintf("host=%d.local", n))
+		s.Time = now
+		a.observe(now, s)
+		now = now.Add(2 * time.Minute)
+		a.expire(now)
+	}
+	before := a.snapshot()
+	b := testCore()
+	if err := b.restore(now, before); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(sorted(before), sorted(b.snapshot()), addrs); diff != "" {
+		t.Errorf("the restart changed what is saved (-before +after):\n%s", diff)
+	}
+	// What ends while nobody runs is remembered in spite of that.
+	late := sight("mdns/x", "mac=00:00:5e:00:53:01", "host=late.local", "type=_http._tcp")
+	late.Time = now
+	before = a.snapshot()
+	a.observe(now, late)
+	before.Sightings = a.snapshot().Sightings // the record is from before
+	c := testCore()
+	c.saving = true
+	if err := c.restore(now.Add(time.Hour), before); err != nil {
+		t.Fatal(err)
+	}
+	want := Identifier{Kind: IDHost, Value: "late.local", Link: "eth0"}
+	if d := c.devices["d1"].record(); !slices.Contains(d.Identifiers, want) {
+		t.Errorf("%s is forgotten: %v", want, d.Identifiers)
+	}
+	if o := c.unsaved(); !slices.ContainsFunc(o.Sightings, func(s StoredSighting) bool { return s.Sighting.Key == "mdns/x" && s.Ended }) {
+		t.Errorf("that mdns/x ended is not saved: %+v", o.Sightings)
+	}
+}

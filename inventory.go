@@ -209,6 +209,7 @@ func (c *core) remember(d *device) {
 		return
 	}
 	d.step, d.heardAt = c.step, c.now
+	c.unsavedDevice(d)
 	p := d.portrait()
 	if names := p.heardNames(); len(names) > 0 {
 		d.heard = mergeNames(names, d.heard)
@@ -299,6 +300,7 @@ func (c *core) link(f *fact, d *device) {
 	if f.live() {
 		if d.nlive++; d.nlive == 1 && d.heardAt == c.now {
 			d.heard = nil // said and taken back in one moment
+			c.unsavedDevice(d)
 		}
 	}
 	d.first, d.last = min(d.first, f.first), max(d.last, f.heard)
@@ -321,6 +323,7 @@ func (c *core) unlink(f *fact) {
 		c.noteEmpty(d)
 	}
 	f.dev = nil
+	c.unsavedDevice(d) // its times no longer follow from its facts
 }
 
 // settleEmpty turns devices that lost their last live fact into remembered

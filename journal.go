@@ -52,6 +52,9 @@ type StoredSighting struct {
 	// for a service of which the device is not known.
 	Device    string    `json:"device"`
 	FirstSeen time.Time `json:"first_seen"`
+	// Ended says that the sighting had run out before it was saved, and is kept
+	// to be shown. What its device still knows from it is in the device's record.
+	Ended bool `json:"ended,omitempty"`
 }
 
 // Batch is what changed in the inventory since the batch before. A key occurs

@@ -440,7 +440,10 @@ func TestRestoreErrors(t *testing.T) {
 		}
 	}
 	r := lanfolk.NewRegistry(lanfolk.RegistryOptions{})
-	ring := lanfolk.Snapshot{Devices: []lanfolk.DeviceRecord{{ID: "a", MergedInto: "b"}, {ID: "b", MergedInto: "a"}, {ID: "c", MergedInto: "lost"}}}
+	seen := time.Now()
+	ring := lanfolk.Snapshot{Devices: []lanfolk.DeviceRecord{
+		{ID: "a", MergedInto: "b", LastSeen: seen}, {ID: "b", MergedInto: "a", LastSeen: seen}, {ID: "c", MergedInto: "lost", LastSeen: seen},
+	}}
 	if err := r.Restore(ring); err != nil {
 		t.Error(err)
 	}

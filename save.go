@@ -82,7 +82,7 @@ func (c *core) takeBack(o *outgoing) {
 }
 
 func (f *fact) stored() StoredSighting {
-	s := StoredSighting{Sighting: f.sighting(), FirstSeen: timeOf(f.first)}
+	s := StoredSighting{Sighting: f.sighting(), FirstSeen: timeOf(f.first), Ended: f.ended}
 	if f.dev != nil {
 		s.Device = f.dev.id
 	}
@@ -134,6 +134,8 @@ func (c *core) restore(now time.Time, s Snapshot) error {
 	}
 	c.settleEmpty()
 	c.drain()
+	// What ran out while nobody ran ends now, in its turn.
+	c.expire(now)
 	return nil
 }
 
@@ -206,8 +208,8 @@ func (c *core) recollect(d *device, i *ident) {
 	i.refs++
 }
 
-// restoreSighting takes back one stored sighting, if it still holds or is kept
-// to be shown.
+// restoreSighting takes back one stored sighting, if it still held when it was
+// saved or is kept to be shown.
 func (c *core) restoreSighting(st *StoredSighting) {
 	s := &st.Sighting
 	d := c.devices[st.Device]
@@ -235,23 +237,13 @@ func (c *core) restoreSighting(st *StoredSighting) {
 	if c.facts.find(f.hash, func(x *fact) bool { return x.scope == sc && x.key() == s.Key }) != nil {
 		return
 	}
-	f.ended = f.ends <= c.now
+	f.ended = st.Ended
 	if d != nil {
 		d.first, d.last = min(d.first, f.first), max(d.last, f.heard)
 	}
 	f.ids = c.identsOf(s)
 	if len(f.ids) == 0 {
 		d = &c.nobody
-	}
-	if f.ended && d != nil {
-		for _, i := range f.ids {
-			if i.owner == nil {
-				i.owner = d
-			}
-			if i.owner == d {
-				c.keepIdent(d, i)
-			}
-		}
 	}
 	if f.ended && (!f.service() || d == nil || f.ends+int64(c.serviceRetention) <= c.now) || c.facts.used >= c.sightings {
 		c.releaseIdents(f.ids)

@@ -107,7 +107,7 @@ func (c *core) ring(f *fact) {
 		end += int64(c.serviceRetention)
 	}
 	switch {
-	case end > c.now: // it was refreshed since
+	case end > f.due: // refreshed since. Even if it's over by now: what ends in one step ends in order
 		f.due = end
 		c.pushTimer(timer{at: end, f: f})
 	case f.live() && f.service() && f.dev != nil && c.serviceRetention > 0:
@@ -123,6 +123,7 @@ func (c *core) ring(f *fact) {
 			c.drop(f)
 			return
 		}
+		c.unsavedFact(f)
 		c.pushTimer(timer{at: f.due, f: f})
 	default:
 		if f.live() {

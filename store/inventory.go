@@ -56,6 +56,7 @@ type (
 		Gone        bool              `json:"gone,omitempty"`
 		Device      string            `json:"device,omitempty"`
 		FirstSeen   time.Time         `json:"first_seen,omitzero"`
+		Ended       bool              `json:"ended,omitempty"`
 	}
 )
 
@@ -173,7 +174,7 @@ func sightingArgs(x lanfolk.StoredSighting) ([]any, error) {
 		Attributes: convertMap(s.Attributes, toText),
 		What:       toText(s.What), State: toText(string(s.State)),
 		Time: inRange(s.Time), Lifetime: s.Lifetime, Gone: s.Gone,
-		Device: toText(x.Device), FirstSeen: inRange(x.FirstSeen),
+		Device: toText(x.Device), FirstSeen: inRange(x.FirstSeen), Ended: x.Ended,
 	})
 	return []any{sightingKey(s.ID()), string(doc)}, err
 }
@@ -194,6 +195,7 @@ func sightingOf(_ sql.RawBytes, d *sightingDoc) lanfolk.StoredSighting {
 		},
 		Device:    fromText(d.Device),
 		FirstSeen: d.FirstSeen,
+		Ended:     d.Ended,
 	}
 }
 
