@@ -30,6 +30,7 @@ const (
 const (
 	viaUnicast   = "unicast"
 	viaMulticast = "mdns"
+	viaConfig    = "config"
 	// DefaultCheckEvery is how often what is selected is checked.
 	DefaultCheckEvery = 10 * time.Second
 	// maxStates is how many states wait for a slow reader of Changes. Then the
@@ -115,8 +116,11 @@ func (c *Client) plan() error {
 		return errors.New("nmos: Client without a Kind")
 	}
 	if c.Location != "" {
-		var err error
-		s.fixed, err = configured(c.Kind, c.Location)
+		fixed, err := ParseLocation(c.Kind, c.Location)
+		if len(c.Needs.Versions) > 0 && c.Kind.HasVersion {
+			fixed.Version = slices.MaxFunc(c.Needs.Versions, Version.Compare)
+		}
+		s.fixed = &fixed
 		return err
 	}
 	if c.Mode != MulticastOnly && c.Unicast != nil {
@@ -218,34 +222,33 @@ func (r *running) do(ctx context.Context, o order) {
 	case beginLook:
 		r.group.Go(func() { r.browse(ctx, o.look) })
 	case askAgain:
-		if again, ok := src.(dnssd.Reconfirmer); ok {
-			if n, err := (dnssd.Instance{Service: o.look.service, Domain: o.look.domain}).FullName(); err == nil {
-				again.Reconfirm(mdns.Zone{}, dnswire.RR{Name: n, Type: dnswire.TypePTR, Class: dnswire.ClassIN})
-			}
-		}
+		requery(src, o.look)
 	case reconfirm:
 		_ = dnssd.Reconfirm(src, dnssd.Service{Instance: dnssd.Instance{Name: o.name, Service: o.look.service, Domain: o.look.domain}})
 	}
 }
 
+// requery has a source ask for the instances of a look again, now.
+func requery(src dnssd.Source, l *look) {
+	if !errors.Is(dnssd.Requery(src, l.service, "", l.domain), dnssd.ErrNoRequery) {
+		return
+	}
+	// Multicast DNS asks at once for a newcomer, and goes on as before.
+	if n, err := (dnssd.Instance{Service: l.service, Domain: l.domain}).FullName(); err == nil {
+		f := src.Feed(false)
+		f.Ask(mdns.Question{Name: n, Type: dnswire.TypePTR})
+		f.Close()
+	}
+}
+
 // browse runs one look until ctx ends.
 func (r *running) browse(ctx context.Context, l *look) {
-	src := r.source(l)
-	b := dnssd.Browser{Source: src, Type: l.service, Domain: l.domain, Resolve: true, Overflow: func() {
-		r.mu.Lock()
-		l.over++
-		r.mu.Unlock()
-	}}
+	b := dnssd.Browser{Source: r.source(l), Type: l.service, Domain: l.domain, Resolve: true}
+	b.Overflow = func() { r.tell(func() { l.over++ }) }
+	b.Looked = func(x dnssd.Look) { r.tell(func() { r.selector.looked(l, x) }) }
 	for round := 0; ctx.Err() == nil; round++ {
 		for ev, err := range b.Events(ctx) {
-			r.mu.Lock()
-			if err != nil {
-				r.selector.broke(l, err)
-			} else {
-				r.selector.hear(l, ev, failure(src))
-			}
-			r.mu.Unlock()
-			r.nudge()
+			r.tell(func() { r.selector.hear(time.Now(), l, ev, err) })
 		}
 		select {
 		case <-ctx.Done():
@@ -254,12 +257,12 @@ func (r *running) browse(ctx context.Context, l *look) {
 	}
 }
 
-// failure returns why a source doesn't answer.
-func failure(src dnssd.Source) error {
-	if d, ok := src.(dnssd.Definite); ok {
-		return d.Failure()
-	}
-	return nil
+// tell tells the selector something, and has it look at what that means.
+func (r *running) tell(say func()) {
+	r.mu.Lock()
+	say()
+	r.mu.Unlock()
+	r.nudge()
 }
 
 // check has the selection checked that is at its turn, and the one before no

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/lanfolk/lanfolk/dnssd"
 )
@@ -18,10 +19,13 @@ const maxFound = 4096
 type look struct {
 	via, domain, service string
 
-	begun, settled bool
-	failure        error // why nobody answered, nil where somebody did
-	services       map[linked]dnssd.Service
-	over           int // instances that found no room
+	begun    bool
+	settled  bool      // the first look is complete
+	at       time.Time // when that was
+	answered bool      // the last answer had a PTR record in it
+	failure  error     // why there was none
+	services map[linked]dnssd.Service
+	over     int // instances that found no room
 }
 
 // linked is an instance on a link, its name folded.
@@ -30,10 +34,16 @@ type linked struct {
 	link int
 }
 
+// responds says whether there is a response: an answer with a PTR record that
+// still holds.
+func (l *look) responds() bool { return l.answered || len(l.services) > 0 }
+
 // hear takes in what a browser tells.
-func (l *look) hear(ev dnssd.Event) {
+func (l *look) hear(now time.Time, ev dnssd.Event) {
 	if ev.Op == dnssd.Settled {
-		l.settled = true
+		if !l.settled {
+			l.settled, l.at = true, now
+		}
 		return
 	}
 	k := linked{fold(ev.Name), ev.Link}
@@ -48,7 +58,6 @@ func (l *look) hear(ev dnssd.Event) {
 			l.services = map[linked]dnssd.Service{}
 		}
 		l.services[k] = ev.Service
-		l.failure = nil
 	}
 }
 
@@ -97,10 +106,15 @@ func foundOf(s dnssd.Service, via string) Found {
 		reachable = reachable || len(t.Addresses) > 0
 		f.Targets = append(f.Targets, Target(t))
 	}
-	if s.TXT != nil {
+	switch {
+	case len(s.TXTs) > 0:
+		f.TXT = s.TXTs
+	case s.TXT != nil:
 		f.TXT = []dnssd.TXT{s.TXT}
 	}
 	switch {
+	case s.Broken != nil:
+		f.Broken = s.Broken
 	case len(targets) > 0 && len(f.Targets) == 0:
 		f.Broken = reason(`its SRV record says that it isn't there (target ".")`)
 	case len(f.Targets) > 0 && !reachable:

@@ -31,13 +31,18 @@ func (s Selection) URL() string {
 }
 
 // Base returns the address of the API in the version to speak, with a slash at
-// its end: "http://ctl-1.example.com:8080/x-nmos/netctrl/v1.0/". To a
-// configured location only that slash is added: who configures it says it all.
+// its end: "http://ctl-1.example.com:8080/x-nmos/netctrl/v1.0/". A configured
+// location that has a path of its own stays as it is. That of an authorization
+// server is the one of its metadata, without a slash (RFC 8414 §3).
 func (s Selection) Base() string {
+	base := s.URL()
 	if s.Location != "" {
-		return strings.TrimSuffix(s.Location, "/") + "/"
+		if u, err := url.Parse(s.Location); err == nil && strings.Trim(u.Path, "/") != "" {
+			return strings.TrimSuffix(base, "/") + "/"
+		}
+		base = strings.TrimSuffix(base, "/")
 	}
-	base := s.URL() + s.path()
+	base += s.path()
 	if s.Kind.HasSelector || s.Version == (Version{}) {
 		return base
 	}
@@ -48,7 +53,7 @@ func (s Selection) Base() string {
 // with the selector at the end (IS-10, Discovery).
 func (s Selection) path() string {
 	if s.Kind.HasSelector && s.Selector != "" {
-		return s.Kind.Path + "/" + url.PathEscape(strings.Trim(s.Selector, "/"))
+		return s.Kind.Path + (&url.URL{Path: "/" + strings.Trim(s.Selector, "/")}).EscapedPath()
 	}
 	return s.Kind.Path
 }
@@ -65,29 +70,49 @@ func (s *Selection) is(o *Selection) bool {
 	return s.Location == o.Location && s.id() == o.id() && place(s.Proto, s.Target) == place(o.Proto, o.Target) && s.Version == o.Version
 }
 
-// configured returns the selection that a configured location makes.
-func configured(k Kind, location string) (*Selection, error) {
+// ParseLocation reads the URL of an API of a kind as a client may have it
+// configured: "http://10.0.0.5:8080", with or without the API's path. Its
+// Version is for the caller to fill in.
+func ParseLocation(k Kind, location string) (Selection, error) {
 	u, err := url.Parse(location)
 	if err != nil {
-		return nil, fmt.Errorf("nmos: location: %w", err)
+		return Selection{}, fmt.Errorf("nmos: location: %w", err)
 	}
-	t := Target{Host: strings.TrimSuffix(u.Hostname(), ".")}
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443", "mqtt": "1883", "secure-mqtt": "8883"}[u.Scheme]
+	switch {
+	case !slices.Contains(k.Protos, u.Scheme) || u.Opaque != "":
+		return Selection{}, fmt.Errorf("nmos: location %q: want %s://HOST", u.Redacted(), strings.Join(k.Protos, "://HOST or "))
+	case u.User != nil:
+		return Selection{}, fmt.Errorf("nmos: location %q: no user or password may be in it", u.Redacted())
+	case u.RawQuery != "" || u.Fragment != "":
+		return Selection{}, fmt.Errorf("nmos: location %q: want no query and no fragment", u.Redacted())
 	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	if err != nil || n == 0 || t.Host == "" || u.User != nil {
-		return nil, fmt.Errorf("nmos: location %q: want a form like http://host:port", u.Redacted())
+	t := Target{Host: strings.TrimSuffix(u.Hostname(), "."), Port: defaultPort(u.Scheme)}
+	if port := u.Port(); port != "" {
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil || n == 0 {
+			return Selection{}, fmt.Errorf("nmos: location %q: port %q: want 1 to 65535", u.Redacted(), port)
+		}
+		t.Port = uint16(n)
 	}
-	t.Port = uint16(n)
+	if t.Host == "" {
+		return Selection{}, fmt.Errorf("nmos: location %q: want a host", location)
+	}
 	if a, err := netip.ParseAddr(t.Host); err == nil {
 		t.Addresses = []netip.Addr{a}
 	}
-	if !slices.Contains(k.Protos, u.Scheme) {
-		return nil, fmt.Errorf("nmos: location %q: want %s", u.Redacted(), strings.Join(k.Protos, " or "))
-	}
 	a := &Advert{Kind: k, Proto: u.Scheme}
-	a.Service, a.Via, a.Targets = k.Service, "configured", []Target{t}
-	return &Selection{Advert: a, Target: t, Location: location}, nil
+	a.Service, a.Via, a.Targets = k.Service, viaConfig, []Target{t}
+	return Selection{Advert: a, Target: t, Location: location}, nil
+}
+
+func defaultPort(proto string) uint16 {
+	switch proto {
+	case "https":
+		return 443
+	case "mqtt": // IANA's numbers
+		return 1883
+	case "secure-mqtt":
+		return 8883
+	}
+	return 80
 }

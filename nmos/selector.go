@@ -41,6 +41,14 @@ type selector struct {
 	changed bool
 }
 
+const (
+	// patience is how long a domain that says nothing is waited for when another
+	// has answered.
+	patience = 2 * time.Second
+	// maxDoubts bounds the instances that are doubted at a time.
+	maxDoubts = 64
+)
+
 // order is something to do for who runs the selector.
 type order struct {
 	what orderKind
@@ -56,19 +64,20 @@ const (
 	reconfirm                  // an instance didn't work: is it still there? (RFC 6762 §10.4)
 )
 
-// hear takes in what a browser tells. failure says why nobody answered, when
-// the first look has settled without any answer.
-func (s *selector) hear(l *look, ev dnssd.Event, failure error) {
-	l.hear(ev)
-	if ev.Op == dnssd.Settled && len(l.services) == 0 {
-		l.failure = failure
+// hear takes in what a browser tells. After an error it has ended, and is begun
+// again later.
+func (s *selector) hear(now time.Time, l *look, ev dnssd.Event, err error) {
+	if err != nil {
+		l.services, l.answered, l.failure = nil, false, err
+		ev = dnssd.Event{Op: dnssd.Settled}
 	}
+	l.hear(now, ev)
 	s.dirty = true
 }
 
-// broke takes in that a look ended with an error. It is begun again later.
-func (s *selector) broke(l *look, err error) {
-	l.services, l.settled, l.failure = nil, true, err
+// looked takes in how it ended when a source was asked.
+func (s *selector) looked(l *look, x dnssd.Look) {
+	l.answered, l.failure = x.Err == nil, x.Err
 	s.dirty = true
 }
 
@@ -82,13 +91,8 @@ func (s *selector) failed(now time.Time, sel Selection, why error) {
 	}
 	s.marks.put(now, place(sel.Proto, sel.Target), why, s.invalidFor)
 	s.changed = true
-	if sel.Via != viaMulticast {
-		return
-	}
-	for _, l := range s.looks {
-		if l.begun && l.via == sel.Via && l.service == sel.Service {
-			s.orders = append(s.orders, order{reconfirm, l, sel.Name})
-		}
+	if sel.Via == viaMulticast {
+		s.doubt(&sel.Found)
 	}
 }
 
@@ -104,11 +108,11 @@ func (s *selector) worked(now time.Time, sel Selection) {
 // advance does what is due and returns when there will be more to do, the zero
 // time for never.
 func (s *selector) advance(now time.Time) (wake time.Time) {
-	s.begin()
+	wake = s.begin(now)
 	if s.dirty {
 		s.rank()
 	}
-	wake = s.marks.expire(now)
+	wake = earliest(wake, s.marks.expire(now))
 	if !s.complete {
 		s.cause = "looking"
 		return wake
@@ -132,42 +136,59 @@ func (s *selector) halt() {
 }
 
 // begin begins the looks whose turn it is (APIs: Discovery, steps 1 to 3).
-func (s *selector) begin() {
+func (s *selector) begin(now time.Time) (wake time.Time) {
 	unicast, multicast := s.of(viaUnicast), s.of(viaMulticast)
 	s.start(unicast)
 	if len(multicast) > 0 && !multicast[0].begun && s.wantsMulticast() {
 		s.start(multicast)
 	}
-	s.complete = s.fixed != nil || len(s.looks) > 0
-	for _, l := range s.looks {
-		s.complete = s.complete && (l.settled || !l.begun)
+	s.complete, wake = s.done(now)
+	return wake
+}
+
+// done says whether the first look is complete. A source that says nothing
+// isn't waited for long once another one has answered: the time then comes back.
+func (s *selector) done(now time.Time) (bool, time.Time) {
+	if s.fixed != nil {
+		return true, time.Time{}
 	}
+	all, first := true, time.Time{}
+	for _, l := range s.looks {
+		switch {
+		case l.settled && l.responds():
+			first = earliest(first, l.at)
+		case l.begun && !l.settled:
+			all = false
+		}
+	}
+	switch end := first.Add(patience); {
+	case all || !first.IsZero() && !end.After(now):
+		return true, time.Time{}
+	case !first.IsZero():
+		return false, end
+	}
+	return false, time.Time{}
 }
 
 // wantsMulticast says whether to look by mDNS: if no unicast response came.
 func (s *selector) wantsMulticast() bool {
-	settled := true
+	settled, answered := true, false
 	for _, l := range s.of(viaUnicast) {
 		settled = settled && l.settled
+		answered = answered || l.responds()
 	}
 	switch {
 	case s.merge:
 		return true
 	case !settled:
 		return false
-	case !s.answered():
+	case !answered:
 		return true
 	}
 	if s.dirty {
 		s.rank()
 	}
 	return s.fallBack && len(s.ranked.Groups) == 0
-}
-
-// answered says whether there is a unicast response: a PTR record in any of the
-// domains.
-func (s *selector) answered() bool {
-	return slices.ContainsFunc(s.of(viaUnicast), func(l *look) bool { return len(l.services) > 0 })
 }
 
 func (s *selector) start(looks []*look) {
@@ -386,6 +407,34 @@ func (s *selector) selection(a *Advert, t Target) *Selection {
 	return &Selection{Advert: a, Target: t, Version: v}
 }
 
+// askAgain has all the sources in use asked again: for instances, and for what is
+// known of those that failed. Multicast DNS, where newcomers announce
+// themselves, is asked less and less often (RFC 6762 §5.2).
+func (s *selector) askAgain(now time.Time) {
+	for _, l := range s.looks {
+		if !l.begun || l.via == viaMulticast && s.round&(s.round-1) != 0 {
+			continue
+		}
+		s.orders = append(s.orders, order{what: askAgain, look: l})
+	}
+	asked := 0
+	for a := range s.all() {
+		if a.Via == viaUnicast && asked < maxDoubts && len(s.open(now, a)) == 0 {
+			asked++
+			s.doubt(&a.Found)
+		}
+	}
+}
+
+// doubt has what is known of an instance asked for again.
+func (s *selector) doubt(f *Found) {
+	for _, l := range s.looks {
+		if l.begun && l.via == f.Via && fold(l.service) == fold(f.Service) && fold(l.domain) == fold(f.Domain) {
+			s.orders = append(s.orders, order{reconfirm, l, f.Name})
+		}
+	}
+}
+
 // retry asks again when it is time, and returns when it is next.
 func (s *selector) retry(now time.Time) time.Time {
 	if s.retryAt.IsZero() {
@@ -402,10 +451,6 @@ func (s *selector) retry(now time.Time) time.Time {
 	s.retryAt = now.Add(pause(s.rand, s.round))
 	s.marks.lapse()
 	s.changed = true
-	for _, l := range s.looks {
-		if l.begun {
-			s.orders = append(s.orders, order{what: askAgain, look: l})
-		}
-	}
+	s.askAgain(now)
 	return now // a mark may have lapsed
 }

@@ -1,9 +1,13 @@
 package nmos
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/lanfolk/lanfolk/dnssd"
 )
 
 // State is where a client's procedure stands. Its lists aren't changed once it
@@ -123,7 +127,7 @@ func (s *selector) steps() []string {
 			out = append(out, fmt.Sprintf("%s: %s %s", l.via, count(len(l.services), "answer"), "for "+what))
 		case !l.settled:
 			out = append(out, fmt.Sprintf("%s: asking for %s", l.via, what))
-		case l.failure != nil:
+		case l.failure != nil && !errors.Is(l.failure, dnssd.ErrNone):
 			out = append(out, fmt.Sprintf("%s: no answer for %s: %v", l.via, what, l.failure))
 		default:
 			out = append(out, fmt.Sprintf("%s: there is no %s", l.via, what))
@@ -134,7 +138,7 @@ func (s *selector) steps() []string {
 
 // unneeded says why mDNS isn't used.
 func (s *selector) unneeded() string {
-	if s.answered() {
+	if slices.ContainsFunc(s.of(viaUnicast), (*look).responds) {
 		return "unicast DNS answered"
 	}
 	return "unicast DNS comes first"

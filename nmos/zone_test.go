@@ -53,6 +53,19 @@ func (z definite) Failure() error {
 	return z.fails
 }
 
+// Requery answers again: a zone that failed and works now tells what it has.
+func (z definite) Requery(q mdns.Question) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	k := question{q.Name.Fold(), q.Type}
+	z.asked[k]++
+	for f := range z.feeds {
+		if _, asked := f.asked[k]; asked {
+			f.answer(k)
+		}
+	}
+}
+
 func (z *zone) Reconfirm(_ mdns.Zone, rr dnswire.RR) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
@@ -82,16 +95,23 @@ func (f *zoneFeed) Ask(questions ...mdns.Question) {
 
 func (f *zoneFeed) answer(k question) {
 	now := time.Now()
-	switch rrs := f.zone.records[k]; {
-	case f.zone.fails != nil:
-		f.put(mdns.Event{Op: mdns.OpFailed, Question: f.asked[k], Time: now})
-	case len(rrs) > 0:
-		for _, rr := range rrs {
-			f.put(mdns.Event{Op: mdns.OpAdd, RR: rr, Time: now, Expires: now.Add(time.Hour)})
-		}
-	case f.zone.via == "unicast":
-		f.put(mdns.Event{Op: mdns.OpNone, Question: f.asked[k], Time: now, Expires: now.Add(time.Hour)})
+	if f.zone.fails != nil {
+		f.put(mdns.Event{Op: mdns.OpFailed, Question: f.asked[k], Err: f.zone.fails, Time: now})
+		return
 	}
+	rrs := f.zone.records[k]
+	for _, rr := range rrs {
+		f.put(mdns.Event{Op: mdns.OpAdd, RR: rr, Time: now, Expires: now.Add(time.Hour)})
+	}
+	if f.zone.via != "unicast" {
+		return
+	}
+	var none error
+	if len(rrs) == 0 {
+		none = dnssd.ErrNoName
+		f.put(mdns.Event{Op: mdns.OpNone, Question: f.asked[k], Err: none, Time: now, Expires: now.Add(time.Hour)})
+	}
+	f.put(mdns.Event{Op: mdns.OpAnswered, Question: f.asked[k], Err: none, Time: now})
 }
 
 func (f *zoneFeed) put(ev mdns.Event) {
@@ -154,6 +174,9 @@ func (z *zone) set(name dnswire.Name, typ dnswire.Type, rrs ...dnswire.RR) {
 			if !slices.Contains(rrs, rr) {
 				f.put(mdns.Event{Op: mdns.OpRemove, RR: rr, Time: now})
 			}
+		}
+		if z.via == "unicast" && len(rrs) == 0 {
+			f.answer(k)
 		}
 	}
 }
