@@ -215,8 +215,11 @@ func TestRegistrationByDynamicUpdate(t *testing.T) {
 		states := make(chan unicast.RegistrationEvent, 100)
 		return &unicast.Registrar{
 			Servers: servers, Key: &key,
-			Instance: dnssd.Instance{Name: `My. NAS\`, Service: "_smb._tcp", Domain: "example.test"}, Subtypes: []string{"_disk"},
-			Port: 445, TXT: []string{"a=1", "b"}, Host: "nas.example.test", Addresses: []netip.Addr{netip.MustParseAddr("10.99.1.11"), netip.MustParseAddr("fd99:1::b")},
+			Instance: dnssd.Instance{Name: `My. NAS\`, Service: "_smb._tcp", Domain: "example.test"},
+			Offer: unicast.Offer{
+				Subtypes: []string{"_disk"}, Port: 445, TXT: []string{"a=1", "b"}, Host: "nas.example.test",
+				Addresses: []netip.Addr{netip.MustParseAddr("10.99.1.11"), netip.MustParseAddr("fd99:1::b")},
+			},
 			Changed: func(ev unicast.RegistrationEvent) { states <- ev },
 		}, states
 	}

@@ -29,8 +29,8 @@ func (x *announcing) register(ctx context.Context, s announce.Service, out *anno
 	r := unicast.Registrar{
 		Servers:  unicast.Servers{Addrs: []netip.AddrPort{server}, Dial: (&net.Dialer{}).DialContext},
 		Instance: dnssd.Instance{Name: s.Name, Service: s.Type, Domain: x.domain},
-		Subtypes: s.Subtypes, Port: s.Port, TXT: s.TXT,
-		Log: x.logger(slog.LevelWarn, config.FormatAuto),
+		Offer:    unicast.Offer{Subtypes: s.Subtypes, Port: s.Port, TXT: s.TXT},
+		Log:      x.logger(slog.LevelWarn, config.FormatAuto),
 	}
 	if x.tsigFile != "" {
 		text, err := os.ReadFile(x.tsigFile)

@@ -16,7 +16,9 @@
 // less and less often.
 //
 // An [Enumeration] finds the domains that a network recommends. A [Registrar]
-// keeps a service in a zone (RFC 2136), signed with a TSIG [Key] (RFC 8945).
+// keeps a service in a zone (RFC 2136), signed with a TSIG [Key] (RFC 8945), for a
+// lease that it renews: what dies is removed by the server (RFC 9664) or, with one that
+// knows no leases, by the other Registrars of the zone.
 // [ParseResolvConf] reads which servers to ask.
 //
 // Names in .local, and the reverse names of link-local addresses, belong to

@@ -6,8 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net/netip"
-	"slices"
+	"sync"
 	"time"
 
 	"github.com/lanfolk/lanfolk/dnssd"
@@ -18,10 +17,16 @@ import (
 const (
 	DefaultRecordTTL = 2 * time.Minute
 	DefaultLease     = time.Hour
-	minLease         = 30 * time.Second
-	firstRetry       = 2 * time.Second
-	maxRetry         = 5 * time.Minute
-	removalTime      = 5 * time.Second
+	// DefaultGrace is more than the clocks of two who may sign updates can differ:
+	// each by at most five minutes from the server's (RFC 8945 §10).
+	DefaultGrace = 10 * time.Minute
+	// MinLease is the shortest lease: one has to be renewed in time over a network
+	// that loses packets.
+	MinLease    = 2 * time.Second
+	minGranted  = 30 * time.Second
+	firstRetry  = 2 * time.Second
+	maxRetry    = 5 * time.Minute
+	removalTime = 5 * time.Second
 	// maxRenames bounds the search for a free name at one time.
 	maxRenames = 100
 )
@@ -29,35 +34,43 @@ const (
 // Registrar keeps one service registered in a zone by dynamic updates
 // (RFC 2136): the PTR records of its type and subtypes, that of the list of
 // types, SRV, TXT and, if it is to, the addresses of its host. Set the fields,
-// then call Run once. The zero values of those that aren't commented as needed
-// are useful.
+// then call Run once; Update changes the offer while it works. The zero values of
+// those that aren't commented as needed are useful.
 //
 // No name is taken from anybody: a new one must not be in use, and one that is
 // must have just the SRV record that the Registrar would give it, as it has
 // after a crash or a lost answer. Else the service gets another name, "Web (2)".
+//
+// So that a crash doesn't leave records for ever, the server is asked to keep them
+// for a lease (RFC 9664). For those that know no leases, a lease record beside
+// the name says how long it holds, and each Registrar removes the instances of
+// its type whose lease ran out.
 type Registrar struct {
 	Servers // the zone's primary server is needed
 
 	Key      *Key           // nil: updates aren't signed
 	Instance dnssd.Instance // needed: name, type and domain
-	Subtypes []string
-	Port     uint16
-	Priority uint16
-	Weight   uint16
-	TXT      []string
-	// Host is the target, "nas.example.com"; needed. Its addresses are
-	// registered, too, if there are some here. Of several Registrars only one
-	// should have a host's addresses: it takes them back at the end.
-	Host      string
-	Addresses []netip.Addr
-	TTL       time.Duration // of the records, 0 for DefaultRecordTTL
-	// Lease is for how long the server is asked to keep the records (RFC 9664)
-	// and, with a server that keeps them for good, how often they are looked
-	// after; 0 for DefaultLease.
+	Offer
+	TTL time.Duration // of the records, 0 for DefaultRecordTTL
+	// Lease is for how long the records shall stay if nobody renews them, 0 for
+	// DefaultLease, at least MinLease. They are renewed at half of it, or at 80 %
+	// of what the server grants.
 	Lease time.Duration
+	// Grace is how long a lease must have run out before it is believed, for clocks
+	// that differ; 0 means DefaultGrace.
+	Grace time.Duration
+	// Sweep is how often, on average, others' leases are looked at; 0 means Lease.
+	// A negative one means never.
+	Sweep time.Duration
+	// Keeper remembers changed names. nil: nobody does.
+	Keeper dnssd.Keeper
 	// Changed is told of every change of state, on Run's goroutine.
 	Changed func(RegistrationEvent)
 	Log     *slog.Logger
+
+	mu   sync.Mutex
+	next *Offer        // what Update wants
+	wake chan struct{} // has room for one
 }
 
 // RegistrationState says how far a registration is.
@@ -68,7 +81,7 @@ const (
 	Registering RegistrationState = iota // under way, or tried again later
 	Registered
 	Renamed   // the name is somebody else's; the one in the event is tried next
-	Withdrawn // taken back at the end
+	Withdrawn // taken back: at the end, or because the offer is off
 )
 
 // String returns the state in a word.
@@ -95,6 +108,10 @@ type RegistrationEvent struct {
 	// Err says why the last try failed, nil if it didn't: an *RcodeError, or
 	// ErrNoAnswer inside.
 	Err error
+	// Expires is when the records stop to hold if this Registrar dies, zero if they
+	// stay for ever; LeaseErr says why.
+	Expires  time.Time
+	LeaseErr error
 	// Next is when it is tried again, or looked after.
 	Next time.Time
 }
@@ -112,20 +129,19 @@ type registration struct {
 	*Registrar
 	pool     *pool
 	instance dnssd.Instance
-	host     dnswire.Name
+	offer    Offer
 	names    names
-	zone     dnswire.Name // of the instance
-	hostZone dnswire.Name
-	claimed  bool // the instance's records are ours
-	hostOurs bool
+	service  holding // the instance's name
+	host     *hostHolding
+	former   []*hostHolding // those that the instance led to before
+	subtypes map[dnswire.Name]struct{}
+	granted  bool // the server knows leases by itself
 	ttl      uint32
 	lease    time.Duration
-}
-
-// names are the names that the records have.
-type names struct {
-	instance, service, types dnswire.Name
-	subtypes                 []dnswire.Name
+	grace    time.Duration
+	sweepAt  time.Time // zero for never
+	// cannot are instances whose removal the server refused.
+	cannot map[dnswire.Name]struct{}
 }
 
 // Run registers the service and keeps it registered until ctx ends; then it
@@ -137,54 +153,117 @@ func (r *Registrar) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.mu.Lock()
+	wake := r.signal()
+	r.mu.Unlock()
+	g.tell(Registering, nil, time.Time{})
 	retry := firstRetry
+	var due time.Time
 	for ctx.Err() == nil {
-		g.tell(Registering, nil, time.Time{})
-		lease, err := g.register(ctx)
-		var wait time.Duration
-		switch {
-		case ctx.Err() != nil:
-			continue
-		case err == nil:
-			retry = firstRetry
-			wait = refreshAfter(lease, g.lease)
-			g.tell(Registered, nil, time.Now().Add(wait))
-		default:
-			wait = time.Duration((0.75 + rand.Float64()/2) * float64(retry))
-			retry = min(2*retry, maxRetry)
-			if !g.claimed { // its zone may have changed
-				g.zone = ""
+		if now := time.Now(); !now.Before(due) {
+			wait, err := g.renew(ctx)
+			switch {
+			case ctx.Err() != nil:
+				continue
+			case err != nil:
+				wait = time.Duration((0.75 + rand.Float64()/2) * float64(retry))
+				retry = min(2*retry, maxRetry, max(firstRetry, g.lease/4))
+				g.forgetZones()
+				g.tell(g.failing(), err, time.Now().Add(wait))
+			default:
+				retry = firstRetry
 			}
-			if !g.hostOurs {
-				g.hostZone = ""
-			}
-			g.tell(Registering, err, time.Now().Add(wait))
+			due = time.Now().Add(wait)
+		}
+		if !g.sweepAt.IsZero() && !time.Now().Before(g.sweepAt) {
+			g.sweep(ctx)
 		}
 		select {
-		case <-time.After(wait):
+		case <-time.After(time.Until(g.earliest(due))):
+		case <-wake:
+			g.change()
+			due = time.Time{}
 		case <-ctx.Done():
 		}
 	}
-	g.withdraw(context.WithoutCancel(ctx))
+	g.end(context.WithoutCancel(ctx))
 	return nil
 }
 
-// refreshAfter returns when to look after the records: at 80 % of the lease
-// (RFC 9664 §5).
-func refreshAfter(granted, asked time.Duration) time.Duration {
-	if granted <= 0 {
-		granted = asked
+// renew does what the offer asks for, and returns when to look after it.
+func (g *registration) renew(ctx context.Context) (time.Duration, error) {
+	if g.offer.Off {
+		if err := g.takeBackAll(ctx); err != nil {
+			return 0, err
+		}
+		g.tell(Withdrawn, nil, time.Time{})
+		return longest, nil
 	}
-	return max(granted, minLease) / 5 * 4
+	lease, err := g.register(ctx)
+	if err != nil {
+		return 0, err
+	}
+	wait := g.lease / 2
+	if lease > 0 {
+		wait = max(lease, minGranted) / 5 * 4 // RFC 9664 §5
+	}
+	g.tell(Registered, nil, time.Now().Add(wait))
+	return wait, nil
+}
+
+// failing is the state that a try that failed leaves.
+func (g *registration) failing() RegistrationState {
+	if g.offer.Off {
+		return Withdrawn
+	}
+	return Registering
+}
+
+func (g *registration) earliest(due time.Time) time.Time {
+	if !g.sweepAt.IsZero() && g.sweepAt.Before(due) {
+		return g.sweepAt
+	}
+	return due
+}
+
+// change takes over what Update wants.
+func (g *registration) change() {
+	o, ok := g.newOffer()
+	if !ok {
+		return
+	}
+	n, err := g.checked(o, g.instance)
+	if err != nil { // Update has seen that it is right, but for a longer name
+		g.Log.Warn("a registration can't be changed", "name", g.instance.String(), "err", err)
+		return
+	}
+	g.offer, g.names = o, n
+	if !n.host.Equal(g.host.wanted) {
+		g.former = append(g.former, g.host)
+		g.host = g.newHost(n.host)
+	}
 }
 
 func (r *Registrar) begin() (*registration, error) {
-	g := &registration{Registrar: r, pool: newPool(r.Servers), instance: r.Instance, lease: r.Lease}
-	if g.Log == nil {
-		g.Log = slog.New(slog.DiscardHandler)
+	if o, ok := r.newOffer(); ok {
+		r.Offer = o
+	}
+	g := &registration{
+		Registrar: r, pool: newPool(r.Servers), instance: r.Instance, offer: r.Offer.clone(), lease: r.Lease, grace: r.Grace,
+		subtypes: map[dnswire.Name]struct{}{}, cannot: map[dnswire.Name]struct{}{},
+	}
+	if r.Log == nil {
+		r.Log = slog.New(slog.DiscardHandler)
 	}
 	if g.lease <= 0 {
 		g.lease = DefaultLease
+	}
+	g.lease = max(g.lease, MinLease)
+	if g.grace <= 0 {
+		g.grace = DefaultGrace
+	}
+	if r.Sweep >= 0 {
+		g.sweepAt = time.Now().Add(time.Duration(rand.Float64() * float64(g.sweepEvery()) / 10))
 	}
 	ttl := r.TTL
 	if ttl <= 0 {
@@ -198,56 +277,58 @@ func (r *Registrar) begin() (*registration, error) {
 		return nil, errors.New("unicast: register: an instance has a name and a domain")
 	}
 	var err error
-	if g.host, err = dnswire.ParseName(r.Host); err != nil {
-		return nil, fmt.Errorf("unicast: register: host: %w", err)
-	}
-	if err := dnssd.CheckLongType(r.Instance.Service); err != nil {
+	if g.names, err = r.checked(g.offer, r.Instance); err != nil {
 		return nil, err
 	}
-	if err := g.setNames(); err != nil {
-		return nil, err
-	}
-	for _, n := range []dnswire.Name{g.names.instance, g.host} {
-		if Multicast(n) {
-			return nil, fmt.Errorf("unicast: register: %s belongs to multicast DNS (RFC 6762 §3)", n)
+	g.host = g.newHost(g.names.host)
+	if label := g.kept(g.names.instance); label != "" {
+		g.instance.Name = label
+		if err := g.rename(); err != nil {
+			return nil, err
 		}
-	}
-	if _, err := dnswire.NewTXT(g.names.instance, 0, r.TXT...); err != nil {
-		return nil, fmt.Errorf("unicast: register: %w", err)
 	}
 	return g, nil
 }
 
-func (g *registration) setNames() error {
-	in := g.instance
-	var n names
-	var err error
-	if n.instance, err = in.FullName(); err != nil {
+// kept returns the label that was kept in the place of a name's first one.
+func (g *registration) kept(n dnswire.Name) string {
+	if g.Keeper == nil {
+		return ""
+	}
+	if k := g.Keeper.Kept(n.String()); len(k) <= maxLabel {
+		return k
+	}
+	return ""
+}
+
+// keep has a name's present label kept, if it was ever another.
+func (g *registration) keep(wanted, now dnswire.Name) {
+	if g.Keeper != nil && (!wanted.Equal(now) || g.kept(wanted) != "") {
+		g.Keeper.Keep(wanted.String(), now.Label(0))
+	}
+}
+
+// rename has the names follow the instance's.
+func (g *registration) rename() error {
+	n, err := g.checked(g.offer, g.instance)
+	if err != nil {
 		return err
-	}
-	n.service = n.instance.Parent()
-	domain := n.service.Parent().Parent()
-	if n.types, err = dnswire.NameOf(append([]string{"_services", "_dns-sd", "_udp"}, slices.Collect(domain.Labels())...)...); err != nil {
-		return fmt.Errorf("unicast: register: %w", err)
-	}
-	for _, s := range g.Subtypes {
-		sub, err := n.service.Prepend("_sub")
-		if err == nil {
-			sub, err = sub.Prepend(s)
-		}
-		if err != nil {
-			return fmt.Errorf("unicast: register: subtype %q: %w", s, err)
-		}
-		n.subtypes = append(n.subtypes, sub)
 	}
 	g.names = n
 	return nil
 }
 
 func (g *registration) tell(s RegistrationState, err error, next time.Time) {
-	ev := RegistrationEvent{State: s, Instance: g.instance, Host: g.host.String(), Zone: g.zone.String(), Err: err, Next: next}
+	ev := RegistrationEvent{State: s, Instance: g.instance, Host: g.host.name.String(), Zone: g.service.zone.String(), Err: err, Next: next}
+	if s == Registered {
+		ev.Expires, ev.LeaseErr = g.service.expires, g.service.leaseErr
+	}
 	if err != nil {
-		g.Log.Warn("service is not registered", "name", g.instance.String(), "err", err, "next", next)
+		what := "service is not registered"
+		if s == Withdrawn {
+			what = "service is still registered"
+		}
+		g.Log.Warn(what, "name", g.instance.String(), "err", err, "next", next)
 	} else {
 		g.Log.Debug("registration", "state", s.String(), "name", g.instance.String())
 	}
@@ -256,197 +337,40 @@ func (g *registration) tell(s RegistrationState, err error, next time.Time) {
 	}
 }
 
-// register puts the records there, or finds that they are.
-func (g *registration) register(ctx context.Context) (lease time.Duration, err error) {
-	if g.zone == "" {
-		if g.zone, err = g.pool.zoneOf(ctx, g.names.service); err != nil {
-			return 0, err
-		}
-	}
-	if len(g.Addresses) > 0 {
-		if g.hostZone == "" {
-			if g.hostZone, err = g.pool.zoneOf(ctx, g.host); err != nil {
-				return 0, err
-			}
-		}
-		if _, err := g.claim(ctx, &g.hostOurs, g.claimHost, g.renameHost); err != nil {
-			return 0, err
-		}
-	}
-	return g.claim(ctx, &g.claimed, g.claimInstance, g.renameInstance)
-}
-
-// claim makes a name ours. try makes the update that finds the name free, or with
-// ours the one that finds it as we left it.
-func (g *registration) claim(ctx context.Context, have *bool, try func(ours bool) update, rename func(context.Context) error) (time.Duration, error) {
-	for range maxRenames {
-		// What is ours most likely still is; what is new is most likely free.
-		for _, ours := range [...]bool{*have, !*have} {
-			lease, err := g.pool.send(ctx, try(ours), g.Key)
-			if err == nil {
-				*have = true
-				return lease, nil
-			}
-			if !prerequisite(err) {
-				// One whose answer was lost may have been carried out. If it is
-				// taken back in vain no harm is done.
-				*have = *have || ctx.Err() != nil || errors.Is(err, ErrNoAnswer)
-				return 0, err
-			}
-		}
-		*have = false
-		if err := rename(ctx); err != nil {
-			return 0, err
-		}
-		g.tell(Renamed, nil, time.Time{})
-	}
-	return 0, fmt.Errorf("unicast: register %s: %d names are taken", g.instance, maxRenames)
-}
-
-// prerequisite says whether an update failed because the name isn't as it was
-// required to be.
-func prerequisite(err error) bool {
-	var e *RcodeError
-	return errors.As(err, &e) && (e.Rcode == rcodeYXDomain || e.Rcode == rcodeYXRRSet || e.Rcode == rcodeNXRRSet || e.Rcode == rcodeNXDomain)
-}
-
-func (g *registration) claimHost(ours bool) update {
-	u := update{zone: g.hostZone, lease: g.lease}
-	addresses := g.addresses()
-	if ours {
-		u.require = g.exactHost(addresses)
-	} else {
-		u.require = []dnswire.RR{notInUse(g.host)}
-	}
-	u.change = addresses
-	return u
-}
-
-// addresses are the host's records.
-func (g *registration) addresses() []dnswire.RR {
-	var out []dnswire.RR
-	for _, a := range g.Addresses {
-		if rr := dnswire.NewAddr(g.host, a, g.ttl); !slices.Contains(out, rr) {
-			out = append(out, rr)
-		}
-	}
-	return out
-}
-
-// exactHost requires that the host has these addresses and no others.
-func (g *registration) exactHost(addresses []dnswire.RR) []dnswire.RR {
-	var out []dnswire.RR
-	has := map[dnswire.Type]bool{}
-	for _, rr := range addresses {
-		has[rr.Type] = true
-		out = append(out, exactly(rr))
-	}
-	for _, t := range [...]dnswire.Type{dnswire.TypeA, dnswire.TypeAAAA} {
-		if !has[t] {
-			out = append(out, absent(g.host, t))
-		}
-	}
-	return out
-}
-
-func (g *registration) srv() dnswire.RR {
-	return dnswire.NewSRV(g.names.instance, dnswire.SRV{Priority: g.Priority, Weight: g.Weight, Port: g.Port, Target: g.host}, g.ttl)
-}
-
-// pointers are the PTR records that lead to the instance.
-func (g *registration) pointers() []dnswire.RR {
-	out := []dnswire.RR{dnswire.NewPTR(g.names.service, g.names.instance, g.ttl)}
-	for _, s := range g.names.subtypes {
-		out = append(out, dnswire.NewPTR(s, g.names.instance, g.ttl))
-	}
-	return out
-}
-
-func (g *registration) claimInstance(ours bool) update {
-	u := update{zone: g.zone, lease: g.lease}
-	if ours {
-		u.require = []dnswire.RR{exactly(g.srv())}
-		u.change = append(u.change, withoutAll(g.names.instance, dnswire.TypeTXT))
-	} else {
-		u.require = []dnswire.RR{notInUse(g.names.instance)}
-	}
-	txt, err := dnswire.NewTXT(g.names.instance, g.ttl, g.TXT...)
-	if err == nil { // begin has seen that it is
-		u.change = append(u.change, txt)
-	}
-	u.change = append(u.change, g.srv(), dnswire.NewPTR(g.names.types, g.names.service, g.ttl))
-	u.change = append(u.change, g.pointers()...)
-	return u
-}
-
-func (g *registration) renameInstance(context.Context) error {
-	g.instance.Name = nextName(g.instance.Name)
-	return g.setNames()
-}
-
-func (g *registration) renameHost(ctx context.Context) error {
-	if g.claimed { // its SRV record names the old host
-		g.claimed = false
-		if err := g.takeBack(ctx); err != nil {
-			return err
-		}
-	}
-	labels := slices.Collect(g.host.Labels())
-	labels[0] = nextHost(labels[0])
-	host, err := dnswire.NameOf(labels...)
-	if err != nil {
-		return fmt.Errorf("unicast: register: %w", err)
-	}
-	g.host = host
-	return nil
-}
-
-// withdraw takes back what is ours, as far as a server can be reached.
-func (g *registration) withdraw(ctx context.Context) {
-	if !g.claimed && !g.hostOurs {
+// end takes back what is ours, as far as a server can be reached.
+func (g *registration) end(ctx context.Context) {
+	if !g.service.ours && !g.host.ours && len(g.former) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, removalTime)
 	defer cancel()
-	var err error
-	if g.claimed {
-		err = g.takeBack(ctx)
-	}
-	if g.hostOurs {
-		addresses := g.addresses()
-		u := update{zone: g.hostZone, require: g.exactHost(addresses)}
-		for _, rr := range addresses {
-			u.change = append(u.change, without(rr))
-		}
-		if _, e := g.pool.send(ctx, u, g.Key); e != nil && !prerequisite(e) {
-			err = errors.Join(err, e)
-		}
-	}
-	g.tell(Withdrawn, err, time.Time{})
+	g.tell(Withdrawn, g.takeBackAll(ctx), time.Time{})
 }
 
-// takeBack removes the instance, and its type from the list of types if it was
-// the last of it.
-func (g *registration) takeBack(ctx context.Context) error {
-	u := update{zone: g.zone, require: []dnswire.RR{exactly(g.srv())}, change: []dnswire.RR{
-		withoutAll(g.names.instance, dnswire.TypeSRV), withoutAll(g.names.instance, dnswire.TypeTXT),
-	}}
-	for _, rr := range g.pointers() {
-		u.change = append(u.change, without(rr))
-	}
-	if _, err := g.pool.send(ctx, u, g.Key); err != nil {
-		if prerequisite(err) {
-			return nil // it is somebody else's now, or gone
+// forgetZones has the zones of names that aren't ours looked for again: they may
+// have changed.
+func (g *registration) forgetZones() {
+	for _, h := range []*holding{&g.service, &g.host.holding} {
+		if !h.ours {
+			h.zone = ""
 		}
+	}
+}
+
+// zoneOf finds the zone of a name that is to be held.
+func (g *registration) zoneOf(ctx context.Context, h *holding, n dnswire.Name) error {
+	if h.zone != "" {
+		return nil
+	}
+	zone, err := g.pool.zoneOf(ctx, n)
+	if err != nil {
 		return err
 	}
-	last := update{
-		zone:    g.zone,
-		require: []dnswire.RR{absent(g.names.service, dnswire.TypePTR)},
-		change:  []dnswire.RR{without(dnswire.NewPTR(g.names.types, g.names.service, 0))},
-	}
-	if _, err := g.pool.send(ctx, last, g.Key); err != nil && !prerequisite(err) {
-		return err
-	}
+	h.zone = zone
 	return nil
+}
+
+// errTaken says that all names are taken.
+func errTaken(n dnswire.Name) error {
+	return fmt.Errorf("unicast: register %s: %d names are taken", n, maxRenames)
 }

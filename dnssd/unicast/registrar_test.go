@@ -25,6 +25,12 @@ type primary struct {
 	lease   uint32 // granted, in seconds; 0: the option is not known
 	noOPT   bool   // an OPT record is a mistake
 	secret  string // of the TSIG key; "" takes anything
+	// refuses says which names the policy doesn't let be changed.
+	refuses func(name string) bool
+	// lose is how many answers get lost; the updates are carried out.
+	lose int
+	// after is called after each update.
+	after func()
 	// spoil changes a signed answer.
 	spoil func([]byte) []byte
 }
@@ -52,8 +58,17 @@ func (p *primary) update(raw []byte, q *dns.Msg) []byte {
 		a.Rcode = dns.RcodeNotAuth
 	case p.noOPT && q.IsEdns0() != nil:
 		a.Rcode = dns.RcodeFormatError
+	case p.refuses != nil && slices.ContainsFunc(q.Ns, func(rr dns.RR) bool { return p.refuses(rr.Header().Name) }):
+		a.Rcode = dns.RcodeRefused
 	default:
 		a.Rcode = p.carryOut(q)
+		if p.after != nil {
+			p.after()
+		}
+	}
+	if p.lose > 0 {
+		p.lose--
+		return nil
 	}
 	if opt := q.IsEdns0(); opt != nil && p.lease > 0 {
 		a.SetEdns0(1232, false)
@@ -125,8 +140,17 @@ func (p *primary) carryOut(q *dns.Msg) int {
 	return 0
 }
 
-// has returns the zone as text, in order.
+// has returns the zone as text, in order, without lease records.
 func (p *primary) has() []string {
+	return slices.DeleteFunc(p.all(), func(s string) bool { return strings.HasPrefix(s, "_lease.") })
+}
+
+// leases returns the lease records.
+func (p *primary) leases() []string {
+	return slices.DeleteFunc(p.all(), func(s string) bool { return !strings.HasPrefix(s, "_lease.") })
+}
+
+func (p *primary) all() []string {
 	p.net.mu.Lock()
 	defer p.net.mu.Unlock()
 	var out []string
@@ -150,8 +174,10 @@ func (n *network) register(change func(*unicast.Registrar)) *registering {
 	r := &registering{net: n, ended: make(chan error, 1)}
 	r.Registrar = &unicast.Registrar{
 		Servers:  unicast.Servers{Addrs: []netip.AddrPort{first}, Dial: n.dial},
-		Instance: dnssd.Instance{Name: "Web", Service: "_http._tcp", Domain: "example.com"}, Subtypes: []string{"_admin"},
-		Port: 80, TXT: []string{"path=/"}, Host: "www.example.com", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")},
+		Instance: dnssd.Instance{Name: "Web", Service: "_http._tcp", Domain: "example.com"},
+		Offer: unicast.Offer{
+			Subtypes: []string{"_admin"}, Port: 80, TXT: []string{"path=/"}, Host: "www.example.com", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")},
+		},
 	}
 	r.Changed = func(ev unicast.RegistrationEvent) { n.change(func() { r.states = append(r.states, ev) }) }
 	if change != nil {
@@ -245,12 +271,12 @@ func TestRegistrarTakesOverWhatItLeftBehind(t *testing.T) {
 			t.Errorf("state %+v, zone %q", ev, p.has())
 		}
 		n.end(r)
-		same(t, "zone at the end", p.has(), nil)
+		same(t, "zone at the end", p.all(), nil)
 	})
 }
 
 func TestRegistrationIsLookedAfterByItsLease(t *testing.T) {
-	for lease, every := range map[uint32]time.Duration{0: 48 * time.Minute, 100: 80 * time.Second, 1: 24 * time.Second} {
+	for lease, every := range map[uint32]time.Duration{0: 30 * time.Minute, 100: 80 * time.Second, 1: 24 * time.Second} {
 		bubble(t, func(t *testing.T, n *network) {
 			p := n.primary(first)
 			p.lease = lease
@@ -314,7 +340,7 @@ func TestRegistrarLeavesNothingWhenStoppedHalfway(t *testing.T) {
 			time.Sleep(after)
 			n.end(r)
 			time.Sleep(time.Second) // the server has dealt with all
-			if got := p.has(); len(got) > 0 {
+			if got := p.all(); len(got) > 0 {
 				t.Errorf("stopped after %v: %q is left", after, got)
 			}
 		})
@@ -383,7 +409,7 @@ func TestHostInAnotherZoneIsAnUpdateOfItsOwn(t *testing.T) {
 		if !zones["example.com."] || !zones["hosts.example.com."] || len(zones) != 2 {
 			t.Errorf("zones %v", zones)
 		}
-		same(t, "zone at the end", p.has(), nil)
+		same(t, "zone at the end", p.all(), nil)
 	})
 }
 

@@ -106,7 +106,9 @@ func (n *network) talk(network, address string, s *server, c net.Conn) {
 			out := s.update(b, &q)
 			n.mu.Unlock()
 			time.Sleep(delay)
-			writeMessage(network, c, out)
+			if out != nil {
+				writeMessage(network, c, out)
+			}
 			continue
 		}
 		a := s.answer(&q)
