@@ -77,6 +77,7 @@ type Zone struct {
 	domain      dnswire.Name // folded
 	secondaries []Secondary
 	keys        []*keyed // those of the secondaries, nil for none
+	ttl         uint32   // seconds, of what only the configuration changes
 	negative    uint32   // seconds
 
 	// seen says that somebody may know the present serial: the next change takes
@@ -84,6 +85,7 @@ type Zone struct {
 	seen atomic.Bool
 
 	mu       sync.RWMutex
+	hosts    map[string][]dnswire.RR
 	serial   uint32
 	soa      dnswire.RR             // with the serial
 	names    map[dnswire.Name]*node // by folded name
@@ -106,7 +108,7 @@ func New(c Config, now time.Time) (*Zone, error) {
 	}
 	z := &Zone{
 		domain: domain, secondaries: slices.Clone(c.Secondaries), negative: seconds(cmp.Or(c.Negative, 10*time.Second)),
-		names: map[dnswire.Name]*node{}, services: map[string][]dnswire.RR{},
+		names: map[dnswire.Name]*node{}, services: map[string][]dnswire.RR{}, hosts: map[string][]dnswire.RR{},
 	}
 	for _, s := range c.Secondaries {
 		var k *keyed
@@ -128,6 +130,7 @@ func New(c Config, now time.Time) (*Zone, error) {
 func (z *Zone) addFixed(c Config) error {
 	domain := z.domain
 	ttl := seconds(cmp.Or(c.TTL, time.Hour))
+	z.ttl = ttl
 	if len(c.Nameservers) == 0 {
 		c.Nameservers = []dnssd.Host{{Name: "ns"}}
 	}
@@ -250,21 +253,10 @@ func (z *Zone) Put(now time.Time, key string, s Service) error {
 	}
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	old, known := z.services[key]
-	if !known && len(z.services) >= MaxServices {
+	if _, known := z.services[key]; !known && len(z.services) >= MaxServices {
 		return ErrFull
 	}
-	if slices.Equal(old, records) {
-		return nil
-	}
-	for _, rr := range records {
-		z.add(rr)
-	}
-	for _, rr := range old {
-		z.remove(rr)
-	}
-	z.services[key] = records
-	z.tell(now)
+	z.put(now, z.services, key, records)
 	return nil
 }
 
@@ -273,16 +265,50 @@ func (z *Zone) Put(now time.Time, key string, s Service) error {
 func (z *Zone) Remove(now time.Time, key string) bool {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	records, known := z.services[key]
-	if !known {
-		return false
+	_, known := z.services[key]
+	z.put(now, z.services, key, nil)
+	return known
+}
+
+// SetHost publishes a host's addresses, in place of those it had; none takes it
+// back. It is for name servers: a host that offers services comes with these. The
+// zone file to include has none of them.
+func (z *Zone) SetHost(now time.Time, h dnssd.Host) error {
+	n, err := z.hostName(h.Name)
+	if err != nil {
+		return fmt.Errorf("zone: host: %w", err)
 	}
-	delete(z.services, key)
+	if !n.HasSuffix(z.domain) {
+		return fmt.Errorf("zone: host %s isn't in the zone", n)
+	}
+	var records []dnswire.RR
+	for _, a := range h.Addresses {
+		records = append(records, dnswire.NewAddr(n, a, z.ttl))
+	}
+	slices.SortFunc(records, compareRR)
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.put(now, z.hosts, string(n.Fold()), slices.Compact(records))
+	return nil
+}
+
+// put replaces the records of a key; none deletes it. z.mu is held.
+func (z *Zone) put(now time.Time, in map[string][]dnswire.RR, key string, records []dnswire.RR) {
+	old := in[key]
+	if slices.Equal(old, records) {
+		return
+	}
 	for _, rr := range records {
+		z.add(rr)
+	}
+	for _, rr := range old {
 		z.remove(rr)
 	}
+	in[key] = records
+	if len(records) == 0 {
+		delete(in, key)
+	}
 	z.tell(now)
-	return true
 }
 
 // tell takes note of a change. z.mu is held.
