@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -44,12 +43,22 @@ func (p Probe) Check(ctx context.Context, s Selection) error {
 	if s.Advert == nil {
 		return errors.New("nmos: probe: nothing is selected")
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, p.timeout(), fmt.Errorf("no answer in %v: %w", p.timeout(), context.DeadlineExceeded))
+	ctx, cancel := p.limit(ctx)
 	defer cancel()
 	if s.Kind.Path == "" {
 		return explain(ctx, p.connect(ctx, s))
 	}
-	return explain(ctx, p.get(ctx, s))
+	target := s.Base()
+	if s.Kind.HasSelector {
+		target = strings.TrimSuffix(target, "/")
+	}
+	_, err := p.send(ctx, s, http.MethodGet, target, nil, nil)
+	return explain(ctx, err)
+}
+
+// limit is for one request.
+func (p Probe) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, p.timeout(), fmt.Errorf("no answer in %v: %w", p.timeout(), context.DeadlineExceeded))
 }
 
 func (p Probe) timeout() time.Duration {
@@ -57,31 +66,6 @@ func (p Probe) timeout() time.Duration {
 		return DefaultTimeout
 	}
 	return p.Timeout
-}
-
-func (p Probe) get(ctx context.Context, s Selection) error {
-	c := p.Client(s)
-	defer c.CloseIdleConnections()
-	target := s.Base()
-	if s.Kind.HasSelector {
-		target = strings.TrimSuffix(target, "/")
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
-	if err != nil {
-		return err
-	}
-	req.Close = true
-	req.Header.Set("Accept", "application/json")
-	resp, err := c.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if Unable(resp.StatusCode) {
-		return fmt.Errorf("%w: it says %q", ErrServer, statusLine(resp.StatusCode))
-	}
-	_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, maxBody))
-	return err
 }
 
 // Unable says whether an HTTP status means that an API can't serve: 5xx,
