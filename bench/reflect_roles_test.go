@@ -31,7 +31,9 @@ import (
 // The bench starts its own program again in the hosts of its lab, in one of
 // these roles.
 func roles() map[string]func(args []string) error {
-	return map[string]func([]string) error{"send": roleSend, "receive": roleReceive, "reflect": roleReflect, "copy": roleCopy}
+	return map[string]func([]string) error{
+		"send": roleSend, "receive": roleReceive, "reflect": roleReflect, "copy": roleCopy, "dns-browse": roleDNSBrowse, "dns-loop": roleDNSLoop,
+	}
 }
 
 // roleVariable names the role in the environment.

@@ -44,20 +44,29 @@ type user interface {
 	refreshes() bool
 }
 
+// interest is why a user wants an answer.
+type interest struct {
+	// questions differ in Link and Family, which mean nothing here. Their Tries
+	// are the values.
+	questions map[mdns.Question]int
+	// waits says that the user wasn't told what is known, since that only came along
+	// with another answer.
+	waits bool
+}
+
 // entry is one question and what is known about it.
 type entry struct {
-	key  key
-	name dnswire.Name // as it was first asked for
-	// users want the answer, each by these questions. They differ in Link and
-	// Family, which mean nothing here.
-	users map[user]map[mdns.Question]int // the question: its Tries
+	key   key
+	name  dnswire.Name       // as it was first asked for
+	users map[user]*interest // who wants the answer
 
 	known    bool         // there is an answer that holds
 	records  []dnswire.RR // none: a negative one
 	none     error        // why there are none
 	failure  error        // why the last question wasn't answered, nil if it was
-	size     int          // of the records, in bytes
-	heard    time.Time    // when it came
+	origin   origin
+	size     int       // of the records, in bytes
+	heard    time.Time // when it came
 	expires  time.Time
 	source   netip.Addr
 	next     time.Time // when to ask, the zero time for never
@@ -90,6 +99,7 @@ type cache struct {
 	tokens  float64
 	filled  time.Time
 	refused uint64 // questions that found no room
+	spared  uint64 // questions whose answer came along with another
 }
 
 func newCache(minTTL time.Duration) *cache {
@@ -114,26 +124,36 @@ func (c *cache) want(now time.Time, u user, q mdns.Question) {
 			u.receive(mdns.Event{Op: mdns.OpFailed, Question: q, Time: now, Err: errFull})
 			return
 		}
-		e = &entry{key: k, name: q.Name, users: map[user]map[mdns.Question]int{}, place: -1}
+		e = &entry{key: k, name: q.Name, users: map[user]*interest{}, place: -1}
 		c.entries[k] = e
 	}
-	qs, again := e.users[u]
+	why, again := e.users[u]
 	if !again {
 		if len(e.users) == 0 && !fresh {
 			c.idle--
 		}
-		qs = map[mdns.Question]int{}
-		e.users[u] = qs
+		why = &interest{questions: map[mdns.Question]int{}}
+		e.users[u] = why
 	}
+	// What came along serves the questions that answers give rise to. Whoever asks
+	// for it itself gets the server's answer to that (RFC 2181 §5.4.1).
+	known := e.known && (e.origin == direct || q.FollowUp)
 	tries := q.Tries
 	q.Name, q.Tries = k.name, 0
-	qs[q] = tries
-	if e.known && !again {
+	why.questions[q] = tries
+	switch {
+	case known && (!again || why.waits):
+		if e.origin == came && len(e.users) == 1 {
+			c.spared++
+		}
+		why.waits = false
 		c.replay(now, e, u)
+	case !again:
+		why.waits = e.known
 	}
 	switch {
 	case e.flying:
-	case e.known && e.expires.After(now):
+	case known && e.expires.After(now):
 		soon := e.next
 		c.schedule(now, e)
 		if !soon.IsZero() && soon.Before(e.next) {
@@ -165,8 +185,8 @@ func (c *cache) forget(u user, q mdns.Question) {
 		return
 	}
 	q.Name, q.Tries = e.key.name, 0
-	delete(e.users[u], q)
-	if len(e.users[u]) == 0 {
+	delete(e.users[u].questions, q)
+	if len(e.users[u].questions) == 0 {
 		c.leave(e, u)
 	}
 }
@@ -248,8 +268,8 @@ func (c *cache) advance(now time.Time) (ask []*entry, wake time.Time) {
 		e.flying = true
 		c.fix(e)
 		ask = append(ask, e)
-		for u, qs := range e.users {
-			for q := range qs {
+		for u, why := range e.users {
+			for q := range why.questions {
 				u.receive(mdns.Event{Op: mdns.OpAsked, Question: q, Unicast: true, Time: now})
 			}
 		}
@@ -266,6 +286,7 @@ func (c *cache) expire(now time.Time, e *entry) {
 	for _, rr := range gone {
 		c.tell(e, e.event(now, mdns.OpRemove, rr))
 	}
+	e.told()
 	if len(e.users) == 0 {
 		c.drop(e)
 		return
@@ -285,17 +306,32 @@ func (c *cache) land(now time.Time, e *entry) {
 // are gone.
 func (c *cache) answered(now time.Time, e *entry, a answer) {
 	c.land(now, e)
+	c.take(now, e, a, direct)
+	for _, x := range a.along {
+		c.takeAlong(now, a.server, x)
+	}
+}
+
+// sizeOf returns what records take in the cache, in bytes.
+func sizeOf(records []dnswire.RR) int {
 	size := 0
-	for _, rr := range a.records {
+	for _, rr := range records {
 		size += len(rr.Name) + len(rr.Data) + 64
 	}
+	return size
+}
+
+// take takes in an answer and tells what it changes.
+func (c *cache) take(now time.Time, e *entry, a answer, how origin) {
+	size := sizeOf(a.records)
 	for c.bytes-e.size+size > maxBytes && c.evict() {
 	}
 	if c.bytes-e.size+size > maxBytes {
 		c.refused++
 		a, size = answer{verdict: noData, ttl: maxNegative, server: a.server}, 0
 	}
-	was, wasKnown := e.records, e.known
+	was, wasKnown := e.records, e.known && e.origin != guessed
+	e.origin = how
 	gone := make(map[dnswire.RR]bool, len(was))
 	for _, rr := range was {
 		gone[identity(rr)] = true
@@ -328,6 +364,7 @@ func (c *cache) answered(now time.Time, e *entry, a answer) {
 		c.tell(e, e.event(now, mdns.OpNone, dnswire.RR{}))
 	}
 	c.tell(e, e.event(now, mdns.OpAnswered, dnswire.RR{}))
+	e.told()
 	c.bytes += size - e.size
 	e.size = size
 	c.schedule(now, e)
@@ -413,16 +450,23 @@ func (c *cache) requery(now time.Time, q mdns.Question) {
 
 // schedule decides when a question is asked again: between 80 and 90 % of its
 // lifetime, so that there is time for a second try; a negative answer just when
-// it runs out, and not for users that wanted it just a few times.
+// it runs out, and not for users that wanted it just a few times. What was guessed is
+// asked for soon.
 func (c *cache) schedule(now time.Time, e *entry) {
 	e.next = time.Time{}
 	if len(e.users) == 0 || e.flying || !e.known {
 		return
 	}
 	left := e.expires.Sub(now)
+	share := rand.Float64()
 	switch {
+	case e.origin == guessed:
+		e.next = now.Add(laterLeast + time.Duration(share*float64(laterSpread)))
+	case len(e.records) > 0 && e.origin == came:
+		// Before that it comes along again with what it came with.
+		e.next = now.Add(time.Duration((0.92 + 0.04*share) * float64(left)))
 	case len(e.records) > 0:
-		e.next = now.Add(time.Duration((0.8 + 0.1*rand.Float64()) * float64(left)))
+		e.next = now.Add(time.Duration((0.8 + 0.1*share) * float64(left)))
 	case e.wantedOn():
 		e.next = e.expires
 	default:
@@ -432,8 +476,8 @@ func (c *cache) schedule(now time.Time, e *entry) {
 
 // wantedOn says whether some user wants to know for as long as it asks.
 func (e *entry) wantedOn() bool {
-	for _, qs := range e.users {
-		for _, tries := range qs {
+	for _, why := range e.users {
+		for _, tries := range why.questions {
 			if tries == 0 {
 				return true
 			}
@@ -449,8 +493,8 @@ func (c *cache) failed(now time.Time, e *entry, why error) {
 	pause := min(firstBackoff<<min(e.failures, 16), maxBackoff)
 	e.failures++
 	e.next = now.Add(time.Duration((0.75 + rand.Float64()/2) * float64(pause)))
-	for u, qs := range e.users {
-		for q := range qs {
+	for u, x := range e.users {
+		for q := range x.questions {
 			u.receive(mdns.Event{Op: mdns.OpFailed, Question: q, Time: now, Err: why})
 		}
 	}
@@ -476,12 +520,26 @@ func (c *cache) settle(e *entry) {
 	c.fix(e)
 }
 
-// tell hands an event to all that want it.
+// tell hands an event to all that want it. Who wasn't told of a record before hears of a new one.
 func (c *cache) tell(e *entry, ev mdns.Event) {
-	for u := range e.users {
-		if ev.Op != mdns.OpUpdate || u.refreshes() {
-			u.receive(ev)
+	for u, why := range e.users {
+		x := ev
+		switch {
+		case why.waits && ev.Op == mdns.OpRemove:
+			continue
+		case why.waits && ev.Op == mdns.OpUpdate:
+			x.Op = mdns.OpAdd
+		case ev.Op == mdns.OpUpdate && !u.refreshes():
+			continue
 		}
+		u.receive(x)
+	}
+}
+
+// told notes that all users know what is known.
+func (e *entry) told() {
+	for _, why := range e.users {
+		why.waits = false
 	}
 }
 

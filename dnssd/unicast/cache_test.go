@@ -104,6 +104,7 @@ func TestCacheStaysInOrder(t *testing.T) {
 				u, n := rapid.IntRange(0, 2).Draw(t, "user"), rapid.IntRange(0, 4).Draw(t, "name")
 				q := question(n)
 				q.Tries = rapid.SampledFrom([]int{0, 3}).Draw(t, "tries")
+				q.FollowUp = rapid.Bool().Draw(t, "follow up")
 				q.Family = rapid.SampledFrom([]mdns.Family{0, mdns.IPv4}).Draw(t, "family")
 				c.want(now, users[u], q)
 				if u == 0 {
@@ -113,6 +114,7 @@ func TestCacheStaysInOrder(t *testing.T) {
 			"forget": func(t *rapid.T) {
 				q := question(rapid.IntRange(0, 4).Draw(t, "name"))
 				q.Family = rapid.SampledFrom([]mdns.Family{0, mdns.IPv4}).Draw(t, "family")
+				q.FollowUp = rapid.Bool().Draw(t, "follow up")
 				u := users[rapid.IntRange(1, 2).Draw(t, "user")]
 				c.forget(u, q)
 				if e := c.entries[key{q.Name, q.Type}]; e == nil || e.users[u] == nil {
@@ -150,6 +152,16 @@ func TestCacheStaysInOrder(t *testing.T) {
 					c.answered(now, e, at(n, rapid.SliceOfN(rapid.ByteRange(1, 4), 0, 4).Draw(t, "addresses")...))
 				}
 			},
+			"along": func(t *rapid.T) {
+				n := rapid.IntRange(0, 4).Draw(t, "name")
+				a := at(n, rapid.SliceOfN(rapid.ByteRange(1, 4), 0, 4).Draw(t, "addresses")...)
+				c.takeAlong(now, a.server, along{
+					key: key{question(n).Name, dnswire.TypeA}, name: question(n).Name, records: a.records, ttl: a.ttl, denial: len(a.records) == 0,
+				})
+			},
+			"requery": func(t *rapid.T) {
+				c.requery(now, question(rapid.IntRange(0, 4).Draw(t, "name")))
+			},
 			"doubt": func(t *rapid.T) {
 				n := rapid.IntRange(0, 4).Draw(t, "name")
 				c.reconfirm(now, at(n, 1).records[0])
@@ -164,9 +176,13 @@ func TestCacheStaysInOrder(t *testing.T) {
 						t.Fatalf("%d is wanted and forgotten", n)
 					}
 					for _, rr := range e.records {
-						if !users[0].there[identity(rr)] {
-							t.Fatalf("not told of %v", rr)
+						// Of what came along only who asked because of an answer.
+						if told := !e.users[users[0]].waits; users[0].there[identity(rr)] != told {
+							t.Fatalf("told of %v: %v", rr, !told)
 						}
+					}
+					if e.known && e.origin == direct && e.users[users[0]].waits {
+						t.Fatalf("%d is known and not told", n)
 					}
 				}
 				for i, u := range users {

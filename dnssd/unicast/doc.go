@@ -11,7 +11,11 @@
 // A [Source] is handed to a dnssd.Browser. It asks each question once for the
 // TTL of its answer, 10 s at the least, and again before that runs out as long as
 // somebody wants it; negative answers hold as RFC 2308 says. Of an answer only
-// the records count that were asked for, and those that lead to them as aliases.
+// the records count that were asked for, those that lead to them as aliases, and
+// what a server sends along as RFC 6763 §12 has it: the SRV and TXT records of the instances that
+// a PTR record names, and the addresses of an SRV record's host. These aren't asked for,
+// then. Where addresses of one family came along alone, those of the other are
+// asked for one to five seconds later, and nobody waits for them.
 // A server that fails comes last for a while; while all fail a question is asked
 // less and less often.
 //

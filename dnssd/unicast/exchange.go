@@ -1,6 +1,7 @@
 package unicast
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -51,89 +52,121 @@ type reply struct {
 }
 
 // exchange sends a request to a server by UDP, or TCP where the answer is
-// truncated or tcp says so, and returns the answer to it.
-func exchange(ctx context.Context, dial DialFunc, server netip.AddrPort, r request, tcp bool, timeout time.Duration) (reply, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
+// truncated or tcp says so, and returns the answer to it. Either has the time.
+func (cs *conns) exchange(ctx context.Context, server netip.AddrPort, r request, tcp bool, timeout time.Duration) (reply, error) {
 	if tcp || len(r.data) > payloadSize {
-		return exchangeTCP(ctx, dial, server, r)
+		return cs.exchangeTCP(ctx, server, r, timeout)
 	}
-	got, err := exchangeUDP(ctx, dial, server, r)
+	got, err := cs.exchangeUDP(ctx, server, r, timeout)
 	if err == nil && !got.Truncated {
 		return got, nil
 	}
 	if err != nil && !errors.Is(err, errTruncated) {
 		return reply{}, err
 	}
-	return exchangeTCP(ctx, dial, server, r)
+	return cs.exchangeTCP(ctx, server, r, timeout)
 }
 
 // errTruncated says that an answer was cut in the middle of a record.
 var errTruncated = errors.New("unicast: truncated answer")
 
-func exchangeUDP(ctx context.Context, dial DialFunc, server netip.AddrPort, r request) (reply, error) {
-	conn, end, err := open(ctx, dial, "udp", server)
+func (cs *conns) exchangeUDP(ctx context.Context, server netip.AddrPort, r request, timeout time.Duration) (reply, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	c, err := cs.take(ctx, "udp", server)
 	if err != nil {
 		return reply{}, err
 	}
-	defer end()
-	if _, err := conn.Write(r.data); err != nil {
-		return reply{}, failed(ctx, server, err)
-	}
-	buf := make([]byte, readSize+1)
-	for range maxStrays {
-		n, err := conn.Read(buf)
-		if err != nil {
+	cs.sent.Add(1)
+	return cs.use(ctx, c, func(c *conn) (reply, error) {
+		if _, err := c.Write(r.data); err != nil {
 			return reply{}, failed(ctx, server, err)
 		}
-		got, ok, err := r.check(buf[:n])
-		if n > readSize && ok {
-			return reply{}, errTruncated
+		if c.buf == nil {
+			c.buf = make([]byte, readSize+1)
 		}
-		if ok || err != nil {
-			return got, err
+		for range maxStrays {
+			n, err := c.Read(c.buf)
+			if err != nil {
+				return reply{}, failed(ctx, server, err)
+			}
+			got, ok, err := r.check(c.buf[:n])
+			if n > readSize && ok {
+				return reply{}, errTruncated
+			}
+			if ok || err != nil {
+				return got, err
+			}
 		}
-	}
-	return reply{}, failed(ctx, server, errStrays)
+		return reply{}, failed(ctx, server, errStrays)
+	})
 }
 
-func exchangeTCP(ctx context.Context, dial DialFunc, server netip.AddrPort, r request) (reply, error) {
-	conn, end, err := open(ctx, dial, "tcp", server)
+func (cs *conns) exchangeTCP(ctx context.Context, server netip.AddrPort, r request, timeout time.Duration) (reply, error) {
+	select {
+	case cs.streams <- struct{}{}:
+	case <-ctx.Done():
+		return reply{}, failed(ctx, server, ctx.Err())
+	}
+	defer func() { <-cs.streams }()
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	c, err := cs.take(ctx, "tcp", server)
 	if err != nil {
 		return reply{}, err
 	}
-	defer end()
-	out := binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(r.data)), uint16(len(r.data))) // RFC 1035 §4.2.2
-	if _, err := conn.Write(append(out, r.data...)); err != nil {
-		return reply{}, failed(ctx, server, err)
+	cs.sent.Add(1)
+	cs.byTCP.Add(1)
+	used := c.uses > 0
+	got, err := cs.use(ctx, c, r.overTCP(ctx))
+	if used && err != nil && ctx.Err() == nil {
+		// The server may close a connection at any time (RFC 7766 §6.2.4).
+		if c, err = cs.open(ctx, "tcp", server); err != nil {
+			return reply{}, err
+		}
+		cs.sent.Add(1)
+		cs.byTCP.Add(1)
+		return cs.use(ctx, c, r.overTCP(ctx))
 	}
-	for range maxStrays {
-		var size [2]byte
-		if _, err := io.ReadFull(conn, size[:]); err != nil {
-			return reply{}, failed(ctx, server, err)
+	return got, err
+}
+
+// overTCP sends the request on a connection and reads the answer.
+func (r request) overTCP(ctx context.Context) func(*conn) (reply, error) {
+	return func(c *conn) (reply, error) {
+		out := binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(r.data)), uint16(len(r.data))) // RFC 1035 §4.2.2
+		if _, err := c.Write(append(out, r.data...)); err != nil {
+			return reply{}, failed(ctx, c.server, err)
 		}
-		buf := make([]byte, binary.BigEndian.Uint16(size[:]))
-		if _, err := io.ReadFull(conn, buf); err != nil {
-			return reply{}, failed(ctx, server, err)
+		for range maxStrays {
+			var size [2]byte
+			if _, err := io.ReadFull(c, size[:]); err != nil {
+				return reply{}, failed(ctx, c.server, err)
+			}
+			buf := make([]byte, binary.BigEndian.Uint16(size[:]))
+			if _, err := io.ReadFull(c, buf); err != nil {
+				return reply{}, failed(ctx, c.server, err)
+			}
+			got, ok, err := r.check(buf)
+			if errors.Is(err, errTruncated) {
+				err = errMalformed // by TCP there is no room to run out of
+			}
+			if ok || err != nil {
+				return got, err
+			}
 		}
-		got, ok, err := r.check(buf)
-		if errors.Is(err, errTruncated) {
-			err = errMalformed // by TCP there is no room to run out of
-		}
-		if ok || err != nil {
-			return got, err
-		}
+		return reply{}, failed(ctx, c.server, errStrays)
 	}
-	return reply{}, failed(ctx, server, errStrays)
 }
 
 // check returns the message if it answers the request. An error says that it
-// does but can't be read.
+// does but can't be read. b isn't kept.
 func (r request) check(b []byte) (reply, bool, error) {
 	const header = 12
 	if len(b) < header || b[0] != r.data[0] || b[1] != r.data[1] || b[2]&0x80 == 0 || b[2]&0x78 != r.data[2]&0x78 {
 		return reply{}, false, nil
 	}
+	b = bytes.Clone(b)
 	m, err := dnswire.Parse(b)
 	switch {
 	case err != nil && b[2]&0x02 != 0: // TC
@@ -144,25 +177,6 @@ func (r request) check(b []byte) (reply, bool, error) {
 		return reply{}, false, nil
 	}
 	return reply{m, b}, true, nil
-}
-
-// open dials and has the connection end with ctx.
-func open(ctx context.Context, dial DialFunc, network string, server netip.AddrPort) (net.Conn, func(), error) {
-	if dial == nil {
-		return nil, nil, errors.New("unicast: Servers without Dial")
-	}
-	conn, err := dial(ctx, network, server.String())
-	if err != nil {
-		return nil, nil, failed(ctx, server, err)
-	}
-	if end, ok := ctx.Deadline(); ok {
-		conn.SetDeadline(end) //nolint:errcheck // the watch below ends it, too
-	}
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	return conn, func() {
-		stop()
-		conn.Close()
-	}, nil
 }
 
 // failed says which server did not answer, and why. ctx's own end is preferred

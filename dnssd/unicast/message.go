@@ -154,6 +154,7 @@ type answer struct {
 	verdict verdict
 	records []dnswire.RR // under the name that was asked for
 	ttl     time.Duration
+	along   []along
 	alias   dnswire.Name // for another
 	links   int          // of the chain of aliases so far
 	server  netip.AddrPort
@@ -173,7 +174,7 @@ const (
 
 // read takes from a message what it says about a question. Only the answer
 // section counts, there only the records of the name, and those that lead on
-// from it as aliases: nothing that a server adds unasked gets in.
+// from it as aliases; and of what the server adds unasked, what cameAlong lets in.
 func read(m *dnswire.Message, name dnswire.Name, t dnswire.Type) answer {
 	a := answer{ttl: longest}
 	at := name
@@ -206,7 +207,7 @@ func read(m *dnswire.Message, name dnswire.Name, t dnswire.Type) answer {
 			}
 		}
 		if len(a.records) > 0 {
-			a.verdict = found
+			a.verdict, a.along = found, cameAlong(m, t, a.records)
 			return a
 		}
 		if alias == "" {
@@ -242,11 +243,14 @@ func (a answer) negative(m *dnswire.Message, name, at dnswire.Name) answer {
 	return a
 }
 
-func (a *answer) shorten(ttl uint32) {
+func (a *answer) shorten(ttl uint32) { a.ttl = min(a.ttl, seconds(ttl)) }
+
+// seconds reads a TTL.
+func seconds(ttl uint32) time.Duration {
 	if ttl > 1<<31-1 {
 		ttl = 0 // RFC 2181 §8
 	}
-	a.ttl = min(a.ttl, time.Duration(ttl)*time.Second)
+	return time.Duration(ttl) * time.Second
 }
 
 // negativeTTL returns how long a negative answer holds: the lesser of the SOA

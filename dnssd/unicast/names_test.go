@@ -2,6 +2,7 @@ package unicast
 
 import (
 	"bytes"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -154,13 +155,15 @@ func FuzzReadAnswer(f *testing.F) {
 	b.Answer(dnswire.NewPTR(name, "\x01a\x00", 60))
 	b.Answer(dnswire.RR{Name: "\x07example\x00", Type: dnswire.TypeDNAME, Class: dnswire.ClassIN, Data: "\x01x\x07example\x00"})
 	b.Answer(dnswire.RR{Name: name, Type: dnswire.TypeCNAME, Class: dnswire.ClassIN, Data: string(name)})
+	b.Additional(dnswire.NewSRV("\x01a\x00", dnswire.SRV{Target: "\x01h\x00"}, 60))
+	b.Additional(dnswire.NewAddr("\x01h\x00", netip.MustParseAddr("192.0.2.1"), 60))
 	f.Add(b.Bytes())
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := dnswire.Parse(data)
 		if err != nil {
 			return
 		}
-		for _, typ := range []dnswire.Type{dnswire.TypePTR, dnswire.TypeA, dnswire.TypeANY} {
+		for _, typ := range []dnswire.Type{dnswire.TypePTR, dnswire.TypeSRV, dnswire.TypeA, dnswire.TypeANY} {
 			a := read(&m, name, typ)
 			if a.ttl < 0 || a.ttl > longest || a.verdict == 0 || (a.verdict == found) != (len(a.records) > 0) {
 				t.Errorf("%+v", a)
@@ -169,6 +172,21 @@ func FuzzReadAnswer(f *testing.F) {
 				if rr.Name != name {
 					t.Errorf("record of %s", rr.Name)
 				}
+			}
+			seen := map[key]bool{}
+			for _, x := range a.along {
+				if seen[x.key] || x.denial != (len(x.records) == 0) || x.ttl < 0 || x.ttl >= longest || len(x.records) > maxRecords || Multicast(x.name) {
+					t.Errorf("came along: %+v", x)
+				}
+				seen[x.key] = true
+				for _, rr := range x.records {
+					if rr.Type != x.key.typ || !rr.Name.Equal(x.name) || rr.Class != dnswire.ClassIN {
+						t.Errorf("record of %s in %+v", rr.Name, x)
+					}
+				}
+			}
+			if len(a.along) > mostAlong || len(a.along) > 0 && typ != dnswire.TypePTR && typ != dnswire.TypeSRV {
+				t.Errorf("%d sets came along", len(a.along))
 			}
 		}
 	})

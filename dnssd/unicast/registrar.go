@@ -153,6 +153,7 @@ func (r *Registrar) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer g.pool.conns.release()
 	r.mu.Lock()
 	wake := r.signal()
 	r.mu.Unlock()

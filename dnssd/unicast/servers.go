@@ -49,6 +49,7 @@ type Servers struct {
 // pool is Servers with what is known about them.
 type pool struct {
 	Servers
+	conns *conns
 
 	mu     sync.Mutex
 	health map[netip.AddrPort]*health
@@ -62,7 +63,7 @@ type health struct {
 }
 
 func newPool(s Servers) *pool {
-	p := &pool{Servers: s, health: make(map[netip.AddrPort]*health, len(s.Addrs))}
+	p := &pool{Servers: s, conns: newConns(s.Dial), health: make(map[netip.AddrPort]*health, len(s.Addrs))}
 	if p.Timeout <= 0 {
 		p.Timeout = DefaultTimeout
 	}
@@ -239,6 +240,6 @@ func (p *pool) exchange(ctx context.Context, server netip.AddrPort, name dnswire
 	if err != nil {
 		return dnswire.Message{}, err
 	}
-	r, err := exchange(ctx, p.Dial, server, q, p.TCP, timeout)
+	r, err := p.conns.exchange(ctx, server, q, p.TCP, timeout)
 	return r.Message, err
 }

@@ -87,6 +87,12 @@ type Stats struct {
 	Answered  uint64 // of these
 	Failed    uint64 // of these
 	Refused   uint64 // questions and answers that found no room
+	// Spared are questions that weren't put, since the answer came along with
+	// another one's (RFC 6763 §12).
+	Spared uint64
+	// Sent are the messages to servers, with those that were sent again, and ByTCP
+	// those of them by TCP.
+	Sent, ByTCP uint64
 }
 
 // Stats returns the counts.
@@ -94,7 +100,8 @@ func (s *Source) Stats() Stats {
 	s.init()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Stats{Questions: len(s.cache.entries), Queries: s.queries, Answered: s.answered, Failed: s.failures, Refused: s.cache.refused}
+	return Stats{Questions: len(s.cache.entries), Queries: s.queries, Answered: s.answered, Failed: s.failures, Refused: s.cache.refused,
+		Spared: s.cache.spared, Sent: s.pool.conns.sent.Load(), ByTCP: s.pool.conns.byTCP.Load()}
 }
 
 // Feed implements dnssd.Source. Questions that belong to multicast DNS are
@@ -155,6 +162,7 @@ func (s *Source) run(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
+			s.pool.conns.release()
 			s.nudge() // what was meant for another run
 			return
 		case <-at:
@@ -281,7 +289,7 @@ func (f *feed) take() ([]mdns.Event, error) {
 // replay tells again all that is known of what was asked.
 func (f *feed) replay(now time.Time) {
 	for k := range f.asked {
-		if e := f.source.cache.entries[k]; e != nil && e.known && e.users[f] != nil {
+		if e := f.source.cache.entries[k]; e != nil && e.known && e.users[f] != nil && !e.users[f].waits {
 			f.source.cache.replay(now, e, f)
 		}
 	}

@@ -210,7 +210,7 @@ func (p *pool) sendOnce(ctx context.Context, server netip.AddrPort, u update, ke
 		}
 	}
 	q := request{data: data, mine: func(m *dnswire.Message) bool { return m.QDCount <= 1 }}
-	r, err := exchange(ctx, p.Dial, server, q, p.TCP, timeout)
+	r, err := p.conns.exchange(ctx, server, q, p.TCP, timeout)
 	if err != nil {
 		return reply{}, err
 	}
