@@ -82,6 +82,7 @@ type Client struct {
 	selector selector
 	last     State
 	watchers map[*watcher]struct{}
+	running  bool
 }
 
 // watcher is one reader of the states.
@@ -106,7 +107,8 @@ func (c *Client) init() {
 func (c *Client) plan() error {
 	s := &c.selector
 	*s = selector{
-		needs: c.Needs, kinds: c.Kind.family(), mode: c.Mode, merge: c.Merge, fallBack: c.FallBack, giveUp: c.Return,
+		needs: c.Needs, kinds: c.Kind.family(), mode: c.Mode, merge: c.Merge, fallBack: c.FallBack,
+		back: c.Return, checks: c.Check != nil,
 		invalidFor: c.InvalidFor, rand: c.Rand, marks: marks{}, dirty: true,
 	}
 	if s.invalidFor <= 0 {
@@ -161,6 +163,13 @@ func (c *Client) Run(ctx context.Context) error {
 	if c.err != nil {
 		return c.err
 	}
+	c.mu.Lock()
+	again := c.running
+	c.running = true
+	c.mu.Unlock()
+	if again {
+		return errors.New("nmos: the client runs already")
+	}
 	r := &running{Client: c}
 	defer r.wait()
 	ctx, stop := context.WithCancel(ctx)
@@ -204,8 +213,10 @@ func (r *running) wait() {
 	r.group.Wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.selector.halt()
-	r.publish(time.Now())
+	now := time.Now()
+	r.selector.halt(now)
+	r.publish(now)
+	r.Client.running = false
 }
 
 func (c *Client) source(l *look) dnssd.Source {
@@ -217,7 +228,10 @@ func (c *Client) source(l *look) dnssd.Source {
 
 // do carries out an order.
 func (r *running) do(ctx context.Context, o order) {
-	src := r.source(o.look)
+	var src dnssd.Source
+	if o.look != nil {
+		src = r.source(o.look)
+	}
 	switch o.what {
 	case beginLook:
 		r.group.Go(func() { r.browse(ctx, o.look) })
@@ -225,6 +239,8 @@ func (r *running) do(ctx context.Context, o order) {
 		requery(src, o.look)
 	case reconfirm:
 		_ = dnssd.Reconfirm(src, dnssd.Service{Instance: dnssd.Instance{Name: o.name, Service: o.look.service, Domain: o.look.domain}})
+	case try:
+		r.group.Go(func() { r.judge(ctx, *o.sel) })
 	}
 }
 
@@ -283,31 +299,43 @@ func (r *running) check(ctx context.Context, sel *Selection, turn int) {
 		return
 	}
 	ctx, r.stop = context.WithCancel(ctx)
-	r.group.Go(func() { r.checks(ctx, *sel) })
+	r.group.Go(func() { r.checks(ctx, turn) })
 }
 
-// checks checks a selection until it fails or ctx ends.
-func (r *running) checks(ctx context.Context, sel Selection) {
+// checks checks the selection that is at its turn until it fails or ctx ends.
+func (r *running) checks(ctx context.Context, turn int) {
 	every := r.CheckEvery
 	if every <= 0 {
 		every = DefaultCheckEvery
 	}
 	for {
-		err := r.Check(ctx, sel)
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			r.Failed(sel, err)
+		r.mu.Lock()
+		sel := r.selector.selected // its host may have moved
+		mine := r.selector.turn == turn
+		r.mu.Unlock()
+		if sel == nil || !mine || !r.judge(ctx, *sel) {
 			return
 		}
-		r.Worked(sel)
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(every):
 		}
 	}
+}
+
+// judge checks a selection and says how it went.
+func (r *running) judge(ctx context.Context, sel Selection) bool {
+	err := r.Check(ctx, sel)
+	switch {
+	case ctx.Err() != nil:
+		return false
+	case err != nil:
+		r.Failed(sel, err)
+		return false
+	}
+	r.Worked(sel)
+	return true
 }
 
 func (c *Client) nudge() {
@@ -335,19 +363,16 @@ func (c *Client) advance() time.Time {
 func (c *Client) publish(now time.Time) {
 	before := c.last
 	c.last = c.selector.state(now)
-	if !before.Selected.is(c.last.Selected) {
-		c.Log.Info("NMOS API selected", "kind", c.Kind.Name, "url", urlOf(c.last.Selected), "why", c.last.Reason)
+	switch sel := c.last.Selected; {
+	case c.last.Since.Equal(before.Since):
+	case sel != nil:
+		c.Log.Info("NMOS API selected", "kind", c.Kind.Name, "url", sel.URL(), "why", c.last.Reason)
+	case before.Selected != nil:
+		c.Log.Warn("no NMOS API is left", "kind", c.Kind.Name, "why", c.last.Reason)
 	}
 	for w := range c.watchers {
 		w.put(c.last)
 	}
-}
-
-func urlOf(s *Selection) string {
-	if s == nil {
-		return ""
-	}
-	return s.URL()
 }
 
 // State returns where things stand.
@@ -355,7 +380,7 @@ func (c *Client) State() State {
 	c.init()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.last
+	return c.selector.state(time.Now())
 }
 
 // Select returns what to use now. It waits until there is something; the error
@@ -388,7 +413,9 @@ func (c *Client) verdict(say func(time.Time)) {
 	c.init()
 	c.mu.Lock()
 	say(time.Now())
-	c.advance()
+	if c.running {
+		c.advance()
+	}
 	c.mu.Unlock()
 	c.nudge()
 }

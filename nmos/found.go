@@ -3,6 +3,7 @@ package nmos
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -25,7 +26,8 @@ type look struct {
 	answered bool      // the last answer had a PTR record in it
 	failure  error     // why there was none
 	services map[linked]dnssd.Service
-	over     int // instances that found no room
+	over     int     // how often an instance found no room
+	list     []Found // what found returns, nil after a change
 }
 
 // linked is an instance on a link, its name folded.
@@ -38,6 +40,9 @@ type linked struct {
 // still holds.
 func (l *look) responds() bool { return l.answered || len(l.services) > 0 }
 
+// forget drops what was found.
+func (l *look) forget() { l.services, l.answered, l.list = nil, false, nil }
+
 // hear takes in what a browser tells.
 func (l *look) hear(now time.Time, ev dnssd.Event) {
 	if ev.Op == dnssd.Settled {
@@ -46,6 +51,7 @@ func (l *look) hear(now time.Time, ev dnssd.Event) {
 		}
 		return
 	}
+	l.list = nil
 	k := linked{fold(ev.Name), ev.Link}
 	_, known := l.services[k]
 	switch {
@@ -64,30 +70,28 @@ func (l *look) hear(now time.Time, ev dnssd.Event) {
 // found returns what was found, by name. An instance that is the same on
 // several links is there once, with the addresses that it has on all of them.
 func (l *look) found() []Found {
-	services := make([]dnssd.Service, 0, len(l.services))
-	for _, s := range l.services {
-		services = append(services, s)
+	if l.list != nil {
+		return l.list
 	}
-	slices.SortFunc(services, func(a, b dnssd.Service) int {
-		return cmp.Or(strings.Compare(fold(a.Name), fold(b.Name)), cmp.Compare(a.Link, b.Link))
+	keys := slices.SortedFunc(maps.Keys(l.services), func(a, b linked) int {
+		return cmp.Or(strings.Compare(a.name, b.name), cmp.Compare(a.link, b.link))
 	})
-	var out []Found
-	for _, s := range services {
-		f := foundOf(s, l.via)
-		same := func(o Found) bool { return fold(o.Name) == fold(f.Name) && o.sameBut(&f) }
-		// The list is in order of name: what is the same stands at its end.
-		if i := slices.IndexFunc(out[max(0, len(out)-maxLinks):], same); i >= 0 {
-			out[max(0, len(out)-maxLinks)+i].join(&f)
+	out := make([]Found, 0, len(keys))
+	first := 0 // of those with the same name
+	for i, k := range keys {
+		if i > 0 && k.name != keys[i-1].name {
+			first = len(out)
+		}
+		f := foundOf(l.services[k], l.via)
+		if same := slices.IndexFunc(out[first:], func(o Found) bool { return o.sameBut(&f) }); same >= 0 {
+			out[first+same].join(&f)
 			continue
 		}
 		out = append(out, f)
 	}
+	l.list = out
 	return out
 }
-
-// maxLinks is on how many links an instance can say different things and be
-// joined all the same.
-const maxLinks = 16
 
 // foundOf returns what DNS-SD says of an instance on a link.
 func foundOf(s dnssd.Service, via string) Found {

@@ -3,6 +3,7 @@ package nmos
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -10,50 +11,61 @@ import (
 	"github.com/lanfolk/lanfolk/dnssd"
 )
 
-// selector is the client's procedure: what to look for, what to choose, when to
-// choose again and when to ask again. It is told the time and what happened; it
-// leaves what is to be done in orders.
-type selector struct {
-	needs                   Needs
-	kinds                   []Kind
-	mode                    Mode
-	merge, fallBack, giveUp bool // giveUp: a better one that appears is used
-	invalidFor              time.Duration
-	rand                    *rand.Rand
-	looks                   []*look // unicast first, in order
-	fixed                   *Selection
-
-	ranked   Ranked
-	complete bool
-	dirty    bool // what was found changed
-
-	selected *Selection
-	checked  time.Time // when it last was found to work
-	since    time.Time // when it was selected
-	turn     int       // counts selections
-	cause    string    // why it is selected, or why nothing is
-	leaving  string    // why the last one is selected no longer
-	marks    marks
-	retryAt  time.Time // when to ask again, while nothing is left
-	round    int       // how often that was done
-
-	orders  []order
-	changed bool
-}
-
 const (
 	// patience is how long a domain that says nothing is waited for when another
 	// has answered.
 	patience = 2 * time.Second
 	// maxDoubts bounds the instances that are doubted at a time.
 	maxDoubts = 64
+	// rankGap is the least time between two rankings, and rankEach what each
+	// instance adds to it: so that many who come and go keep no processor busy.
+	rankGap  = 10 * time.Millisecond
+	rankEach = 50 * time.Microsecond
 )
+
+// selector is the client's procedure: what to look for, what to choose, when to
+// choose again and when to ask again. It is told the time and what happened, and
+// leaves what is to be done in orders.
+type selector struct {
+	needs           Needs
+	kinds           []Kind
+	mode            Mode
+	merge, fallBack bool
+	back            bool // move to a better one
+	checks          bool // somebody finds out whether a selection works
+	invalidFor      time.Duration
+	rand            *rand.Rand
+	looks           []*look    // unicast first, in order
+	fixed           *Selection // the configured location
+
+	ranked   Ranked
+	rankedAt time.Time
+	dirty    bool // what was found changed since
+	complete bool
+
+	selected *Selection
+	since    time.Time // when it was selected, or nothing was left
+	checked  time.Time // when it first was found to work since
+	turn     int       // counts selections
+	cause    string    // why it is selected, or why nothing is
+	none     string    // why there is nothing to select, "" if something is
+	trial    *Selection
+	proved   bool // the trial works
+
+	marks   marks
+	retryAt time.Time // when to ask again, while nothing is left
+	round   int       // how often that was done in a row
+
+	orders  []order
+	changed bool
+}
 
 // order is something to do for who runs the selector.
 type order struct {
 	what orderKind
 	look *look
-	name string // of the instance to reconfirm
+	name string     // of the instance to reconfirm
+	sel  *Selection // to try
 }
 
 type orderKind int
@@ -62,13 +74,15 @@ const (
 	beginLook orderKind = iota // browse
 	askAgain                   // ask for the instances again, now
 	reconfirm                  // an instance didn't work: is it still there? (RFC 6762 §10.4)
+	try                        // a better one is there: does it work?
 )
 
 // hear takes in what a browser tells. After an error it has ended, and is begun
 // again later.
 func (s *selector) hear(now time.Time, l *look, ev dnssd.Event, err error) {
 	if err != nil {
-		l.services, l.answered, l.failure = nil, false, err
+		l.forget()
+		l.failure = err
 		ev = dnssd.Event{Op: dnssd.Settled}
 	}
 	l.hear(now, ev)
@@ -77,8 +91,9 @@ func (s *selector) hear(now time.Time, l *look, ev dnssd.Event, err error) {
 
 // looked takes in how it ended when a source was asked.
 func (s *selector) looked(l *look, x dnssd.Look) {
-	l.answered, l.failure = x.Err == nil, x.Err
-	s.dirty = true
+	answered := x.Err == nil
+	s.dirty = s.dirty || answered != l.answered
+	l.answered, l.failure = answered, x.Err
 }
 
 // failed marks what a selection uses as invalid for a while.
@@ -89,7 +104,7 @@ func (s *selector) failed(now time.Time, sel Selection, why error) {
 	if why == nil {
 		why = errors.New("it didn't work")
 	}
-	s.marks.put(now, place(sel.Proto, sel.Target), why, s.invalidFor)
+	s.marks.put(now, sel.place(), why, s.invalidFor)
 	s.changed = true
 	if sel.Via == viaMulticast {
 		s.doubt(&sel.Found)
@@ -98,59 +113,75 @@ func (s *selector) failed(now time.Time, sel Selection, why error) {
 
 // worked takes in that a selection was found to work.
 func (s *selector) worked(now time.Time, sel Selection) {
-	delete(s.marks, place(sel.Proto, sel.Target))
-	if s.selected.is(&sel) {
-		s.changed = s.changed || s.checked.IsZero()
-		s.checked, s.round = now, 0
+	if sel.Advert == nil {
+		return
 	}
+	if s.marks[sel.place()] != nil {
+		delete(s.marks, sel.place())
+		s.changed = true
+	}
+	s.proved = s.proved || s.trial != nil && s.trial.is(&sel)
+	if s.selected != nil && s.selected.is(&sel) {
+		s.round = 0
+		if s.checked.IsZero() {
+			s.checked, s.changed = now, true
+		}
+	}
+}
+
+// halt forgets what was found, for nobody keeps it up to date any longer.
+// Marks stay.
+func (s *selector) halt(now time.Time) {
+	for _, l := range s.looks {
+		*l = look{via: l.via, domain: l.domain, service: l.service}
+	}
+	s.selected, s.trial, s.ranked, s.rankedAt, s.complete, s.dirty = nil, nil, Ranked{}, time.Time{}, false, true
+	s.retryAt, s.round, s.orders, s.checked = time.Time{}, 0, nil, time.Time{}
+	s.none, s.cause, s.since = "", "not looking", now
 }
 
 // advance does what is due and returns when there will be more to do, the zero
 // time for never.
 func (s *selector) advance(now time.Time) (wake time.Time) {
-	wake = s.begin(now)
-	if s.dirty {
-		s.rank()
+	wake = earliest(s.begin(now), s.marks.expire(now))
+	if s.dirty && (s.complete || s.selected != nil) {
+		at := s.rankedAt.Add(rankGap + time.Duration(s.found())*rankEach)
+		if s.rankedAt.IsZero() || !at.After(now) {
+			s.rank(now)
+			wake = earliest(wake, s.begin(now)) // perhaps nothing of unicast DNS fits
+		} else {
+			wake = earliest(wake, at)
+		}
 	}
-	wake = earliest(wake, s.marks.expire(now))
-	if !s.complete {
-		s.cause = "looking"
+	if !s.complete && s.selected == nil {
+		s.retryAt = time.Time{}
+		s.nothing(now, "", "looking")
 		return wake
 	}
 	s.choose(now)
-	if s.selected == nil {
-		return earliest(wake, s.retry(now))
+	if s.selected != nil || !s.complete {
+		s.retryAt = time.Time{}
+		return wake
 	}
-	s.retryAt = time.Time{}
-	return wake
+	return earliest(wake, s.retry(now))
 }
 
-// halt forgets what was found, for nobody keeps it up to date any longer.
-// Marks stay.
-func (s *selector) halt() {
+// found returns how many instances there are.
+func (s *selector) found() int {
+	n := 0
 	for _, l := range s.looks {
-		*l = look{via: l.via, domain: l.domain, service: l.service}
+		n += len(l.services)
 	}
-	s.selected, s.ranked, s.complete, s.dirty = nil, Ranked{}, false, true
-	s.retryAt, s.round, s.orders, s.cause = time.Time{}, 0, nil, "not looking"
+	return n
 }
 
-// begin begins the looks whose turn it is (APIs: Discovery, steps 1 to 3).
+// begin begins the looks whose turn it is (APIs: Discovery, steps 1 to 3), and
+// says whether the first look is complete. A domain that says nothing isn't waited for
+// long once another one has answered: the end of that time comes back.
 func (s *selector) begin(now time.Time) (wake time.Time) {
-	unicast, multicast := s.of(viaUnicast), s.of(viaMulticast)
-	s.start(unicast)
-	if len(multicast) > 0 && !multicast[0].begun && s.wantsMulticast() {
-		s.start(multicast)
-	}
-	s.complete, wake = s.done(now)
-	return wake
-}
-
-// done says whether the first look is complete. A source that says nothing
-// isn't waited for long once another one has answered: the time then comes back.
-func (s *selector) done(now time.Time) (bool, time.Time) {
-	if s.fixed != nil {
-		return true, time.Time{}
+	s.start(viaUnicast)
+	if s.wantsMulticast() {
+		s.start(viaMulticast)
 	}
 	all, first := true, time.Time{}
 	for _, l := range s.looks {
@@ -161,21 +192,24 @@ func (s *selector) done(now time.Time) (bool, time.Time) {
 			all = false
 		}
 	}
-	switch end := first.Add(patience); {
-	case all || !first.IsZero() && !end.After(now):
-		return true, time.Time{}
-	case !first.IsZero():
-		return false, end
+	end := first.Add(patience)
+	complete := all || !first.IsZero() && !end.After(now)
+	s.changed = s.changed || complete != s.complete
+	if s.complete = complete; !complete && !first.IsZero() {
+		return end
 	}
-	return false, time.Time{}
+	return time.Time{}
 }
 
-// wantsMulticast says whether to look by mDNS: if no unicast response came.
+// wantsMulticast says whether to look by mDNS: if no unicast response came. What was
+// begun goes on.
 func (s *selector) wantsMulticast() bool {
 	settled, answered := true, false
-	for _, l := range s.of(viaUnicast) {
-		settled = settled && l.settled
-		answered = answered || l.responds()
+	for _, l := range s.looks {
+		if l.via == viaUnicast {
+			settled = settled && l.settled
+			answered = answered || l.responds()
+		}
 	}
 	switch {
 	case s.merge:
@@ -185,15 +219,12 @@ func (s *selector) wantsMulticast() bool {
 	case !answered:
 		return true
 	}
-	if s.dirty {
-		s.rank()
-	}
-	return s.fallBack && len(s.ranked.Groups) == 0
+	return s.fallBack && !s.rankedAt.IsZero() && !s.dirty && len(s.ranked.Groups) == 0
 }
 
-func (s *selector) start(looks []*look) {
-	for _, l := range looks {
-		if !l.begun {
+func (s *selector) start(via string) {
+	for _, l := range s.looks {
+		if l.via == via && !l.begun {
 			l.begun = true
 			s.orders = append(s.orders, order{what: beginLook, look: l})
 			s.changed = true
@@ -201,20 +232,9 @@ func (s *selector) start(looks []*look) {
 	}
 }
 
-// of returns the looks by one source.
-func (s *selector) of(via string) []*look {
-	var out []*look
-	for _, l := range s.looks {
-		if l.via == via {
-			out = append(out, l)
-		}
-	}
-	return out
-}
-
 // rank puts what was found in order: one list of all the looks.
-func (s *selector) rank() {
-	s.dirty, s.changed = false, true
+func (s *selector) rank(now time.Time) {
+	s.dirty, s.changed, s.rankedAt = false, true, now
 	if s.fixed != nil {
 		s.ranked = Ranked{Groups: [][]*Advert{{s.fixed.Advert}}}
 		return
@@ -229,83 +249,166 @@ func (s *selector) rank() {
 // choose keeps the selection if it is still good, and else chooses the next.
 func (s *selector) choose(now time.Time) {
 	old := s.selected
-	s.leaving = ""
-	if old != nil && s.stays(now) {
-		return
+	leaving := ""
+	if old != nil {
+		if leaving = s.leave(now); leaving == "" {
+			s.better(now)
+			return
+		}
+		if now.Sub(s.since) >= s.invalidFor {
+			s.round = 0
+		}
 	}
-	next, cause := s.next(now, old)
-	if next == nil && old == nil && cause == s.cause {
-		return
-	}
-	s.selected, s.cause, s.changed = next, cause, true
-	s.since, s.checked = now, time.Time{}
-	if s.leaving != "" {
-		s.cause = s.leaving + "; " + cause
-	}
-	if next != nil {
-		s.turn++
+	switch next, cause := s.next(now, old); {
+	case next == nil:
+		s.nothing(now, leaving, cause)
+	case leaving != "":
+		s.use(now, next, leaving+"; "+cause)
+	default:
+		s.use(now, next, cause)
 	}
 }
 
-// stays says whether the selection is still in the list and isn't marked. It
-// brings it up to date, or notes why it doesn't stay.
-func (s *selector) stays(now time.Time) bool {
+// use selects.
+func (s *selector) use(now time.Time, sel *Selection, cause string) {
+	s.selected, s.cause, s.since, s.checked, s.changed = sel, cause, now, time.Time{}, true
+	s.trial, s.proved, s.none = nil, false, ""
+	s.turn++
+}
+
+// nothing notes that nothing is selected, why, and why what was selected before
+// was left.
+func (s *selector) nothing(now time.Time, leaving, why string) {
+	if s.selected == nil && s.none == why {
+		return
+	}
+	if s.none == "" {
+		s.since = now
+	}
+	s.none, s.cause = why, why
+	if leaving != "" {
+		s.cause = leaving + "; " + why
+	}
+	s.selected, s.trial, s.checked, s.changed = nil, nil, time.Time{}, true
+}
+
+// leave says why the selection can't stay: it is marked, or no longer in the
+// list at its place. "": it stays, and is brought up to date.
+func (s *selector) leave(now time.Time) string {
 	old := s.selected
-	if m := s.marks.on(now, place(old.Proto, old.Target)); m != nil {
-		s.leaving = fmt.Sprintf("%s failed: %v", old.title(), m.why)
-		return false
+	if m := s.marks.on(now, old.place()); m != nil {
+		return fmt.Sprintf("%s failed: %v", old.title(), m.why)
 	}
 	a := s.listed(old)
 	if a == nil {
-		s.leaving = old.title() + " is no longer there"
 		for _, d := range s.ranked.Discarded {
 			if d.id() == old.id() {
-				s.leaving = fmt.Sprintf("%s doesn't fit any more: %v", old.title(), d.Reason)
+				return fmt.Sprintf("%s doesn't fit any more: %v", old.title(), d.Reason)
 			}
 		}
-		return false
+		return old.title() + " is no longer there"
 	}
-	i := slices.IndexFunc(a.Targets, func(t Target) bool { return place(a.Proto, t) == place(old.Proto, old.Target) })
+	i := slices.IndexFunc(a.Targets, func(t Target) bool { return place(a.Proto, t) == old.place() })
 	if i < 0 {
-		s.leaving = fmt.Sprintf("%s is no longer at %s", old.title(), place(old.Proto, old.Target))
-		return false
+		return fmt.Sprintf("%s is no longer at %s", old.title(), old.place())
 	}
-	if better := s.better(now, a); better != nil {
-		s.leaving = fmt.Sprintf("%s is better than %s", better.Name, old.title())
-		return false
-	}
-	fresh := s.selection(a, a.Targets[i])
-	if fresh.Version != old.Version {
-		s.turn++ // the same API, spoken in another version: look at it anew
-		s.changed = true
-	}
-	s.selected = fresh
-	return true
+	s.selected = s.selection(a, a.Targets[i])
+	return ""
 }
 
 // listed returns the advertisement in the list that a selection is of: the
-// same instance, or another one's of the same place.
+// same instance, or another one at the same place, which is the same API.
 func (s *selector) listed(sel *Selection) *Advert {
-	var same, place1 *Advert
+	var instance, there *Advert
 	for a := range s.all() {
-		here := slices.ContainsFunc(a.Targets, func(t Target) bool { return place(a.Proto, t) == place(sel.Proto, sel.Target) })
+		here := slices.ContainsFunc(a.Targets, func(t Target) bool { return place(a.Proto, t) == sel.place() })
 		switch mine := a.id() == sel.id(); {
 		case mine && here:
 			return a
 		case mine:
-			same = a
-		case here:
-			place1 = a
+			instance = a
+		case here && there == nil:
+			there = a
 		}
 	}
-	if place1 != nil {
-		return place1
+	if there != nil {
+		return there
 	}
-	return same
+	return instance
+}
+
+// better moves to an advert that comes before the selection and isn't marked, if
+// the client wants that. Where somebody can find out whether it works, that is
+// done first: what works isn't left for what doesn't.
+func (s *selector) better(now time.Time) {
+	if !s.back || s.fixed != nil {
+		return
+	}
+	for _, g := range s.ranked.Groups {
+		if slices.ContainsFunc(g, func(a *Advert) bool { return a.id() == s.selected.id() }) {
+			break
+		}
+		if s.trial != nil && slices.ContainsFunc(g, func(a *Advert) bool { return a.id() == s.trial.id() }) && s.marks.on(now, s.trial.place()) == nil {
+			if s.proved {
+				s.use(now, s.trial, s.better1(s.trial))
+			}
+			return
+		}
+		usable := s.usable(now, g)
+		if len(usable) == 0 {
+			continue
+		}
+		a := usable[s.draw(len(usable))]
+		sel := s.selection(a, s.first(s.open(now, a)))
+		if !s.checks {
+			s.use(now, sel, s.better1(sel))
+			return
+		}
+		s.trial, s.proved = sel, false
+		s.orders = append(s.orders, order{what: try, sel: sel})
+		return
+	}
+	s.trial, s.proved = nil, false
+}
+
+// open returns the targets of an advert that aren't marked.
+func (s *selector) open(now time.Time, a *Advert) []Target {
+	return slices.DeleteFunc(slices.Clone(a.Targets), func(t Target) bool { return s.marks.on(now, place(a.Proto, t)) != nil })
+}
+
+// usable returns the adverts that have a target which isn't marked.
+func (s *selector) usable(now time.Time, group []*Advert) []*Advert {
+	return slices.DeleteFunc(slices.Clone(group), func(a *Advert) bool { return len(s.open(now, a)) == 0 })
+}
+
+// next chooses (APIs: Discovery, steps 5 and 6): another target of the same
+// instance (RFC 6763 §5), else at random among the first equals that have one.
+func (s *selector) next(now time.Time, old *Selection) (*Selection, string) {
+	for a := range s.all() {
+		if old == nil || a.id() != old.id() {
+			continue
+		}
+		if t := s.open(now, a); len(t) > 0 {
+			sel := s.selection(a, s.first(t))
+			return sel, fmt.Sprintf("%s is at %s, too", sel.title(), sel.place())
+		}
+	}
+	before := 0
+	for _, g := range s.ranked.Groups {
+		usable := s.usable(now, g)
+		if len(usable) == 0 {
+			before += len(g)
+			continue
+		}
+		a := usable[s.draw(len(usable))]
+		sel := s.selection(a, s.first(s.open(now, a)))
+		return sel, s.chosen(sel, len(usable), before)
+	}
+	return nil, s.exhausted(before)
 }
 
 // all yields the adverts of the list, in order.
-func (s *selector) all() func(yield func(*Advert) bool) {
+func (s *selector) all() iter.Seq[*Advert] {
 	return func(yield func(*Advert) bool) {
 		for _, g := range s.ranked.Groups {
 			for _, a := range g {
@@ -315,71 +418,6 @@ func (s *selector) all() func(yield func(*Advert) bool) {
 			}
 		}
 	}
-}
-
-// better returns an advert that comes before a and isn't marked, if the client
-// wants to move to such.
-func (s *selector) better(now time.Time, a *Advert) *Advert {
-	if !s.giveUp {
-		return nil
-	}
-	for _, g := range s.ranked.Groups {
-		if slices.Contains(g, a) {
-			return nil
-		}
-		for _, b := range g {
-			if len(s.open(now, b)) > 0 {
-				return b
-			}
-		}
-	}
-	return nil
-}
-
-// open returns the targets of an advert that aren't marked.
-func (s *selector) open(now time.Time, a *Advert) []Target {
-	return slices.DeleteFunc(slices.Clone(a.Targets), func(t Target) bool { return s.marks.on(now, place(a.Proto, t)) != nil })
-}
-
-// next chooses (APIs: Discovery, steps 5 and 6): another target of the same
-// instance (RFC 6763 §5), else at random among the first equals that have one.
-func (s *selector) next(now time.Time, old *Selection) (*Selection, string) {
-	if old != nil && !s.giveUp {
-		for a := range s.all() {
-			if a.id() != old.id() {
-				continue
-			}
-			if t := s.open(now, a); len(t) > 0 {
-				return s.selection(a, s.first(t)), fmt.Sprintf("%s, too, is %s", place(a.Proto, s.first(t)), a.Name)
-			}
-		}
-	}
-	left := 0
-	for _, g := range s.ranked.Groups {
-		var usable []*Advert
-		for _, a := range g {
-			if len(s.open(now, a)) > 0 {
-				usable = append(usable, a)
-			}
-		}
-		left += len(g)
-		if len(usable) == 0 {
-			continue
-		}
-		a := usable[s.draw(len(usable))]
-		sel := s.selection(a, s.first(s.open(now, a)))
-		return sel, s.chosen(sel, len(usable), left-len(g))
-	}
-	if s.fixed != nil {
-		return nil, "the configured location doesn't work"
-	}
-	switch n := len(s.ranked.Discarded); {
-	case left > 0:
-		return nil, fmt.Sprintf("nothing is left: %s invalid", areAll(left))
-	case n > 0:
-		return nil, fmt.Sprintf("nothing fits: %d discarded", n)
-	}
-	return nil, "nothing was found"
 }
 
 // first returns the target to try first.
@@ -407,15 +445,31 @@ func (s *selector) selection(a *Advert, t Target) *Selection {
 	return &Selection{Advert: a, Target: t, Version: v}
 }
 
+// retry asks again when it is time, and returns when it is next.
+func (s *selector) retry(now time.Time) time.Time {
+	if s.retryAt.IsZero() {
+		s.retryAt = now.Add(pause(s.rand, s.round))
+		s.changed = true
+	}
+	if s.retryAt.After(now) {
+		return s.retryAt
+	}
+	s.askAgain(now)
+	s.round++
+	s.retryAt = now.Add(pause(s.rand, s.round))
+	s.marks.lapse()
+	s.changed = true
+	return now // a mark may have ended by that
+}
+
 // askAgain has all the sources in use asked again: for instances, and for what is
 // known of those that failed. Multicast DNS, where newcomers announce
 // themselves, is asked less and less often (RFC 6762 §5.2).
 func (s *selector) askAgain(now time.Time) {
 	for _, l := range s.looks {
-		if !l.begun || l.via == viaMulticast && s.round&(s.round-1) != 0 {
-			continue
+		if l.begun && (l.via != viaMulticast || s.round&(s.round-1) == 0) {
+			s.orders = append(s.orders, order{what: askAgain, look: l})
 		}
-		s.orders = append(s.orders, order{what: askAgain, look: l})
 	}
 	asked := 0
 	for a := range s.all() {
@@ -430,27 +484,7 @@ func (s *selector) askAgain(now time.Time) {
 func (s *selector) doubt(f *Found) {
 	for _, l := range s.looks {
 		if l.begun && l.via == f.Via && fold(l.service) == fold(f.Service) && fold(l.domain) == fold(f.Domain) {
-			s.orders = append(s.orders, order{reconfirm, l, f.Name})
+			s.orders = append(s.orders, order{what: reconfirm, look: l, name: f.Name})
 		}
 	}
-}
-
-// retry asks again when it is time, and returns when it is next.
-func (s *selector) retry(now time.Time) time.Time {
-	if s.retryAt.IsZero() {
-		if now.Sub(s.since) > s.invalidFor {
-			s.round = 0
-		}
-		s.retryAt = now.Add(pause(s.rand, s.round))
-		s.changed = true
-	}
-	if s.retryAt.After(now) {
-		return s.retryAt
-	}
-	s.round++
-	s.retryAt = now.Add(pause(s.rand, s.round))
-	s.marks.lapse()
-	s.changed = true
-	s.askAgain(now)
-	return now // a mark may have lapsed
 }
