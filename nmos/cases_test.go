@@ -28,14 +28,18 @@ type testCase struct {
 			Host                   string
 			Port, Priority, Weight uint16
 		} `json:"extra_srv"`
+		After int `json:"appears_after_s"`
 	}
 	Client struct {
 		Versions    []string
 		Proto, Mode string
+		DNS         string
 		Auth        bool
 		Development bool `json:"allow_dev"`
 	}
+	Steps  []step
 	Expect struct {
+		Attempts  [][]string
 		Groups    [][]string `json:"ordered_groups"`
 		Discarded []string
 		NotAsked  []string `json:"not_browsed"`

@@ -25,7 +25,7 @@ func Kinds() []Kind {
 	return []Kind{
 		{Name: "netctrl", Service: "_nmos-netctrl._tcp", Spec: "IS-06", Path: "/x-nmos/netctrl/", Protos: web, HasVersion: true, HasAuth: true, HasPriority: true},
 		{Name: "register", Service: "_nmos-register._tcp", Spec: "IS-04", Path: "/x-nmos/registration/", Protos: web, HasVersion: true, HasAuth: true, HasPriority: true, With: "registration"},
-		{Name: "registration", Service: "_nmos-registration._tcp", Spec: "IS-04 up to v1.2", Path: "/x-nmos/registration/", Protos: web, HasVersion: true, HasAuth: true, HasPriority: true, Legacy: true},
+		{Name: "registration", Service: "_nmos-registration._tcp", Spec: "IS-04 up to v1.2", Path: "/x-nmos/registration/", Protos: web, HasVersion: true, HasAuth: true, HasPriority: true, Legacy: true, With: "register"},
 		{Name: "query", Service: "_nmos-query._tcp", Spec: "IS-04", Path: "/x-nmos/query/", Protos: web, HasVersion: true, HasAuth: true, HasPriority: true},
 		{Name: "node", Service: "_nmos-node._tcp", Spec: "IS-04", Path: "/x-nmos/node/", Protos: web, HasVersion: true, HasAuth: true},
 		{Name: "system", Service: "_nmos-system._tcp", Spec: "IS-09", Path: "/x-nmos/system/", Protos: web, HasVersion: true, HasPriority: true},

@@ -191,7 +191,9 @@ type advert struct {
 	txt     []string
 	more    []dnssd.Target // further SRV records
 	prio    uint16
-	dark    bool // its host has no address
+	dark    bool   // its host has no address
+	wire    []byte // the TXT record's bytes, nil for txt
+	moreTXT [][]string
 }
 
 // domainOf is where a zone's adverts are.
@@ -238,11 +240,18 @@ func (z *zone) publish(a advert) {
 		z.set(host, dnswire.TypeAAAA)
 	}
 	z.set(full, dnswire.TypeSRV, srvs...)
-	txt, err := dnswire.NewTXT(full, 3600, a.txt...)
-	if err != nil {
-		panic(err)
+	var txts []dnswire.RR
+	for _, text := range append([][]string{a.txt}, a.moreTXT...) {
+		txt, err := dnswire.NewTXT(full, 3600, text...)
+		if err != nil {
+			panic(err)
+		}
+		if a.wire != nil {
+			txt.Data = string(a.wire)
+		}
+		txts = append(txts, txt)
 	}
-	z.set(full, dnswire.TypeTXT, txt)
+	z.set(full, dnswire.TypeTXT, txts...)
 	z.change(typ, func(list []dnswire.RR) []dnswire.RR {
 		ptr := dnswire.NewPTR(typ, full, 3600)
 		if slices.Contains(list, ptr) {
