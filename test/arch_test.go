@@ -37,6 +37,8 @@ func rules() []rule {
 	all := append([]string{".", "store", "lan", "internal"}, protocols...)
 	return []rule{
 		{"cmd", all},
+		// What others copy: it uses what they can import.
+		{"examples", append([]string{".", "lan"}, protocols...)},
 		// These compose: they see everything and decide nothing.
 		{"internal/node", all},
 		{"internal/hub", all},
@@ -107,9 +109,9 @@ func sockets() map[string][]string {
 
 // mayOpenSockets are the folders that open sockets of their own: lan those to
 // the network, the rest those of lanfolk's own API, or to a server that the
-// user named.
+// user named. Examples are programs and hand connections in, as commands do.
 func mayOpenSockets() []string {
-	return []string{"lan", "cmd", "internal/node", "internal/hub", "internal/api", "internal/agent"}
+	return []string{"lan", "cmd", "examples", "internal/node", "internal/hub", "internal/api", "internal/agent"}
 }
 
 // blankImports are imported for what their init function does, embed aside.
@@ -484,6 +486,9 @@ func TestBrokenImportsAreSeen(t *testing.T) {
 		{"internal/doctor", module, "imports ."},
 		{"internal/node", module + "/cmd/lanfolk", "a command"},
 		{"internal/node", module + "/lan/lantest", "is for tests"},
+		{"examples/nmos-node", module + "/nmos", ""},
+		{"examples/nmos-node", module + "/internal/sockets", "imports internal/sockets"},
+		{"nmos", module + "/examples/nmos-node", "imports examples"},
 		{"unheard", "fmt", "no rule names"},
 	} {
 		p := pkg{ImportPath: strings.TrimSuffix(module+"/"+c.from, "/"), Imports: []string{c.imports}}
