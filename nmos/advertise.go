@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/lanfolk/lanfolk/dnssd"
+	"github.com/lanfolk/lanfolk/dnswire"
 )
 
 // Advertisement is what an API says of itself: the other side of an Advert.
@@ -51,6 +52,15 @@ func (a Advertisement) Announcement(domain string) (dnssd.Announcement, error) {
 		return dnssd.Announcement{}, fmt.Errorf("nmos: advertise: %w", err)
 	}
 	return out, nil
+}
+
+// OnLinks is Announcement for mDNS. The addresses of a host that isn't in .local
+// are left to its domain.
+func (a Advertisement) OnLinks() (dnssd.Announcement, error) {
+	if n, err := dnswire.ParseName(a.Host.Name); err == nil && n.NumLabels() > 1 && !strings.EqualFold(n.Label(n.NumLabels()-1), dnssd.DefaultDomain) {
+		a.Host.Addresses = nil
+	}
+	return a.Announcement(dnssd.DefaultDomain)
 }
 
 // Legacy returns the advertisement of the same API under the name that the type

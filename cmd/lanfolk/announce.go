@@ -18,8 +18,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lanfolk/lanfolk/dnssd"
+	"github.com/lanfolk/lanfolk/dnssd/unicast"
 	"github.com/lanfolk/lanfolk/internal/announce"
 	"github.com/lanfolk/lanfolk/internal/config"
+	"github.com/lanfolk/lanfolk/internal/health"
 	"github.com/lanfolk/lanfolk/internal/names"
 	"github.com/lanfolk/lanfolk/internal/source"
 	"github.com/lanfolk/lanfolk/mdns"
@@ -52,7 +54,9 @@ of them alone. A node announces services by itself if its configuration says so,
 see [[announce]] in "lanfolk config reference".
 
 With --domain the service is registered in that domain by DNS updates (RFC 2136)
-with the server, signed with the key in --tsig-file, and removed at the end.`,
+with the server, signed with the key in --tsig-file, and removed at the end. If
+this program dies before, another lanfolk that registers services of the type in
+the domain removes it when the --lease has run out.`,
 		Example: `  lanfolk announce 'Build server' _http._tcp 8080 path=/jobs
   lanfolk announce Laser _ipp._tcp 631 rp=ipp/print --subtype _universal \
       --host laser --address 192.0.2.7
@@ -61,31 +65,34 @@ with the server, signed with the key in --tsig-file, and removed at the end.`,
 		Args: args(cobra.MinimumNArgs(3)),
 		RunE: func(cmd *cobra.Command, argv []string) error { return x.run(cmd.Context(), argv) },
 	}
+	x.common(cmd)
+	x.registerFlags.flags(cmd, "register in this domain by DNS updates, not by mDNS")
+	cmd.Flags().StringArrayVar(&x.placeholders, "placeholder", nil, "a further `TYPE` in which nobody else shall take the name; may be repeated")
+	return cmd
+}
+
+// common adds the flags that "nmos advertise" has, too.
+func (x *announcing) common(cmd *cobra.Command) {
 	x.format.flags(cmd)
 	x.interfaces = interfaceFlag(cmd)
 	fl := cmd.Flags()
 	fl.StringVar(&x.host, "host", "", "the machine where the service runs (default this one)")
 	fl.StringArrayVar(&x.addresses, "address", nil, "publish this address of the --host; may be repeated")
 	fl.StringArrayVar(&x.subtypes, "subtype", nil, "a subtype by which the service is found, too; may be repeated")
-	fl.StringArrayVar(&x.placeholders, "placeholder", nil, "a further `TYPE` in which nobody else shall take the name; may be repeated")
 	fl.StringVar(&x.health, "health", "", `announce only while it works: "tcp", "tcp://ADDRESS:PORT" or a URL`)
-	fl.StringVar(&x.domain, "domain", "", "register in this domain by DNS updates, not by mDNS")
-	fl.StringVar(&x.server, "server", "", "the `ADDRESS[:PORT]` of the domain's primary server")
-	fl.StringVar(&x.tsigFile, "tsig-file", "", "a `FILE` with the key that signs the updates")
 	fl.StringVar(&x.state, "state", "", "the `FOLDER` where changed names are remembered")
-	return cmd
 }
 
 // announcing is one run of the command.
 type announcing struct {
 	app
 	format
-	interfaces               *[]string
-	host, health             string
-	addresses, subtypes      []string
-	placeholders             []string
-	domain, server, tsigFile string
-	state                    string
+	interfaces          *[]string
+	host, health        string
+	addresses, subtypes []string
+	placeholders        []string
+	registerFlags
+	state string
 }
 
 func (x *announcing) run(ctx context.Context, argv []string) error {
@@ -97,27 +104,43 @@ func (x *announcing) run(ctx context.Context, argv []string) error {
 		return usage{err}
 	}
 	out := &announceLines{w: x.out, f: x.format, name: s.Name}
+	log := x.logger(slog.LevelWarn, config.FormatAuto)
 	if x.domain != dnssd.DefaultDomain {
-		return x.register(ctx, s, out)
+		r, err := x.registrar(log)
+		if err != nil {
+			return err
+		}
+		return saidBy(ctx, func(ctx context.Context, said func(error)) error {
+			t, err := x.target(ctx, s.Announcement.Host, *x.interfaces)
+			if err != nil {
+				return err
+			}
+			r.Instance = dnssd.Instance{Name: s.Name, Service: s.Type, Domain: x.domain}
+			r.Offer = unicast.Offer{Subtypes: s.Subtypes, Port: s.Port, TXT: s.TXT, Host: t.host, Addresses: t.addresses}
+			r.Keeper = x.keeper(log)
+			return announce.Run(ctx, s.Check, announce.InDomain(r, t.changes, func(st announce.Registration) { said(out.registration(st, s.Announcement)) }))
+		})
 	}
 	return x.withEngine(ctx, *x.interfaces, func(ctx context.Context, engine *mdns.Engine) error {
-		machine, _ := os.Hostname() // one without a name gets a default
-		p := &dnssd.Publisher{Engine: engine, Host: dnssd.HostLabel(machine), Log: x.logger(slog.LevelWarn, config.FormatAuto)}
-		if dir, err := stateFolder(x.state); err == nil {
-			p.Keeper = names.Open(filepath.Join(dir, "announce-names.json"), p.Log)
-		}
-		ctx, cancel := context.WithCancelCause(ctx)
-		defer cancel(nil)
-		err := s.Run(ctx, p, func(st announce.State) {
-			if err := out.tell(st, s.Announcement); err != nil {
-				cancel(err)
-			}
+		return saidBy(ctx, func(ctx context.Context, said func(error)) error {
+			return s.Run(ctx, x.publisher(engine, log), func(st announce.State) { said(out.tell(st, s.Announcement)) })
 		})
-		if cause := context.Cause(ctx); err == nil && !errors.Is(cause, context.Canceled) {
-			return cause
-		}
-		return err
 	})
+}
+
+// publisher announces on an engine's links for this machine.
+func (x *announcing) publisher(engine *mdns.Engine, log *slog.Logger) *dnssd.Publisher {
+	machine, _ := os.Hostname() // one without a name gets a default
+	return &dnssd.Publisher{Engine: engine, Host: dnssd.HostLabel(machine), Keeper: x.keeper(log), Log: log}
+}
+
+// keeper remembers changed names, nil where there is no folder for that.
+func (x *announcing) keeper(log *slog.Logger) dnssd.Keeper {
+	dir, err := stateFolder(x.state)
+	if err != nil {
+		return nil
+	}
+	return names.Open(filepath.Join(dir, "announce-names.json"), log)
 }
 
 // service reads what the command line says of the service.
@@ -126,13 +149,13 @@ func (x *announcing) service(argv []string) (announce.Service, error) {
 	if x.domain == "" || strings.EqualFold(x.domain, dnssd.DefaultDomain) {
 		x.domain = dnssd.DefaultDomain
 	}
-	switch unicast := x.domain != dnssd.DefaultDomain; {
-	case unicast && x.server == "":
+	switch inDomain := x.domain != dnssd.DefaultDomain; {
+	case inDomain && x.server == "":
 		return announce.Service{}, errors.New("--domain needs --server: the domain's primary server takes the updates")
-	case !unicast && (x.server != "" || x.tsigFile != ""):
+	case !inDomain && (x.server != "" || x.tsigFile != ""):
 		return announce.Service{}, errors.New("--server and --tsig-file are for --domain")
-	case unicast && (x.health != "" || len(x.placeholders) > 0):
-		return announce.Service{}, errors.New("--health and --placeholder are for mDNS, not for --domain")
+	case inDomain && len(x.placeholders) > 0:
+		return announce.Service{}, errors.New("--placeholder is for mDNS, not for --domain")
 	}
 	service, subtype, err := source.ParseType(argv[1])
 	if err != nil {
@@ -155,19 +178,23 @@ func (x *announcing) service(argv []string) (announce.Service, error) {
 	if a, err = a.Checked(x.domain, dnssd.DefaultMaxTXT); err != nil {
 		return announce.Service{}, err
 	}
-	s := announce.Service{Announcement: a}
+	check, err := x.check(a)
+	return announce.Service{Announcement: a, Check: check}, err
+}
+
+// check returns what --health asks for.
+func (x *announcing) check(a dnssd.Announcement) (health.Check, error) {
 	if x.health == "" {
-		return s, nil
+		return health.Check{}, nil
 	}
 	h := config.DefaultAnnounceHealth()
 	if err := h.Check.UnmarshalText([]byte(x.health)); err != nil {
-		return s, fmt.Errorf("--health: %w", err)
+		return health.Check{}, fmt.Errorf("--health: %w", err)
 	}
 	if h.Check.TCP == config.OwnPort && (a.Port == 0 || a.Host.Name != "" && len(a.Host.Addresses) == 0) {
-		return s, errors.New("--health tcp: which address and port to connect to isn't known here; name them, as tcp://ADDRESS:PORT")
+		return health.Check{}, errors.New("--health tcp: which address and port to connect to isn't known here; name them, as tcp://ADDRESS:PORT")
 	}
-	s.Check = announce.Check(h, a, (&net.Dialer{}).DialContext)
-	return s, nil
+	return announce.Check(h, a, (&net.Dialer{}).DialContext), nil
 }
 
 // machine returns the host that --host and --address mean. An address alone is
@@ -230,6 +257,8 @@ type announceLines struct {
 	name string // that was told last, or is wanted
 	host string
 	last announceEvent
+	// began says that it was registered before: what a server refuses then may pass.
+	began bool
 }
 
 func (l *announceLines) print(e announceEvent) error {

@@ -8,110 +8,134 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
 
 	"github.com/lanfolk/lanfolk/dnssd"
 	"github.com/lanfolk/lanfolk/dnssd/unicast"
 	"github.com/lanfolk/lanfolk/dnswire"
 	"github.com/lanfolk/lanfolk/internal/announce"
 	"github.com/lanfolk/lanfolk/internal/api/client"
-	"github.com/lanfolk/lanfolk/internal/config"
 	"github.com/lanfolk/lanfolk/internal/sockets"
 	"github.com/lanfolk/lanfolk/lan"
 )
 
-// register keeps the service in a domain by DNS updates until ctx ends.
-func (x *announcing) register(ctx context.Context, s announce.Service, out *announceLines) error {
-	server, err := unicast.ParseServer(x.server)
-	if err != nil {
-		return usage{fmt.Errorf("--server: %w", err)}
-	}
-	r := unicast.Registrar{
-		Servers:  unicast.Servers{Addrs: []netip.AddrPort{server}, Dial: (&net.Dialer{}).DialContext},
-		Instance: dnssd.Instance{Name: s.Name, Service: s.Type, Domain: x.domain},
-		Offer:    unicast.Offer{Subtypes: s.Subtypes, Port: s.Port, TXT: s.TXT},
-		Log:      x.logger(slog.LevelWarn, config.FormatAuto),
-	}
-	if x.tsigFile != "" {
-		text, err := os.ReadFile(x.tsigFile)
-		if err != nil {
-			return fmt.Errorf("--tsig-file: %w", err)
-		}
-		key, err := unicast.ParseKey(text)
-		if err != nil {
-			return fmt.Errorf("--tsig-file %s: %w", x.tsigFile, err)
-		}
-		r.Key = &key
-	}
-	if r.Host, r.Addresses, err = x.target(s.Announcement.Host); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	r.Changed = func(ev unicast.RegistrationEvent) {
-		if err := out.registration(ev, s.Announcement); err != nil {
-			cancel(err)
-		}
-	}
-	err = r.Run(ctx)
-	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, context.Canceled) {
-		return cause
-	}
-	return err
+// registerFlags say where a service is registered by DNS updates.
+type registerFlags struct {
+	domain, server, tsigFile string
+	lease, grace             time.Duration
 }
 
-// target returns the host that a registered service leads to, and those of its
-// addresses that are registered with it: all of this machine's that reach beyond
-// its links.
-func (x *announcing) target(h dnssd.Host) (name string, addresses []netip.Addr, err error) {
+func (f *registerFlags) flags(cmd *cobra.Command, domain string) {
+	fl := cmd.Flags()
+	fl.StringVar(&f.domain, "domain", "", domain)
+	fl.StringVar(&f.server, "server", "", "the `ADDRESS[:PORT]` of the domain's primary server")
+	fl.StringVar(&f.tsigFile, "tsig-file", "", "a `FILE` with the key that signs the updates")
+	fl.DurationVar(&f.lease, "lease", unicast.DefaultLease, "how long a service may stay registered that nobody keeps any more, if this program dies")
+	fl.DurationVar(&f.grace, "lease-grace", unicast.DefaultGrace, "by how much clocks may differ: for so long nobody's lease has run out")
+}
+
+// registrar returns what registers in the domain, without what it registers.
+func (f *registerFlags) registrar(log *slog.Logger) (*unicast.Registrar, error) {
+	server, err := unicast.ParseServer(f.server)
+	if err != nil {
+		return nil, usagef("--server: %w", err)
+	}
+	if f.lease < unicast.MinLease {
+		return nil, usagef("--lease: want at least %s", unicast.MinLease)
+	}
+	r := &unicast.Registrar{
+		Servers: unicast.Servers{Addrs: []netip.AddrPort{server}, Dial: (&net.Dialer{}).DialContext},
+		Lease:   f.lease, Grace: f.grace, Log: log,
+	}
+	if f.tsigFile == "" {
+		return r, nil
+	}
+	key, open, err := announce.ReadKey(f.tsigFile)
+	if err != nil {
+		return nil, fmt.Errorf("--tsig-file: %w", err)
+	}
+	if open {
+		log.Warn("everybody on this machine can read the key; chmod 640 it", "file", f.tsigFile)
+	}
+	r.Key = &key
+	return r, nil
+}
+
+// target is where a registered service leads to.
+type target struct {
+	host      string
+	addresses []netip.Addr        // that are registered with it
+	changes   <-chan []netip.Addr // of this machine's, nil for another one's
+}
+
+// target returns the host that a registered service leads to. Of this machine all
+// addresses are registered that reach beyond its links, and followed until ctx ends.
+func (f *registerFlags) target(ctx context.Context, h dnssd.Host, interfaces []string) (target, error) {
 	if h.Name != "" {
 		n, err := dnswire.ParseName(h.Name)
 		if err != nil {
-			return "", nil, usage{fmt.Errorf("--host: %w", err)}
+			return target{}, usagef("--host: %w", err)
 		}
 		if n.NumLabels() == 1 {
-			return h.Name + "." + x.domain, h.Addresses, nil
+			return target{host: h.Name + "." + f.domain, addresses: h.Addresses}, nil
 		}
-		return n.String(), h.Addresses, nil
+		return target{host: n.String(), addresses: h.Addresses}, nil
 	}
 	links, err := lan.Links()
 	if err != nil {
-		return "", nil, err
+		return target{}, err
 	}
-	chosen, err := sockets.Selection{Names: *x.interfaces}.Choose(links)
+	selection := sockets.Selection{Names: interfaces}
+	chosen, err := selection.Choose(links)
 	if err != nil {
-		return "", nil, usage{err}
-	}
-	for _, l := range chosen {
-		for _, p := range l.Prefixes {
-			if a := p.Addr().Unmap(); a.IsGlobalUnicast() && !slices.Contains(addresses, a) {
-				addresses = append(addresses, a)
-			}
-		}
-	}
-	if len(addresses) == 0 {
-		return "", nil, errors.New("this machine has no address to register; name another one with --host and --address")
+		return target{}, usage{err}
 	}
 	machine, _ := os.Hostname() // one without a name gets a default
-	return dnssd.HostLabel(machine) + "." + x.domain, addresses, nil
+	t := target{host: dnssd.HostLabel(machine) + "." + f.domain, addresses: sockets.Addresses(chosen)}
+	if len(t.addresses) == 0 {
+		return t, errors.New("this machine has no address to register; name another one with --host and --address")
+	}
+	t.changes, err = selection.WatchAddresses(ctx)
+	return t, err
 }
 
 // registration prints what happens to a service in a domain. A server that
 // refuses it from the beginning ends the command.
-func (l *announceLines) registration(ev unicast.RegistrationEvent, a dnssd.Announcement) error {
+func (l *announceLines) registration(r announce.Registration, a dnssd.Announcement) error {
+	ev := r.RegistrationEvent
 	e := announceEvent{
 		Name: ev.Instance.Name, Type: a.Type, Domain: ev.Instance.Domain, Subtypes: a.Subtypes, Host: ev.Host, Port: a.Port, Via: "unicast",
 	}
 	switch {
-	case unicast.Refused(ev.Err) && l.last.Event != "announced":
+	case unicast.Refused(ev.Err) && !unicast.Skewed(ev.Err) && !l.began:
 		return outcome{fmt.Sprintf("the server refuses the update: %v", ev.Err), client.ErrDenied}
 	case ev.State == unicast.Renamed && (ev.Instance.Name != l.name || ev.Host != l.host):
 		l.name, l.host = ev.Instance.Name, ev.Host
 		e.Event = "renamed"
 	case ev.State == unicast.Registered && l.last.Event != "announced":
+		l.began = true
 		e.Event = "announced"
+	case ev.State == unicast.Withdrawn && ev.Err == nil && r.Dead != nil && l.last.Event != "withdrawn":
+		e.Event, e.Error = "withdrawn", r.Dead.Error()
 	default:
 		return nil
 	}
 	return l.print(e)
+}
+
+// saidBy ends what it wraps with the first error of a line that couldn't be printed.
+func saidBy(ctx context.Context, run func(ctx context.Context, said func(error)) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	err := run(ctx, func(err error) {
+		if err != nil {
+			cancel(err)
+		}
+	})
+	if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return err
 }

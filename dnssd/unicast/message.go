@@ -26,6 +26,7 @@ const (
 	rcodeNotAuth  = 9
 	rcodeNotZone  = 10
 	rcodeBadVers  = 16
+	rcodeBadSig   = 16
 	rcodeBadKey   = 17
 	rcodeBadTime  = 18
 )
@@ -48,12 +49,24 @@ var errLame = errors.New("knows nothing of the domain and asks no other server")
 type RcodeError struct {
 	Server netip.AddrPort
 	Rcode  uint16 // with the bits that EDNS adds
+	// TSIG says that it is about the signature (RFC 8945 §5.3): 16 is BADSIG then.
+	TSIG bool
 }
 
 // Error names the server and the code.
 func (e *RcodeError) Error() string { return fmt.Sprintf("unicast: %s says %s", e.Server, e.name()) }
 
 func (e *RcodeError) name() string {
+	if e.TSIG {
+		switch e.Rcode {
+		case rcodeBadSig:
+			return "BADSIG: its key has another secret"
+		case rcodeBadKey:
+			return "BADKEY: it doesn't know the key"
+		case rcodeBadTime:
+			return "BADTIME: its clock and this machine's differ by more than five minutes"
+		}
+	}
 	switch e.Rcode {
 	case rcodeFormErr:
 		return "FORMERR"

@@ -124,6 +124,13 @@ func Refused(err error) bool {
 		e.Rcode >= rcodeBadVers && e.Rcode <= rcodeBadTime)
 }
 
+// Skewed says whether a server refused a signature for its time: its clock and this
+// machine's differ. That may pass by itself.
+func Skewed(err error) bool {
+	var e *RcodeError
+	return errors.As(err, &e) && e.TSIG && e.Rcode == rcodeBadTime
+}
+
 // registration is a Registrar at work.
 type registration struct {
 	*Registrar

@@ -132,7 +132,7 @@ func (k Key) verify(server netip.AddrPort, r *reply, mac string) error {
 	code := rcode(&r.Message)
 	switch {
 	case t != nil && t.Error != 0:
-		return &RcodeError{Server: server, Rcode: t.Error}
+		return &RcodeError{Server: server, Rcode: t.Error, TSIG: true}
 	case t == nil && code != rcodeNoError && !decided(code):
 		return &RcodeError{Server: server, Rcode: code}
 	case t == nil:

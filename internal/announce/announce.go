@@ -5,6 +5,7 @@ package announce
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -19,7 +20,7 @@ type Service struct {
 	Check health.Check
 }
 
-// State is how a service stands.
+// State is how a service stands on the links.
 type State struct {
 	// Standing is what the network can know. Without a name in it the service
 	// isn't announced.
@@ -29,57 +30,86 @@ type State struct {
 	Dead error
 }
 
-// Run announces the service until ctx ends; then it takes it back and returns
-// nil. changed is told how it stands, first and after each change, by one
+// Run announces the service by mDNS until ctx ends; then it takes it back and
+// returns nil. changed is told how it stands, first and after each change, by one
 // goroutine. An error is one of the announcement's or the check's.
 func (s Service) Run(ctx context.Context, p *dnssd.Publisher, changed func(State)) error {
+	return Run(ctx, s.Check, OnLinks(p, s.Announcement, changed))
+}
+
+// Way is one way of telling others of a service: while it works, until ctx ends.
+type Way func(ctx context.Context, v *Verdict) error
+
+// Run tells of a service in several ways at once, with one health check. It returns
+// when ctx has ended and everything is taken back, or with the first error.
+func Run(ctx context.Context, check health.Check, ways ...Way) error {
 	tasks, ctx := errgroup.WithContext(ctx)
-	verdicts := make(chan error)
-	if s.Check.Probe != nil {
-		tasks.Go(func() error {
-			return s.Check.Run(ctx, func(dead error) {
-				select {
-				case verdicts <- dead:
-				case <-ctx.Done():
-				}
-			})
-		})
+	v := &Verdict{works: check.Probe == nil, changed: make(chan struct{})}
+	if check.Probe != nil {
+		tasks.Go(func() error { return check.Run(ctx, v.set) })
 	}
-	tasks.Go(func() error { return s.follow(ctx, p, verdicts, changed) })
+	for _, w := range ways {
+		tasks.Go(func() error { return w(ctx, v) })
+	}
 	return tasks.Wait()
 }
 
-// follow publishes and takes back as the verdicts say.
-func (s Service) follow(ctx context.Context, p *dnssd.Publisher, verdicts <-chan error, changed func(State)) error {
-	var published *dnssd.Published
-	works := s.Check.Probe == nil
-	var dead error
-	for {
-		if works && published == nil {
-			var err error
-			if published, err = p.Publish(s.Announcement); err != nil {
-				return fmt.Errorf("announce: %w", err)
+// Verdict is whether a service works, as far as is known.
+type Verdict struct {
+	mu      sync.Mutex
+	works   bool
+	dead    error
+	changed chan struct{} // closed and made anew at each change
+}
+
+func (v *Verdict) set(dead error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.works, v.dead = dead == nil, dead
+	close(v.changed)
+	v.changed = make(chan struct{})
+}
+
+// now returns whether the service works, why it doesn't if that is known, and a channel
+// that is closed when that changes.
+func (v *Verdict) now() (works bool, dead error, changed <-chan struct{}) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.works, v.dead, v.changed
+}
+
+// OnLinks announces by mDNS. changed is told how that stands, first and after each
+// change, by one goroutine.
+func OnLinks(p *dnssd.Publisher, a dnssd.Announcement, changed func(State)) Way {
+	return func(ctx context.Context, v *Verdict) error {
+		var published *dnssd.Published
+		for {
+			works, dead, turned := v.now()
+			if works && published == nil {
+				var err error
+				if published, err = p.Publish(a); err != nil {
+					return fmt.Errorf("announce: %w", err)
+				}
 			}
-		}
-		if !works && published != nil {
-			published.Withdraw()
-			published = nil
-		}
-		state := State{Dead: dead}
-		var moved <-chan struct{}
-		if published != nil {
-			state.Standing, moved = published.Standing()
-		}
-		changed(state)
-		select {
-		case dead = <-verdicts:
-			works = dead == nil
-		case <-moved:
-		case <-ctx.Done():
-			if published != nil {
+			if !works && published != nil {
 				published.Withdraw()
+				published = nil
 			}
-			return nil
+			state := State{Dead: dead}
+			var moved <-chan struct{}
+			if published != nil {
+				state.Standing, moved = published.Standing()
+			}
+			changed(state)
+			select {
+			case <-turned:
+			case <-moved:
+			case <-ctx.Done():
+				if published != nil {
+					published.Withdraw()
+				}
+				return nil
+			}
 		}
 	}
 }

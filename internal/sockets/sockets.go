@@ -65,6 +65,46 @@ func (s Selection) Watch(ctx context.Context) (<-chan []packet.Link, error) {
 	return chosen, nil
 }
 
+// Addresses are those by which this machine can be reached beyond its links.
+func Addresses(links []packet.Link) []netip.Addr {
+	var out []netip.Addr
+	for _, l := range links {
+		for _, p := range l.Prefixes {
+			if a := p.Addr().Unmap(); a.IsGlobalUnicast() && !slices.Contains(out, a) {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
+}
+
+// WatchAddresses sends the chosen links' Addresses at once and again after each
+// change. The channel is closed when ctx ends.
+func (s Selection) WatchAddresses(ctx context.Context) (<-chan []netip.Addr, error) {
+	links, err := s.Watch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make(chan []netip.Addr)
+	go func() {
+		defer close(out)
+		var last []netip.Addr
+		for l := range links {
+			now := Addresses(l)
+			if last != nil && slices.Equal(now, last) {
+				continue
+			}
+			last = now
+			select {
+			case out <- now:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out, nil
+}
+
 // Engine returns an mDNS engine on the chosen links, for one address family or,
 // if family is 0, for both. It runs when its Run is called.
 func Engine(s Selection, family mdns.Family, log *slog.Logger, observers ...mdns.Observer) *mdns.Engine {
