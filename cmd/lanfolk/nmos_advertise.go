@@ -30,7 +30,8 @@ type advertising struct {
 	kind, proto, selector string
 	versions              []string
 	priority              int
-	auth, development     bool
+	auth                  string
+	development           bool
 	legacy, noMDNS        bool
 	zoneFile              string
 }
@@ -70,7 +71,7 @@ The key needs to update these names in the zone, here for a BIND:
 Where it may not write the lease's names, it goes on without a lease. To clean up
 after others it needs their names as well.`,
 		Example: `  lanfolk nmos advertise reg-1 8080 --type register --legacy --api-version v1.2,v1.3
-  lanfolk nmos advertise ctl-1 443 --api-version v1.0 --proto https --auth --pri 10 \
+  lanfolk nmos advertise ctl-1 443 --api-version v1.0 --proto https --auth true --pri 10 \
       --health https://ctl-1.example.com/x-nmos/netctrl/ \
       --domain example.com --server 192.0.2.53 --tsig-file update.key --no-mdns
   lanfolk nmos advertise query-1 80 --type query --api-version v1.3 \
@@ -84,7 +85,7 @@ after others it needs their names as well.`,
 	fl.StringVar(&x.kind, "type", "netctrl", "the `API`: netctrl, register, registration, query, node, system, auth or mqtt")
 	fl.StringSliceVar(&x.versions, "api-version", nil, "the `VERSIONS` that the API speaks: v1.2,v1.3; needed, but for mqtt")
 	fl.StringVar(&x.proto, "proto", "", "http or https, for mqtt mqtt or secure-mqtt (default the first one that the API may have)")
-	fl.BoolVar(&x.auth, "auth", false, "clients need authorization")
+	fl.StringVar(&x.auth, "auth", "false", "whether clients need authorization, true or false")
 	fl.IntVar(&x.priority, "pri", 0, "the priority, 0 to 99, 0 being the highest; with --development 100 and more")
 	fl.StringVar(&x.selector, "selector", "", "the `PATH` of one of an authorization server's issuers")
 	fl.BoolVar(&x.development, "development", false, "allow a --pri from 100, with which live clients pass the API over")
@@ -152,8 +153,11 @@ func (x *advertising) advertisements(argv []string) ([]nmos.Advertisement, error
 	if err != nil {
 		return nil, fmt.Errorf("PORT %q: want a number from 1 to 65535", argv[1])
 	}
+	if x.auth != "true" && x.auth != "false" {
+		return nil, fmt.Errorf("--auth %q: want true or false", x.auth)
+	}
 	a := nmos.Advertisement{
-		Kind: k, Name: argv[0], Port: uint16(port), Subtypes: x.subtypes, Proto: x.proto, Auth: x.auth,
+		Kind: k, Name: argv[0], Port: uint16(port), Subtypes: x.subtypes, Proto: x.proto, Auth: x.auth == "true",
 		Priority: x.priority, Selector: x.selector, Development: x.development,
 	}
 	for _, text := range x.versions {
