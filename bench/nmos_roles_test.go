@@ -14,10 +14,8 @@ import (
 
 	"github.com/lanfolk/lanfolk/dnssd"
 	"github.com/lanfolk/lanfolk/dnssd/unicast"
-	"github.com/lanfolk/lanfolk/lan"
-	"github.com/lanfolk/lanfolk/mdns"
+	"github.com/lanfolk/lanfolk/internal/sockets"
 	"github.com/lanfolk/lanfolk/nmos"
-	"github.com/lanfolk/lanfolk/packet"
 )
 
 // nmosTimeout is the time-out of the checks of nmos-failover.
@@ -58,10 +56,7 @@ func roleNMOSSelect(args []string) error {
 		ctx, stop := context.WithTimeout(context.Background(), 30*time.Second)
 		ended := make(chan error, 1)
 		if args[0] == "mdns" {
-			e := &mdns.Engine{
-				Links:  lan.WatchLinks,
-				Listen: func(l packet.Link, g netip.AddrPort) (mdns.Conn, error) { return lan.ListenMulticast(l, g) },
-			}
+			e := sockets.Engine(sockets.Selection{}, 0, nil)
 			c.Multicast = dnssd.Multicast(e)
 			go func() { ended <- e.Run(ctx) }()
 		} else {
