@@ -46,6 +46,7 @@ func (p Probe) send(ctx context.Context, s Selection, method, url string, in, ou
 		req.Header.Set("Content-Type", "application/json")
 	}
 	c := p.Client(s)
+	c.Timeout = 0 // ctx ends in time, and its error says more
 	defer c.CloseIdleConnections()
 	resp, err := c.Do(req)
 	if err != nil {

@@ -109,7 +109,7 @@ func (c *Client) plan() error {
 	*s = selector{
 		needs: c.Needs, kinds: c.Kind.family(), mode: c.Mode, merge: c.Merge, fallBack: c.FallBack,
 		back: c.Return, checks: c.Check != nil,
-		invalidFor: c.InvalidFor, rand: c.Rand, marks: marks{}, dirty: true,
+		invalidFor: c.InvalidFor, rand: c.Rand, marks: marks{}, dirty: true, cause: "not looking",
 	}
 	if s.invalidFor <= 0 {
 		s.invalidFor = DefaultInvalidFor

@@ -3,6 +3,7 @@ package nmos
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -77,7 +78,10 @@ func interleave(addresses []netip.Addr) []netip.Addr {
 // race dials the addresses in order, each with a head start, and returns the
 // first connection. If none comes the error holds what each said.
 func race(ctx context.Context, dial DialFunc, network string, addresses []string) (net.Conn, error) {
-	if len(addresses) == 0 {
+	switch {
+	case dial == nil:
+		return nil, errors.New("nmos: no function to dial with")
+	case len(addresses) == 0:
 		return nil, errNoAddress
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -116,11 +120,20 @@ func race(ctx context.Context, dial DialFunc, network string, addresses []string
 			}
 			failures = append(failures, r.error)
 			if len(failures) == len(addresses) {
-				return nil, errors.Join(failures...)
+				return nil, joined(failures)
 			}
 			timer.Reset(0) // no reason to wait any longer
 		case <-ctx.Done():
-			return nil, errors.Join(append(failures, ctx.Err())...)
+			return nil, joined(append(failures, ctx.Err()))
 		}
 	}
+}
+
+// joined returns errors as one, on one line.
+func joined(errs []error) error {
+	err := errs[0]
+	for _, e := range errs[1:] {
+		err = fmt.Errorf("%w; %w", err, e)
+	}
+	return err
 }

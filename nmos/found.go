@@ -173,12 +173,32 @@ func fold(s string) string {
 	return s
 }
 
-// id names the instance of an advertisement, however it was found.
-func (f *Found) id() string {
-	return strings.Join([]string{f.Via, fold(f.Service), fold(strings.TrimSuffix(f.Domain, ".")), fold(f.Name)}, "\x00")
+// same says whether two advertisements are of the same instance, found the same way.
+func (f *Found) same(o *Found) bool {
+	return f.Via == o.Via && equalFold(f.Name, o.Name) && equalFold(f.Service, o.Service) && equalFold(f.Domain, o.Domain)
 }
 
-// place is what makes two targets the same API.
-func place(proto string, t Target) string {
-	return fmt.Sprintf("%s://%s:%d", proto, fold(strings.TrimSuffix(t.Host, ".")), t.Port)
+// equalFold says whether two names of DNS are the same.
+func equalFold(a, b string) bool { return len(a) == len(b) && (a == b || fold(a) == fold(b)) }
+
+// place is where an API is: what is at the same place is the same API.
+type place struct {
+	proto, host string // the host folded
+	port        uint16
+}
+
+func placeOf(proto string, t Target) place {
+	return place{proto, fold(strings.TrimSuffix(t.Host, ".")), t.Port}
+}
+
+// String returns the place as the URL of an API there begins.
+func (p place) String() string { return fmt.Sprintf("%s://%s:%d", p.proto, p.host, p.port) }
+
+// has says whether an advertisement has a target at the place, and which.
+func (a *Advert) has(at place) (Target, bool) {
+	i := slices.IndexFunc(a.Targets, func(t Target) bool { return placeOf(a.Proto, t) == at })
+	if i < 0 {
+		return Target{}, false
+	}
+	return a.Targets[i], true
 }

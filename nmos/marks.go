@@ -39,10 +39,10 @@ type mark struct {
 }
 
 // marks are those that didn't work, by their place.
-type marks map[string]*mark
+type marks map[place]*mark
 
 // put marks a place.
-func (m marks) put(now time.Time, at string, why error, life time.Duration) {
+func (m marks) put(now time.Time, at place, why error, life time.Duration) {
 	x := m[at]
 	if x == nil {
 		if len(m) >= maxMarks {
@@ -57,9 +57,9 @@ func (m marks) put(now time.Time, at string, why error, life time.Duration) {
 }
 
 func (m marks) dropOldest() {
-	oldest := ""
+	var oldest place
 	for at, x := range m {
-		if oldest == "" || x.at.Before(m[oldest].at) {
+		if o := m[oldest]; o == nil || x.at.Before(o.at) {
 			oldest = at
 		}
 	}
@@ -67,7 +67,7 @@ func (m marks) dropOldest() {
 }
 
 // on returns the mark that a place has now, nil for none.
-func (m marks) on(now time.Time, at string) *mark {
+func (m marks) on(now time.Time, at place) *mark {
 	if x := m[at]; x != nil && x.until.After(now) {
 		return x
 	}

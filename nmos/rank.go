@@ -47,14 +47,15 @@ func (n Needs) Rank(kinds []Kind, found []Found) Ranked {
 		list = append(list, ranking{a, v})
 	}
 	slices.SortStableFunc(list, func(x, y ranking) int { return cmp.Or(x.compare(y), strings.Compare(x.Name, y.Name)) })
-	places := map[string]string{}
+	places := map[place]string{}
 	var last ranking
 	for _, x := range list {
-		if first, dup := places[place(x.Proto, x.Targets[0])]; dup {
+		at := placeOf(x.Proto, x.Targets[0])
+		if first, dup := places[at]; dup {
 			r.Discarded = append(r.Discarded, Discarded{x.Found, reason(fmt.Sprintf("the same API as %q", first))})
 			continue
 		}
-		places[place(x.Proto, x.Targets[0])] = x.Name
+		places[at] = x.Name
 		if len(r.Groups) == 0 || x.compare(last) != 0 {
 			r.Groups = append(r.Groups, nil)
 		}

@@ -62,15 +62,14 @@ func (s Selection) path() string {
 // the last dot, which names in DNS have and those in certificates don't (RFC 9525 §6.3).
 func (s Selection) TLSName() string { return strings.TrimSuffix(s.Target.Host, ".") }
 
-// place is where it is: "http://ctl-1.example.com:8080".
-func (s *Selection) place() string { return place(s.Proto, s.Target) }
+func (s *Selection) place() place { return placeOf(s.Proto, s.Target) }
 
 // is says whether two selections are the same API at the same place.
 func (s *Selection) is(o *Selection) bool {
 	if s == nil || o == nil {
 		return s == o
 	}
-	return s.Location == o.Location && s.id() == o.id() && s.place() == o.place() && s.Version == o.Version
+	return s.Location == o.Location && s.Found.same(&o.Found) && s.place() == o.place() && s.Version == o.Version
 }
 
 // ParseLocation reads the URL of an API of a kind as a client may have it

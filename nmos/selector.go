@@ -194,8 +194,10 @@ func (s *selector) begin(now time.Time) (wake time.Time) {
 	}
 	end := first.Add(patience)
 	complete := all || !first.IsZero() && !end.After(now)
-	s.changed = s.changed || complete != s.complete
-	if s.complete = complete; !complete && !first.IsZero() {
+	if complete != s.complete {
+		s.complete, s.changed, s.dirty = complete, true, true
+	}
+	if !complete && !first.IsZero() {
 		return end
 	}
 	return time.Time{}
@@ -241,7 +243,9 @@ func (s *selector) rank(now time.Time) {
 	}
 	var found []Found
 	for _, l := range s.looks {
-		found = append(found, l.found()...)
+		if l.settled || s.complete { // else what comes first would be the best
+			found = append(found, l.found()...)
+		}
 	}
 	s.ranked = s.needs.Rank(s.kinds, found)
 }
@@ -260,6 +264,8 @@ func (s *selector) choose(now time.Time) {
 		}
 	}
 	switch next, cause := s.next(now, old); {
+	case next == nil && !s.complete:
+		s.nothing(now, leaving, "looking")
 	case next == nil:
 		s.nothing(now, leaving, cause)
 	case leaving != "":
@@ -302,17 +308,17 @@ func (s *selector) leave(now time.Time) string {
 	a := s.listed(old)
 	if a == nil {
 		for _, d := range s.ranked.Discarded {
-			if d.id() == old.id() {
+			if d.same(&old.Found) {
 				return fmt.Sprintf("%s doesn't fit any more: %v", old.title(), d.Reason)
 			}
 		}
 		return old.title() + " is no longer there"
 	}
-	i := slices.IndexFunc(a.Targets, func(t Target) bool { return place(a.Proto, t) == old.place() })
-	if i < 0 {
+	t, ok := a.has(old.place())
+	if !ok {
 		return fmt.Sprintf("%s is no longer at %s", old.title(), old.place())
 	}
-	s.selected = s.selection(a, a.Targets[i])
+	s.selected = s.selection(a, t)
 	return ""
 }
 
@@ -320,9 +326,10 @@ func (s *selector) leave(now time.Time) string {
 // same instance, or another one at the same place, which is the same API.
 func (s *selector) listed(sel *Selection) *Advert {
 	var instance, there *Advert
+	at := sel.place()
 	for a := range s.all() {
-		here := slices.ContainsFunc(a.Targets, func(t Target) bool { return place(a.Proto, t) == sel.place() })
-		switch mine := a.id() == sel.id(); {
+		_, here := a.has(at)
+		switch mine := a.same(&sel.Found); {
 		case mine && here:
 			return a
 		case mine:
@@ -345,10 +352,10 @@ func (s *selector) better(now time.Time) {
 		return
 	}
 	for _, g := range s.ranked.Groups {
-		if slices.ContainsFunc(g, func(a *Advert) bool { return a.id() == s.selected.id() }) {
+		if slices.ContainsFunc(g, func(a *Advert) bool { return a.same(&s.selected.Found) }) {
 			break
 		}
-		if s.trial != nil && slices.ContainsFunc(g, func(a *Advert) bool { return a.id() == s.trial.id() }) && s.marks.on(now, s.trial.place()) == nil {
+		if s.trial != nil && slices.ContainsFunc(g, func(a *Advert) bool { return a.same(&s.trial.Found) }) && s.marks.on(now, s.trial.place()) == nil {
 			if s.proved {
 				s.use(now, s.trial, s.better1(s.trial))
 			}
@@ -373,19 +380,21 @@ func (s *selector) better(now time.Time) {
 
 // open returns the targets of an advert that aren't marked.
 func (s *selector) open(now time.Time, a *Advert) []Target {
-	return slices.DeleteFunc(slices.Clone(a.Targets), func(t Target) bool { return s.marks.on(now, place(a.Proto, t)) != nil })
+	return slices.DeleteFunc(slices.Clone(a.Targets), func(t Target) bool { return s.marks.on(now, placeOf(a.Proto, t)) != nil })
 }
 
 // usable returns the adverts that have a target which isn't marked.
 func (s *selector) usable(now time.Time, group []*Advert) []*Advert {
-	return slices.DeleteFunc(slices.Clone(group), func(a *Advert) bool { return len(s.open(now, a)) == 0 })
+	return slices.DeleteFunc(slices.Clone(group), func(a *Advert) bool {
+		return !slices.ContainsFunc(a.Targets, func(t Target) bool { return s.marks.on(now, placeOf(a.Proto, t)) == nil })
+	})
 }
 
 // next chooses (APIs: Discovery, steps 5 and 6): another target of the same
 // instance (RFC 6763 §5), else at random among the first equals that have one.
 func (s *selector) next(now time.Time, old *Selection) (*Selection, string) {
 	for a := range s.all() {
-		if old == nil || a.id() != old.id() {
+		if old == nil || !a.same(&old.Found) {
 			continue
 		}
 		if t := s.open(now, a); len(t) > 0 {
@@ -462,19 +471,20 @@ func (s *selector) retry(now time.Time) time.Time {
 	return now // a mark may have ended by that
 }
 
-// askAgain has all the sources in use asked again: for instances, and for what is
-// known of those that failed. Multicast DNS, where newcomers announce
-// themselves, is asked less and less often (RFC 6762 §5.2).
+// askAgain has the sources in use asked again for instances. That is little to
+// ask of a DNS server; the rest is asked less and less often: multicast DNS, where newcomers
+// announce themselves (RFC 6762 §5.2), and what is known of those that failed.
 func (s *selector) askAgain(now time.Time) {
+	rarely := s.round&(s.round-1) == 0
 	for _, l := range s.looks {
-		if l.begun && (l.via != viaMulticast || s.round&(s.round-1) == 0) {
+		if l.begun && (rarely || l.via != viaMulticast) {
 			s.orders = append(s.orders, order{what: askAgain, look: l})
 		}
 	}
-	asked := 0
+	doubts := 0
 	for a := range s.all() {
-		if a.Via == viaUnicast && asked < maxDoubts && len(s.open(now, a)) == 0 {
-			asked++
+		if rarely && doubts < maxDoubts && a.Via == viaUnicast && len(s.open(now, a)) == 0 {
+			doubts++
 			s.doubt(&a.Found)
 		}
 	}

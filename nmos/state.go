@@ -50,7 +50,7 @@ func (s *selector) state(now time.Time) State {
 	}
 	for at, m := range s.marks {
 		if m.until.After(now) {
-			out.Invalid = append(out.Invalid, Invalid{at, m.until, m.why})
+			out.Invalid = append(out.Invalid, Invalid{at.String(), m.until, m.why})
 		}
 	}
 	slices.SortFunc(out.Invalid, func(a, b Invalid) int { return strings.Compare(a.Place, b.Place) })
@@ -60,7 +60,7 @@ func (s *selector) state(now time.Time) State {
 // group returns in which group of the list an advert is, -1 for none.
 func (s *State) group(a *Advert) int {
 	return slices.IndexFunc(s.Groups, func(g []*Advert) bool {
-		return slices.ContainsFunc(g, func(b *Advert) bool { return a.id() == b.id() })
+		return slices.ContainsFunc(g, func(b *Advert) bool { return a.same(&b.Found) })
 	})
 }
 

@@ -16,7 +16,7 @@ import (
 // Why says in words why an advertisement of the list is selected, or isn't.
 func (s *State) Why(a *Advert) string {
 	sel := s.Selected
-	if sel != nil && sel.id() == a.id() {
+	if sel != nil && sel.same(&a.Found) {
 		return "selected: " + s.Reason
 	}
 	if text, all := s.invalid(a); all {
@@ -45,7 +45,7 @@ func (s *State) Why(a *Advert) string {
 func (s *State) invalid(a *Advert) (text string, all bool) {
 	var marked []string
 	for _, t := range a.Targets {
-		i := slices.IndexFunc(s.Invalid, func(m Invalid) bool { return m.Place == place(a.Proto, t) })
+		i := slices.IndexFunc(s.Invalid, func(m Invalid) bool { return m.Place == placeOf(a.Proto, t).String() })
 		if i < 0 {
 			return "", false
 		}

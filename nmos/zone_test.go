@@ -20,6 +20,7 @@ type zone struct {
 	mu  sync.Mutex
 	// fails is why no question is answered.
 	fails   error
+	silent  string // a domain in which no question is answered, nor fails
 	records map[question][]dnswire.RR
 	feeds   map[*zoneFeed]struct{}
 	asked   map[question]int // how often a question was asked anew
@@ -95,6 +96,9 @@ func (f *zoneFeed) Ask(questions ...mdns.Question) {
 
 func (f *zoneFeed) answer(k question) {
 	now := time.Now()
+	if f.zone.silent != "" && strings.HasSuffix(k.name.String(), f.zone.silent) {
+		return
+	}
 	if f.zone.fails != nil {
 		f.put(mdns.Event{Op: mdns.OpFailed, Question: f.asked[k], Err: f.zone.fails, Time: now})
 		return
@@ -210,6 +214,18 @@ func txtOf(ver, pri string) []string {
 
 // publish adds or replaces an advertisement.
 func (z *zone) publish(a advert) {
+	ptr := z.publishRecords(a)
+	z.change(ptr.Name, func(list []dnswire.RR) []dnswire.RR {
+		if slices.Contains(list, ptr) {
+			return list
+		}
+		return append(list, ptr)
+	})
+}
+
+// publishRecords publishes what an advertisement's PTR record leads to, and
+// returns that.
+func (z *zone) publishRecords(a advert) dnswire.RR {
 	if a.service == "" {
 		a.service = "_nmos-netctrl._tcp"
 	}
@@ -252,13 +268,7 @@ func (z *zone) publish(a advert) {
 		txts = append(txts, txt)
 	}
 	z.set(full, dnswire.TypeTXT, txts...)
-	z.change(typ, func(list []dnswire.RR) []dnswire.RR {
-		ptr := dnswire.NewPTR(typ, full, 3600)
-		if slices.Contains(list, ptr) {
-			return list
-		}
-		return append(list, ptr)
-	})
+	return dnswire.NewPTR(typ, full, 3600)
 }
 
 // withdraw removes an advertisement of netctrl.
