@@ -372,7 +372,11 @@ func (s *search) settleAt(partial time.Time) time.Time {
 func (s *search) waited(now time.Time) time.Time {
 	var next time.Time
 	waits := [...]time.Duration{addressWait, textWait}
-	for x := range s.pending {
+	pending := s.pending
+	if s.catalog.definite {
+		pending = nil // it isn't a matter of time there
+	}
+	for x := range pending {
 		for x.checked < len(waits) {
 			at := x.found.Add(waits[x.checked])
 			if at.After(now) {

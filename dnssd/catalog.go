@@ -42,7 +42,9 @@ type catalog struct {
 	services map[serviceKey]*service
 	nodes    map[serviceKey]*node
 	pending  map[*service]struct{} // not told yet
-	moving   map[*service]struct{} // whose new host has no address yet
+	// partialAt is when the first of them may have waited long enough.
+	partialAt time.Time
+	moving    map[*service]struct{} // whose new host has no address yet
 	// replacing holds services of whose records one may replace another, and until when.
 	replacing map[*service]time.Time
 	dirty     []*service

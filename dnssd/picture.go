@@ -213,6 +213,9 @@ func (c *catalog) drop(s *service) {
 // couldn't be resolved, as far as they are known. It returns when to call it again
 // for those that are left, the zero time if none are.
 func (c *catalog) tellPartial(now time.Time, wait time.Duration) time.Time {
+	if len(c.pending) > 0 && wait > 0 && now.Before(c.partialAt) {
+		return c.partialAt // none is due before that, those that came since neither
+	}
 	var next time.Time
 	for s := range c.pending {
 		at := s.found.Add(wait)
@@ -227,5 +230,6 @@ func (c *catalog) tellPartial(now time.Time, wait time.Duration) time.Time {
 		c.resolved(now, s, &pic)
 		c.add(s, pic)
 	}
+	c.partialAt = next
 	return next
 }

@@ -26,7 +26,7 @@ const (
 	maxQuestions = 1 << 15
 	maxBytes     = 32 << 20
 	// maxFlights is how many queries are under way at a time.
-	maxFlights = 16
+	maxFlights = 32
 	// burst queries may go out at once, then perSecond of them each second.
 	burst     = 4096
 	perSecond = 100

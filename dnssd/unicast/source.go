@@ -145,12 +145,7 @@ func (s *Source) run(ctx context.Context) {
 	defer timer.Stop()
 	for {
 		s.mu.Lock()
-		var ask []*entry
-		var wake time.Time
-		if ctx.Err() == nil { // else another run may have begun
-			ask, wake = s.cache.advance(time.Now())
-			s.queries += uint64(len(ask))
-		}
+		ask, wake := s.due(ctx)
 		s.mu.Unlock()
 		for _, e := range ask {
 			go s.fly(ctx, e)
@@ -171,8 +166,26 @@ func (s *Source) run(ctx context.Context) {
 	}
 }
 
-// fly puts one question to the servers.
+// due returns the questions to ask now, and when there will be more. s.mu is held.
+func (s *Source) due(ctx context.Context) ([]*entry, time.Time) {
+	if ctx.Err() != nil {
+		return nil, time.Time{} // another run may have begun
+	}
+	ask, wake := s.cache.advance(time.Now())
+	s.queries += uint64(len(ask))
+	return ask, wake
+}
+
+// fly puts a question to the servers, and then as many others as are due.
 func (s *Source) fly(ctx context.Context, e *entry) {
+	for e != nil {
+		e = s.ask(ctx, e)
+	}
+	s.nudge()
+}
+
+// ask puts a question to the servers. It returns the next one that is due.
+func (s *Source) ask(ctx context.Context, e *entry) (next *entry) {
 	flight, cancel := context.WithTimeout(ctx, flightTime)
 	defer cancel()
 	a, err := s.pool.resolve(flight, e.name, e.key.typ)
@@ -193,8 +206,16 @@ func (s *Source) fly(ctx context.Context, e *entry) {
 		s.answered++
 		s.cache.answered(now, e, a)
 	}
+	ask, _ := s.due(ctx)
 	s.mu.Unlock()
-	s.nudge()
+	for i, e := range ask {
+		if i == 0 {
+			next = e
+		} else {
+			go s.fly(ctx, e)
+		}
+	}
+	return next
 }
 
 // nudge has run look again.
