@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/lanfolk/lanfolk/internal/find"
 	"github.com/lanfolk/lanfolk/internal/node"
 )
 
@@ -73,6 +75,12 @@ func printStatus(w io.Writer, f format, s node.Status, now time.Time) error {
 		}
 	}
 	fmt.Fprintln(out)
+	for _, k := range s.NMOS {
+		statusSelection(row, k, now)
+	}
+	if len(s.NMOS) > 0 {
+		fmt.Fprintln(out)
+	}
 	for _, p := range s.Parts {
 		line := string(p.State)
 		if p.Detail != "" {
@@ -95,4 +103,30 @@ func printStatus(w io.Writer, f format, s node.Status, now time.Time) error {
 		}
 	}
 	return out.Flush()
+}
+
+// maxReasons are told of one selection.
+const maxReasons = 20
+
+// statusSelection says what is chosen of a studio's APIs, and why not the others.
+func statusSelection(row func(key, value string), k find.KeptSelection, now time.Time) {
+	name := "nmos " + k.Name
+	switch {
+	case k.Error != "":
+		row(name, k.Error)
+	case k.Selected == nil:
+		row(name, "none: "+k.Reason)
+	default:
+		row(name, fmt.Sprintf("%s  %s  chosen %s: %s", k.Selected.URL, k.Selected.Instance, ago(now, k.Since), k.Reason))
+	}
+	why := slices.Concat(k.Others, k.Discarded)
+	for _, r := range why[:min(len(why), maxReasons)] {
+		row("", "  not "+r.Instance+": "+r.Reason)
+	}
+	if more := len(why) - maxReasons; more > 0 {
+		row("", fmt.Sprintf("  and %d more", more))
+	}
+	for _, step := range k.Steps {
+		row("", "  "+step)
+	}
 }

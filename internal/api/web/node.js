@@ -32,7 +32,7 @@ export class NodeView {
       return;
     }
     const fact = (label, ...value) => h("div", {}, h("dt", {}, label), h("dd", {}, ...value));
-    const parts = s.parts ?? [], links = s.links ?? [];
+    const parts = s.parts ?? [], links = s.links ?? [], nmos = s.nmos ?? [];
     this.root.replaceChildren(
       h("section", { class: "card" },
         h("h2", {}, h("i", { class: "dot", "data-state": s.healthy ? "reachable" : "bad" }), s.healthy ? "All is well" : "Something needs you"),
@@ -40,6 +40,7 @@ export class NodeView {
           s.name ? fact("Name", show(s.name)) : "", fact("Version", show(s.version)), fact("Running", when(s.started)),
           s.inventory ? fact("Knows", `${(s.inventory.devices ?? 0).toLocaleString()} devices, ${(s.inventory.services ?? 0).toLocaleString()} services`) : "",
           s.store ? fact("Database", show(s.store.path, "mono"), s.store.error ? h("p", { class: "bad" }, show(s.store.error)) : "") : "")),
+      nmos.length ? h("section", { class: "card" }, h("h2", {}, "Studio APIs"), h("ul", { class: "plain-list", role: "list" }, ...nmos.map(selection))) : "",
       h("section", { class: "card" }, h("h2", {}, "What runs"), h("ul", { class: "plain-list", role: "list" }, ...parts.map(part))),
       h("section", { class: "card" }, h("h2", {}, "Links"), h("ul", { class: "plain-list", role: "list" }, ...links.map(linkRow))));
   }
@@ -54,6 +55,20 @@ function part(p) {
       p.detail ? h("p", { class: "sub" }, show(p.detail)) : "",
       p.error ? h("p", { class: p.state === "failed" ? "bad" : "sub" }, show(p.error)) : "",
       p.gain ? h("p", { class: "gain" }, show(p.gain)) : ""));
+}
+
+const maxReasons = 20; // of one selection
+
+// One of a studio's APIs: what is chosen, and why not the others.
+function selection(k) {
+  const api = k.selected, not = [...(k.others ?? []), ...(k.discarded ?? [])];
+  return h("li", {}, h("i", { class: "dot", "data-state": api ? "reachable" : k.error ? "bad" : "unknown", "aria-hidden": "true" }),
+    h("div", {}, h("strong", {}, show(k.name)), " ", h("span", { class: "faint" }, api ? when(k.since) : "none"),
+      api ? h("p", { class: "sub mono" }, show(api.url, "line")) : "",
+      api?.instance ? h("p", { class: "sub" }, show(api.instance)) : "",
+      h("p", { class: k.error ? "bad" : "sub" }, show(k.error || k.reason)),
+      ...not.slice(0, maxReasons).map((o) => h("p", { class: "sub faint" }, "not ", show(o.instance), ": ", show(o.reason))),
+      not.length > maxReasons ? h("p", { class: "sub faint" }, `and ${not.length - maxReasons} more`) : ""));
 }
 
 function linkRow(l) {
