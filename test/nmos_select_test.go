@@ -116,4 +116,3 @@ func TestNMOSSelectByUnicastNeedsNoRightsAndNoMulticast(t *testing.T) {
 		break
 	}
 }
-

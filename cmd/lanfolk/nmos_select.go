@@ -18,6 +18,7 @@ import (
 	"github.com/lanfolk/lanfolk/internal/api/client"
 	"github.com/lanfolk/lanfolk/internal/find"
 	"github.com/lanfolk/lanfolk/internal/source"
+	"github.com/lanfolk/lanfolk/nmos"
 )
 
 // selecting is one run of the command.
@@ -84,7 +85,7 @@ func (x *selecting) flags(cmd *cobra.Command) {
 	fl.BoolVarP(&x.watch, "watch", "w", false, "try the API again and again, and tell each change of the choice")
 	fl.BoolVar(&r.Return, "return", false, "with --watch: go back to a better API when it comes")
 	fl.DurationVar(&r.CheckEvery, "check-every", source.DefaultCheckEvery, "with --watch: how often to try the API")
-	fl.DurationVar(&r.Timeout, "timeout", source.DefaultCheckTimeout, "with --watch: how long the API may take to answer")
+	fl.DurationVar(&r.Timeout, "timeout", nmos.DefaultTimeout, "with --watch: how long the API may take to answer")
 	fl.StringVar(&x.caFile, "ca-file", "", "with --watch: a `FILE` of certificates that sign the API's (default the system's)")
 }
 
@@ -119,7 +120,9 @@ func (x *selecting) complete(cmd *cobra.Command) error {
 		if err != nil {
 			return fmt.Errorf("--ca-file: %w", err)
 		}
-		r.CA = string(b)
+		if r.CA = string(b); r.CA == "" {
+			return usagef("--ca-file %s holds no certificate", x.caFile)
+		}
 	}
 	if err := source.CheckSelect(*r); err != nil {
 		return usage{err}

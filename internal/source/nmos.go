@@ -2,6 +2,8 @@ package source
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"iter"
@@ -19,11 +21,9 @@ import (
 	"github.com/lanfolk/lanfolk/nmos"
 )
 
-// How a chosen API is tried, where the request doesn't say it.
-const (
-	DefaultCheckEvery   = 5 * time.Second
-	DefaultCheckTimeout = 5 * time.Second
-)
+// DefaultCheckEvery is how often a chosen API is tried, where the request doesn't
+// say it.
+const DefaultCheckEvery = 5 * time.Second
 
 // NMOS chooses APIs of a studio for who asks with a find.SelectRequest. Errors
 // match lanfolk.ErrInvalid where the request is wrong, and find.ErrOff where
@@ -41,7 +41,8 @@ type NMOS struct {
 }
 
 // CheckSelect returns what is wrong with a request, nil if nothing is. The error
-// matches lanfolk.ErrInvalid.
+// matches lanfolk.ErrInvalid. What a type of API has no key for, or what the mode
+// has no use for, is no mistake: so scripts needn't tell cases apart.
 func CheckSelect(r find.SelectRequest) error {
 	_, err := readSelect(r)
 	return err
@@ -70,19 +71,13 @@ func readSelect(r find.SelectRequest) (*nmos.Client, error) {
 	}
 	for _, text := range r.Versions {
 		v, err := nmos.ParseVersion(text)
-		switch {
-		case err != nil:
+		if err != nil {
 			return nil, invalid{err}
-		case !kind.HasVersion:
-			return fail("version %s: APIs of type %s have none", text, kind.Name)
 		}
 		c.Needs.Versions = append(c.Needs.Versions, v)
 	}
 	if r.Proto != "" && !slices.Contains(kind.Protos, r.Proto) {
 		return fail("protocol %q: want %s", r.Proto, strings.Join(kind.Protos, " or "))
-	}
-	if r.Auth != nil && !kind.HasAuth {
-		return fail("APIs of type %s don't say whether they need authorization", kind.Name)
 	}
 	switch r.Mode {
 	case "", "both":
@@ -90,9 +85,6 @@ func readSelect(r find.SelectRequest) (*nmos.Client, error) {
 		c.Mode = nmos.UnicastOnly
 	case "mdns":
 		c.Mode = nmos.MulticastOnly
-		if len(r.Domains)+len(r.Servers) > 0 {
-			return fail("mode mdns asks no DNS server, and in no domain but local")
-		}
 	default:
 		return fail("mode %q: want both, unicast or mdns", r.Mode)
 	}
@@ -115,6 +107,9 @@ func readSelect(r find.SelectRequest) (*nmos.Client, error) {
 		if _, err := nmos.ParseLocation(kind, r.URL); err != nil {
 			return nil, invalid{err}
 		}
+	}
+	if _, err := readCA(r.CA); err != nil {
+		return nil, err
 	}
 	if r.Seed != nil {
 		c.Rand = rand.New(rand.NewPCG(*r.Seed, 0)) //nolint:gosec // the choice is no secret
@@ -151,11 +146,11 @@ func (n NMOS) client(r find.SelectRequest) (c *nmos.Client, note []string, err e
 	}
 	if c.Mode != nmos.UnicastOnly {
 		if c.Multicast = n.Multicast(); c.Multicast == nil {
-			if c.Unicast == nil {
-				return nil, nil, errors.Join(errNoMDNS, err)
-			}
 			note = append(note, "mdns: nobody is asked: it isn't running here")
 		}
+	}
+	if c.Unicast == nil && c.Multicast == nil {
+		return nil, nil, fmt.Errorf("%w; %s", errNoMDNS, strings.Join(note, "; "))
 	}
 	return c, note, nil
 }
@@ -179,6 +174,9 @@ func (n NMOS) Select(ctx context.Context, r find.SelectRequest) (find.Selection,
 func (n NMOS) WatchSelection(ctx context.Context, r find.SelectRequest) iter.Seq2[find.SelectionChange, error] {
 	return func(yield func(find.SelectionChange, error) bool) {
 		c, note, err := n.client(r)
+		if err == nil {
+			err = n.probe(c, r)
+		}
 		if err != nil {
 			yield(find.SelectionChange{}, err)
 			return
@@ -207,6 +205,35 @@ func (n NMOS) WatchSelection(ctx context.Context, r find.SelectRequest) iter.Seq
 			yield(find.SelectionChange{}, err)
 		}
 	}
+}
+
+// probe lets the client try what it chooses.
+func (n NMOS) probe(c *nmos.Client, r find.SelectRequest) error {
+	roots, err := readCA(r.CA)
+	if err != nil {
+		return err
+	}
+	p := nmos.Probe{DialContext: n.Dial, Timeout: r.Timeout}
+	if roots != nil {
+		p.TLS = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	}
+	if c.CheckEvery <= 0 {
+		c.CheckEvery = DefaultCheckEvery
+	}
+	c.Check = p.Check
+	return nil
+}
+
+// readCA reads certificates; no text means those of the system, nil.
+func readCA(pem string) (*x509.CertPool, error) {
+	if pem == "" {
+		return nil, nil
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM([]byte(pem)) {
+		return nil, invalid{errors.New("what was given to verify APIs by holds no certificate: want PEM")}
+	}
+	return pool, nil
 }
 
 // changed says what happened between two states, of which the first may be nil.
