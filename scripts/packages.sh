@@ -8,13 +8,13 @@
 # and the tests want their peers inside network namespaces of their own.
 set -euo pipefail
 
-wanted=(gcc libc6-dev iproute2 ieee-data avahi-daemon avahi-utils dbus mosquitto dnsmasq bind9 bind9-dnsutils chromium tcpdump procps libsystemd-shared)
+wanted=(gcc libc6-dev iproute2 ieee-data avahi-daemon avahi-utils dbus mosquitto dnsmasq bind9 bind9-dnsutils knot chromium tcpdump procps libsystemd-shared)
 # These are unpacked and not installed: systemd-resolved would take over the
 # machine's own /etc/resolv.conf.
 unpacked=(systemd-resolved)
 cache=/var/cache/lanfolk-tests
 # What these packages would start.
-services=(avahi-daemon.service avahi-daemon.socket mosquitto.service dnsmasq.service named.service)
+services=(avahi-daemon.service avahi-daemon.socket mosquitto.service dnsmasq.service named.service knot.service)
 policy=/usr/sbin/policy-rc.d
 
 installed() {
@@ -28,7 +28,7 @@ running() {
   here=$(readlink /proc/self/ns/net)
   for pid in /proc/[0-9]*; do
     comm=$(cat "$pid/comm" 2>/dev/null) || continue
-    case $comm in avahi-daemon | mosquitto | dnsmasq | named)
+    case $comm in avahi-daemon | mosquitto | dnsmasq | named | knotd)
       if [ "$(readlink "$pid/ns/net" 2>/dev/null)" = "$here" ]; then echo "$comm ${pid#/proc/}"; fi ;;
     esac
   done

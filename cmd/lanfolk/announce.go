@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -80,6 +81,7 @@ func (x *announcing) common(cmd *cobra.Command) {
 	fl.StringArrayVar(&x.addresses, "address", nil, "publish this address of the --host; may be repeated")
 	fl.StringArrayVar(&x.subtypes, "subtype", nil, "a subtype by which the service is found, too; may be repeated")
 	fl.StringVar(&x.health, "health", "", `announce only while it works: "tcp", "tcp://ADDRESS:PORT" or a URL`)
+	fl.DurationVar(&x.healthEvery, "health-interval", 10*time.Second, "how often --health tries; two tries that work and three that fail change what is announced")
 	fl.StringVar(&x.state, "state", "", "the `FOLDER` where changed names are remembered")
 }
 
@@ -89,6 +91,7 @@ type announcing struct {
 	format
 	interfaces          *[]string
 	host, health        string
+	healthEvery         time.Duration
 	addresses, subtypes []string
 	placeholders        []string
 	registerFlags
@@ -188,13 +191,18 @@ func (x *announcing) check(a dnssd.Announcement) (health.Check, error) {
 		return health.Check{}, nil
 	}
 	h := config.DefaultAnnounceHealth()
+	if x.healthEvery < 100*time.Millisecond {
+		return health.Check{}, errors.New("--health-interval: want at least 100ms")
+	}
 	if err := h.Check.UnmarshalText([]byte(x.health)); err != nil {
 		return health.Check{}, fmt.Errorf("--health: %w", err)
 	}
 	if h.Check.TCP == config.OwnPort && (a.Port == 0 || a.Host.Name != "" && len(a.Host.Addresses) == 0) {
 		return health.Check{}, errors.New("--health tcp: which address and port to connect to isn't known here; name them, as tcp://ADDRESS:PORT")
 	}
-	return announce.Check(h, a, (&net.Dialer{}).DialContext), nil
+	c := announce.Check(h, a, (&net.Dialer{}).DialContext)
+	c.Interval, c.Timeout = x.healthEvery, min(c.Timeout, x.healthEvery)
+	return c, nil
 }
 
 // machine returns the host that --host and --address mean. An address alone is

@@ -131,10 +131,11 @@ func (g *registration) noLease(h *holding, err error) {
 	h.leaseErr = err
 }
 
-// policy says whether a server may refuse an update for one of its names.
+// policy says whether a server may refuse an update for one of its names. Knot says
+// then that it doesn't know the key.
 func policy(err error) bool {
 	var e *RcodeError
-	return errors.As(err, &e) && (e.Rcode == rcodeRefused || e.Rcode == rcodeNotAuth)
+	return errors.As(err, &e) && (e.Rcode == rcodeRefused || e.Rcode == rcodeNotAuth || e.TSIG && e.Rcode == rcodeBadKey)
 }
 
 // prerequisite says whether an update failed because the name isn't as it was

@@ -62,7 +62,7 @@ func (e *RcodeError) name() string {
 		case rcodeBadSig:
 			return "BADSIG: its key has another secret"
 		case rcodeBadKey:
-			return "BADKEY: it doesn't know the key"
+			return "BADKEY: it doesn't know the key, or the key may not do this"
 		case rcodeBadTime:
 			return "BADTIME: its clock and this machine's differ by more than five minutes"
 		}

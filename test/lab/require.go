@@ -16,8 +16,10 @@ var debian = map[string]string{
 	"dig":          "bind9-dnsutils",
 	"dnsmasq":      "dnsmasq",
 	"ip":           "iproute2",
+	"knotd":        "knot",
 	"mosquitto":    "mosquitto",
 	"named":        "bind9",
+	"nsupdate":     "bind9-dnsutils",
 	"setpriv":      "util-linux",
 	"tcpdump":      "tcpdump",
 }

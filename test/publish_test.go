@@ -1,0 +1,316 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lanfolk/lanfolk/test/lab"
+)
+
+const (
+	registryZone = "studio.test"
+	studioSecret = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"
+)
+
+// updatable is a name server that takes updates by RFC 2136 from the key "up".
+type updatable struct {
+	name string
+	// start serves the zone studio.test. names are those that the key may update,
+	// none means all.
+	start func(h *lab.Host, names, records []string) *lab.Process
+}
+
+func updatables() []updatable {
+	keys := map[string]string{"up": studioSecret}
+	return []updatable{
+		{"BIND", func(h *lab.Host, names, records []string) *lab.Process {
+			policy := []string{"grant up zonesub ANY;"}
+			if len(names) > 0 {
+				policy = nil
+			}
+			for _, n := range names {
+				policy = append(policy, fmt.Sprintf("grant up name %s.%s ANY;", n, registryZone))
+			}
+			return h.BIND(lab.BIND{Keys: keys, Zones: []lab.Zone{{Name: registryZone, Records: records, UpdatePolicy: policy}}})
+		}},
+		{"Knot", func(h *lab.Host, names, records []string) *lab.Process {
+			return h.Knot(lab.Knot{Keys: keys, Zones: []lab.Zone{{Name: registryZone, Records: records}}, Grants: map[string][]string{"up": names}})
+		}},
+	}
+}
+
+// eachUpdatable runs a test with every server that takes updates.
+func eachUpdatable(t *testing.T, f func(t *testing.T, s *publishing)) {
+	t.Parallel()
+	for _, u := range updatables() {
+		t.Run(u.name, func(t *testing.T) {
+			t.Parallel()
+			lab.Require(t, "root", "ip", "dig")
+			l := lab.New(t)
+			a := l.Subnet("a", "10.99.1.0/24")
+			s := &publishing{Lab: l, updatable: u, a: a}
+			s.server, s.desk, s.other = l.Host("server").Join(a), l.Host("desk").Join(a), l.Host("other").Join(a)
+			s.key = s.writeKey(t, "up.key", "up", studioSecret)
+			f(t, s)
+		})
+	}
+}
+
+// publishing is a subnet with a name server and two machines that register.
+type publishing struct {
+	*lab.Lab
+	updatable
+	a                   *lab.Subnet
+	server, desk, other *lab.Host
+	key                 string // the file
+}
+
+func (s *publishing) writeKey(t *testing.T, file, name, secret string) string {
+	t.Helper()
+	path := filepath.Join(s.Dir(), file)
+	if err := os.WriteFile(path, fmt.Appendf(nil, "key %q { algorithm hmac-sha256; secret %q; };\n", name, secret), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// zone returns what the server holds, without SOA and NS, TTLs and the domain.
+func (s *publishing) zone(t *testing.T) []string {
+	t.Helper()
+	r := s.server.Run("dig", "+noall", "+answer", "@127.0.0.1", registryZone, "AXFR")
+	var out []string
+	for line := range strings.Lines(r.Stdout) {
+		f := strings.Fields(line)
+		if len(f) < 5 || f[3] == "SOA" || f[3] == "NS" || strings.HasPrefix(line, ";") {
+			continue
+		}
+		text := f[0] + " " + strings.Join(f[3:], " ")
+		out = append(out, strings.ReplaceAll(text, "."+registryZone+".", ""))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// advertise starts lanfolk nmos advertise for an API of the host.
+func (s *publishing) advertise(h *lab.Host, name string, args ...string) *lab.Process {
+	return h.Lanfolk(append([]string{"nmos", "advertise", name, "8080", "--type", "register", "--api-version", "v1.2,v1.3", "--host", h.Name, "--address", h.Links[0].V4.String(),
+		"--domain", registryZone, "--server", s.server.Links[0].V4.String(), "--tsig-file", s.key, "--no-mdns", "--state", s.Dir() + "/" + h.Name, "-o", "jsonl"}, args...)...).Start()
+}
+
+// registered waits until a command says that it is in the domain.
+func registered(p *lab.Process, name string) {
+	p.WaitLine(15*time.Second, "registration of "+name, func(line string) bool {
+		return strings.Contains(line, `"event":"announced"`) && strings.Contains(line, `"via":"unicast"`) && strings.Contains(line, fmt.Sprintf("%q", name))
+	})
+}
+
+// names are those that a key needs for an API of the desk.
+func (s *publishing) names(instance string) []string {
+	return []string{
+		instance, "_lease." + instance, instance[strings.Index(instance, ".")+1:], "_services._dns-sd._udp", s.desk.Name, "_lease." + s.desk.Name,
+	}
+}
+
+// A key that may update nothing but the names of its API is enough. An old TXT
+// record is replaced and not joined by a second one, and nothing is left.
+func TestAdvertiseInADomain(t *testing.T) {
+	eachUpdatable(t, func(t *testing.T, s *publishing) {
+		lab.Require(t, "avahi-daemon", "avahi-browse", "dbus-daemon", "nsupdate")
+		const instance = "reg-1._nmos-register._tcp"
+		avahi := s.other.Avahi(lab.Avahi{DBus: true})
+		s.start(s.server, s.names(instance), []string{
+			instance + ` 60 TXT "api_proto=http" "api_ver=v1.0" "pri=5"`, instance + " 60 SRV 0 0 8080 desk", "_nmos-register._tcp 60 PTR " + instance,
+		})
+		p := s.desk.Lanfolk("nmos", "advertise", "reg-1", "8080", "--type", "register", "--api-version", "v1.3,v1.2", "--pri", "10", "--host", "desk", "--address", "10.99.1.11",
+			"--domain", registryZone, "--server", "10.99.1.10", "--tsig-file", s.key, "--state", s.Dir(), "-o", "jsonl").Start()
+		registered(p, "reg-1")
+		announced(p, "reg-1")
+		got := s.zone(t)
+		leases := slices.DeleteFunc(slices.Clone(got), func(r string) bool { return !strings.HasPrefix(r, "_lease.") })
+		got = slices.DeleteFunc(got, func(r string) bool { return strings.HasPrefix(r, "_lease.") })
+		want := []string{
+			"_nmos-register._tcp PTR " + instance, "_services._dns-sd._udp PTR _nmos-register._tcp", "desk A 10.99.1.11",
+			instance + " SRV 0 0 8080 desk", instance + ` TXT "api_proto=http" "api_ver=v1.2,v1.3" "api_auth=false" "pri=10"`,
+		}
+		if !slices.Equal(got, want) || len(leases) != 2 {
+			t.Errorf("the zone has %q and %q, want %q", got, leases, want)
+		}
+		browse := avahi.Command("avahi-browse", "--parsable", "--terminate", "--resolve", "_nmos-register._tcp").Run().Stdout
+		for _, want := range []string{";10.99.1.11;8080;", `"pri=10"`, `"api_ver=v1.2,v1.3"`} {
+			if !strings.Contains(browse, want) {
+				t.Errorf("avahi-browse doesn't say %s in %q", want, browse)
+			}
+		}
+		// That key can do nothing else.
+		c := s.desk.Command("nsupdate", "-k", s.key)
+		c.Stdin = "server 10.99.1.10\nzone " + registryZone + "\nupdate add other." + registryZone + " 60 A 192.0.2.1\nsend\n"
+		if r := c.Run(); r.Exit == 0 {
+			t.Errorf("the key may update another name: %s%s", r.Stdout, r.Stderr)
+		}
+		if code := p.Stop(); code != 0 {
+			t.Errorf("stopped with %d: %s", code, p.Stderr())
+		}
+		if got := s.zone(t); len(got) > 0 {
+			t.Errorf("left in the zone: %q", got)
+		}
+	})
+}
+
+// Where the policy knows nothing of lease records, the API is registered without one.
+func TestAdvertiseWithoutALease(t *testing.T) {
+	eachUpdatable(t, func(t *testing.T, s *publishing) {
+		names := slices.DeleteFunc(s.names("reg-1._nmos-register._tcp"), func(n string) bool { return strings.HasPrefix(n, "_lease.") })
+		s.start(s.server, names, nil)
+		p := s.advertise(s.desk, "reg-1", "--lease", "4s")
+		registered(p, "reg-1")
+		time.Sleep(5 * time.Second) // two renewals
+		if got := s.zone(t); len(got) != 5 {
+			t.Errorf("the zone has %q", got)
+		}
+		if n := strings.Count(p.Stderr(), "takes no lease record"); n != 2 {
+			t.Errorf("said %d times, want once for the API and once for its host: %s", n, p.Stderr())
+		}
+		if code := p.Stop(); code != 0 {
+			t.Errorf("stopped with %d: %s", code, p.Stderr())
+		}
+		if got := s.zone(t); len(got) > 0 {
+			t.Errorf("left in the zone: %q", got)
+		}
+	})
+}
+
+// What dies is removed by the others when its lease has run out; they live on.
+func TestAdvertiserThatDiesIsRemoved(t *testing.T) {
+	eachUpdatable(t, func(t *testing.T, s *publishing) {
+		s.start(s.server, nil, nil)
+		short := []string{"--lease", "4s", "--lease-grace", "2s"}
+		dies := s.advertise(s.desk, "dies", append(short, "--subtype", "_main")...)
+		registered(dies, "dies")
+		first := s.advertise(s.other, "first", short...)
+		second := s.advertise(s.other, "second", append(short, "--legacy")...)
+		registered(first, "first")
+		registered(second, "second")
+
+		var wg sync.WaitGroup
+		stop := make(chan struct{})
+		wg.Go(func() {
+			for {
+				if got := s.zone(t); !slices.Contains(got, "first._nmos-register._tcp SRV 0 0 8080 other") || !slices.Contains(got, "second._nmos-registration._tcp SRV 0 0 8080 other") || !slices.Contains(got, "other A "+s.other.Links[0].V4.String()) {
+					t.Errorf("a living one was removed: %q", got)
+				}
+				select {
+				case <-stop:
+					return
+				case <-time.After(200 * time.Millisecond):
+				}
+			}
+		})
+		time.Sleep(5 * time.Second) // it is renewed meanwhile
+		killed := time.Now()
+		dies.Kill()
+		lab.Eventually(t, 20*time.Second, "removal of the dead", func() error {
+			for _, r := range s.zone(t) {
+				if strings.Contains(r, "dies") || strings.HasPrefix(r, "desk") {
+					return fmt.Errorf("there is still %s", r)
+				}
+			}
+			return nil
+		})
+		if d := time.Since(killed); d < 3*time.Second {
+			t.Errorf("removed after %v: the lease of 4 s held for 2 s more, and then there is the grace", d)
+		}
+		close(stop)
+		wg.Wait()
+		for _, p := range []*lab.Process{first, second} {
+			if code := p.Stop(); code != 0 {
+				t.Errorf("stopped with %d: %s", code, p.Stderr())
+			}
+		}
+		if got := s.zone(t); len(got) > 0 {
+			t.Errorf("left in the zone: %q", got)
+		}
+	})
+}
+
+func TestAdvertiseWhileTheServerIsAway(t *testing.T) {
+	eachUpdatable(t, func(t *testing.T, s *publishing) {
+		p := s.advertise(s.desk, "reg-1", "--lease", "4s")
+		p.WaitLine(10*time.Second, "failure", func(line string) bool { return strings.Contains(line, "no answer") })
+		server := s.start(s.server, nil, nil)
+		registered(p, "reg-1")
+		if code := server.Stop(); code != 0 {
+			t.Fatalf("the server stopped with %d", code)
+		}
+		time.Sleep(3 * time.Second)
+		s.start(s.server, nil, nil) // it has forgotten everything
+		lab.Eventually(t, 20*time.Second, "registration with the new server", func() error {
+			if n := len(s.zone(t)); n != 7 {
+				return fmt.Errorf("%d records", n)
+			}
+			return nil
+		})
+		if code := p.Stop(); code != 0 {
+			t.Errorf("stopped with %d: %s", code, p.Stderr())
+		}
+		if got := s.zone(t); len(got) > 0 {
+			t.Errorf("left in the zone: %q", got)
+		}
+		// A key that the server doesn't know, and one with another secret.
+		for name, secret := range map[string]string{"nobody": studioSecret, "up": "d3Jvbmd3cm9uZ3dyb25nd3Jvbmd3cm9u"} {
+			key := s.writeKey(t, "wrong.key", name, secret)
+			p := s.advertise(s.desk, "reg-2", "--tsig-file", key)
+			if code := p.Wait(10 * time.Second); code != 4 || !strings.Contains(p.Stderr(), "refuses the update") {
+				t.Errorf("key %s: exit %d: %s", name, code, p.Stderr())
+			}
+			t.Logf("key %s: %s", name, p.Stderr())
+		}
+		if got := s.zone(t); len(got) > 0 {
+			t.Errorf("there with a wrong key: %q", got)
+		}
+	})
+}
+
+// The API is in no way advertised while it doesn't work.
+func TestAdvertiseWhatWorks(t *testing.T) {
+	eachUpdatable(t, func(t *testing.T, s *publishing) {
+		lab.Require(t, "avahi-daemon", "avahi-browse", "dbus-daemon")
+		s.start(s.server, nil, nil)
+		avahi := s.other.Avahi(lab.Avahi{DBus: true})
+		p := s.desk.Lanfolk("nmos", "advertise", "q", "8080", "--type", "query", "--api-version", "v1.3", "--health", "tcp", "--health-interval", "500ms",
+			"--domain", registryZone, "--server", "10.99.1.10", "--tsig-file", s.key, "--state", s.Dir(), "-o", "jsonl").Start()
+		for _, via := range []string{"mdns", "unicast"} {
+			p.WaitLine(10*time.Second, "death by "+via, func(line string) bool {
+				return strings.Contains(line, `"event":"withdrawn"`) && strings.Contains(line, `"via":"`+via+`"`)
+			})
+		}
+		if got := s.zone(t); len(got) > 0 {
+			t.Errorf("in the zone though it is dead: %q", got)
+		}
+		api := s.desk.Mosquitto("listener 8080", "allow_anonymous true") // anything that listens
+		registered(p, "q")
+		announced(p, "q")
+		if out := avahi.Command("avahi-browse", "--parsable", "--terminate", "_nmos-query._tcp").Run().Stdout; !strings.Contains(out, ";q;") {
+			t.Errorf("avahi-browse says %q", out)
+		}
+		if got := s.zone(t); !slices.ContainsFunc(got, func(r string) bool { return strings.HasPrefix(r, "q._nmos-query._tcp TXT") }) {
+			t.Errorf("the zone has %q", got)
+		}
+		api.Kill()
+		lab.Eventually(t, 20*time.Second, "withdrawal in both ways", func() error {
+			out := avahi.Command("avahi-browse", "--parsable", "--terminate", "_nmos-query._tcp").Run().Stdout
+			if got := s.zone(t); len(got) > 0 || strings.Contains(out, ";q;") {
+				return fmt.Errorf("there are %q and %q", got, out)
+			}
+			return nil
+		})
+		if code := p.Stop(); code != 0 {
+			t.Errorf("stopped with %d: %s", code, p.Stderr())
+		}
+	})
+}
