@@ -36,6 +36,8 @@ type Config struct {
 
 	// Announce are the services that are announced by mDNS.
 	Announce []Announce `toml:"announce"`
+	// Zones are those that this node publishes services in.
+	Zones []Zone `toml:"zone"`
 
 	NMOS NMOS `toml:"nmos"`
 }
@@ -106,6 +108,7 @@ func (c *Config) check(bad func(key string, err error)) {
 	}
 	bad("state", absolute(c.State))
 	announces(c.Announce, bad)
+	zones(c.Zones, c.MDNS, bad)
 	if c.MDNS.Silent && (c.Reflect.Enabled || len(c.Announce) > 0) {
 		bad("mdns.silent", errors.New("a silent node can neither announce nor reflect: leave out [[announce]], and [reflect]'s enabled"))
 	}

@@ -52,15 +52,11 @@ type DNSServer struct{ netip.AddrPort }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (s *DNSServer) UnmarshalText(b []byte) error {
-	const port = 53
-	if a, err := netip.ParseAddr(string(b)); err == nil {
-		s.AddrPort = netip.AddrPortFrom(a.Unmap(), port)
-	} else if at, err := netip.ParseAddrPort(string(b)); err == nil {
-		s.AddrPort = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
-	}
-	if !s.IsValid() || s.Port() == 0 || s.Addr().IsUnspecified() || s.Addr().IsMulticast() {
+	a, err := parseServer(string(b))
+	if err != nil {
 		return fmt.Errorf("want a DNS server's address like 192.0.2.53 or [2001:db8::53]:5300, not %q", b)
 	}
+	s.AddrPort = a
 	return nil
 }
 
