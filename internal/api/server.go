@@ -86,6 +86,7 @@ type Options struct {
 	Finder       Finder
 	DNSSD        DNSSD
 	NMOS         NMOS
+	Zones        Zones
 	// Selections returns those that the configuration asks for.
 	Selections func() []find.KeptSelection
 	// Status returns what `lanfolk status` shows, encoded as it is.
@@ -177,6 +178,7 @@ func (s *Server) routes() {
 	s.findRoutes()
 	s.dnssdRoutes()
 	s.nmosRoutes()
+	s.zoneRoutes()
 	s.statusRoutes()
 	s.sessionRoutes()
 }

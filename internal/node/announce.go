@@ -163,35 +163,43 @@ func (n *Node) tellAnnounced(ctx context.Context) error {
 		said = current
 	}
 	for {
-		tell(n.ownSightings(time.Now()))
+		sightings, services := n.ownSightings(time.Now())
+		tell(sightings)
+		n.tellZones(time.Now(), services)
 		select {
 		case <-n.announced.changed:
 		case <-tick.C:
 		case <-ctx.Done():
 			tell(nil)
+			n.tellZones(time.Now(), nil)
 			return nil
 		}
 	}
 }
 
-// ownSightings are those of the services that can be found, on each link, and
-// takes over which names are the node's own.
-func (n *Node) ownSightings(now time.Time) map[lanfolk.ID]lanfolk.Sighting {
+// ownSightings are those of the services that can be found, on each link; it takes
+// over which names are the node's own. It returns the services, too.
+func (n *Node) ownSightings(now time.Time) (map[lanfolk.ID]lanfolk.Sighting, []dnssd.Service) {
 	a := &n.announced
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.own = map[ownName]struct{}{}
 	out := map[lanfolk.ID]lanfolk.Sighting{}
+	var own []dnssd.Service
 	for i := range a.services {
 		s := &a.services[i]
 		for _, name := range s.Interfaces() {
-			x := dnssd.Service{Instance: s.Instance, Host: s.Standing.Host, Port: s.Service.Port, TXT: s.TXT, Addresses: s.Service.Host.Addresses, Interface: name}
+			x := dnssd.Service{
+				Instance: s.Instance, Subtypes: s.Subtypes, Host: s.Standing.Host, Port: s.Service.Port, TXT: s.TXT,
+				Addresses: s.Service.Host.Addresses, Interface: name,
+			}
 			here := s.Service.Host.Name == ""
 			if link, ok := n.links.used(name); ok && here {
 				for _, p := range link.Prefixes {
 					x.Addresses = append(x.Addresses, p.Addr())
 				}
 			}
+			own = append(own, x)
 			sighting := n.self.Service(now, x, here)
 			out[sighting.ID()] = sighting
 			a.own[ownName{name, sighting.Key}] = struct{}{}
@@ -200,7 +208,7 @@ func (n *Node) ownSightings(now time.Time) map[lanfolk.ID]lanfolk.Sighting {
 			}
 		}
 	}
-	return out
+	return out, own
 }
 
 // owns says whether the node publishes the name itself on the link.
@@ -209,6 +217,19 @@ func (a *announced) owns(link, key string) bool {
 	defer a.mu.Unlock()
 	_, ok := a.own[ownName{link, key}]
 	return ok
+}
+
+// ownsInstance says whether the node publishes the instance itself, on any link.
+func (a *announced) ownsInstance(i dnssd.Instance) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	key := source.Key(i.String())
+	for own := range a.own {
+		if own.key == key {
+			return true
+		}
+	}
+	return false
 }
 
 // maxDetailed bounds the services that the status names.

@@ -49,6 +49,8 @@ type Node struct {
 	resolver   resolver
 	selections []*selected // as the config lists them
 	links      links
+	zones      []*publishedZone
+	dnsServer  dnsServer
 	self       source.Self
 
 	mu    sync.Mutex
@@ -77,6 +79,9 @@ func (n *Node) Run(ctx context.Context) error {
 		return err
 	}
 	if err := n.openReflector(); err != nil {
+		return err
+	}
+	if err := n.openZones(); err != nil {
 		return err
 	}
 	n.resolver = resolver{config: n.Config.DNS, log: n.Log}
@@ -113,7 +118,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if n.Config.DNS.On() {
 		n.add(hearers.supervisor, n.dnsPart())
 	}
-	for _, p := range selections {
+	for _, p := range append(selections, n.zoneParts()...) {
 		n.add(hearers.supervisor, p)
 	}
 
@@ -261,6 +266,7 @@ func (n *Node) openAPI(ctx context.Context) (*api.Server, error) {
 		Finder:       n.finder(),
 		DNSSD:        source.DNSSD{Source: n.mdns.source},
 		NMOS:         n.nmosSource(),
+		Zones:        zoneFiles{n},
 		Selections:   n.kept,
 		Status:       func() any { return n.Status() },
 		StatusType:   Status{},

@@ -32,6 +32,8 @@ type Avahi struct {
 	// Interfaces limits the daemon to these links, none for all.
 	Interfaces []string
 	Reflector  bool
+	// DNSServer is asked for what lies in other domains than local, "" for none.
+	DNSServer string
 	// DBus gives the daemon a private bus, so that avahi-browse and its like
 	// can be used; see AvahiDaemon.Command.
 	DBus bool
@@ -97,8 +99,10 @@ publish-hinfo=no
 publish-workstation=no
 [reflector]
 enable-reflector=%s
+[wide-area]
+enable-wide-area=%s
 [rlimits]
-`, a.HostName, yes[a.DBus], allow, yes[a.Reflector]))
+`, a.HostName, yes[a.DBus], allow, yes[a.Reflector], yes[a.DNSServer != ""]))
 	cmd := h.Command("avahi-daemon", "--file="+conf, "--no-drop-root", "--no-chroot", "--no-rlimits", "--no-proc-title")
 	var hosts strings.Builder
 	for name, addr := range a.Hosts {
@@ -107,6 +111,9 @@ enable-reflector=%s
 	cmd.Mounts = []Mount{
 		{Target: "/run"}, {Source: d.services, Target: "/etc/avahi/services"},
 		{Source: h.lab.writeFile(dir, "hosts", hosts.String()), Target: "/etc/avahi/hosts"},
+	}
+	if a.DNSServer != "" {
+		cmd.Mounts = append(cmd.Mounts, Mount{Source: h.lab.writeFile(dir, "resolv.conf", "nameserver "+a.DNSServer+"\n"), Target: "/etc/resolv.conf"})
 	}
 	cmd.Env = d.env()
 	d.Process = cmd.Start()

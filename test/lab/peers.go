@@ -47,8 +47,12 @@ type BIND struct {
 	Zones []Zone
 	// Keys are TSIG keys, hmac-sha256: name to base64 secret.
 	Keys map[string]string
+	// Recursion has it ask other servers for who asks it.
+	Recursion bool
 	// Options are statements for its options block, each with its semicolon.
 	Options []string
+	// Statements stand beside its zones: other kinds of zones, servers.
+	Statements []string
 }
 
 // Zone is one zone that a name server is primary for, or secondary.
@@ -76,7 +80,7 @@ func (h *Host) BIND(b BIND) *Process {
 	// /var/cache/bind, so the folder is mounted there.
 	const etc, work = "/etc/bind", "/var/cache/bind"
 	fmt.Fprintf(&conf, "options {\n  directory %q;\n  pid-file none;\n  session-keyfile none;\n  listen-on { any; };\n  listen-on-v6 { any; };\n"+
-		"  recursion no;\n  dnssec-validation no;\n  notify no;\n  empty-zones-enable no;\n", work)
+		"  recursion %s;\n  dnssec-validation no;\n  notify no;\n  empty-zones-enable no;\n", work, map[bool]string{true: "yes; allow-recursion { any; }; allow-query-cache { any; }", false: "no"}[b.Recursion])
 	for _, o := range b.Options {
 		fmt.Fprintf(&conf, "  %s\n", o)
 	}
@@ -101,6 +105,9 @@ func (h *Host) BIND(b BIND) *Process {
 			fmt.Fprintf(&conf, "  update-policy {\n    %s\n  };\n", strings.Join(z.UpdatePolicy, "\n    "))
 		}
 		conf.WriteString("};\n")
+	}
+	for _, s := range b.Statements {
+		conf.WriteString(s + "\n")
 	}
 	h.lab.writeFile(dir, "named.conf", conf.String())
 	if err := os.Chmod(dir, 0o777); err != nil {

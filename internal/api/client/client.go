@@ -191,6 +191,28 @@ func (c *Client) SignIn(ctx context.Context) (path string, expires time.Time, er
 	return out.Path, out.Expires, err
 }
 
+// Zones lists the DNS-SD zones that the node publishes services in.
+func (c *Client) Zones(ctx context.Context) ([]find.Zone, error) {
+	var out []find.Zone
+	return out, c.get(ctx, "/zones", nil, &out)
+}
+
+// ZoneFile writes a zone as a zone file, or with include the part of it that another
+// one can include. It fails with ErrNotFound where there is no such zone.
+func (c *Client) ZoneFile(ctx context.Context, domain string, include bool, w io.Writer) error {
+	q := url.Values{}
+	setFlag(q, "include", include)
+	resp, err := c.send(ctx, http.MethodGet, "/zones/"+url.PathEscape(domain)+"/file", q, nil, "text/dns")
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(w, io.LimitReader(resp.Body, maxAnswer)); err != nil {
+		return fmt.Errorf("client: the answer of %s: %w", c.where, c.why(ctx, err))
+	}
+	return nil
+}
+
 func (c *Client) change(ctx context.Context, method, path string, body any) (*lanfolk.Device, error) {
 	out := new(lanfolk.Device)
 	return out, c.call(ctx, method, path, nil, body, out)

@@ -1,0 +1,269 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lanfolk/lanfolk"
+	"github.com/lanfolk/lanfolk/dnssd"
+	"github.com/lanfolk/lanfolk/dnssd/unicast"
+	"github.com/lanfolk/lanfolk/dnssd/zone"
+	"github.com/lanfolk/lanfolk/internal/bridge"
+	"github.com/lanfolk/lanfolk/internal/config"
+	"github.com/lanfolk/lanfolk/internal/find"
+	"github.com/lanfolk/lanfolk/internal/source"
+)
+
+// publishedZone is one zone that the node publishes services in.
+type publishedZone struct {
+	config   config.Zone
+	zone     *zone.Zone
+	bridge   *bridge.Zone
+	notifier *zone.Notifier
+	serial   string // the file that keeps the serial number while it is ahead of the clock
+}
+
+// openZones makes the zones of the config.
+func (n *Node) openZones() error {
+	for _, c := range n.Config.Zones {
+		z, err := n.newZone(c)
+		if err != nil {
+			return fmt.Errorf("node: zone %s: %w", c.Domain, err)
+		}
+		n.zones = append(n.zones, z)
+	}
+	return nil
+}
+
+func (n *Node) newZone(c config.Zone) (*publishedZone, error) {
+	domain := strings.ToLower(c.Domain.String())
+	z := &publishedZone{config: c, serial: filepath.Join(n.State, "zone-"+domain+".serial")}
+	o := zone.Config{
+		Domain: domain, Contact: c.Contact,
+		TTL: c.FixedTTL.Duration(), Negative: c.NegativeTTL.Duration(),
+		Refresh: c.Refresh.Duration(), Retry: c.Retry.Duration(), Expire: c.Expire.Duration(),
+		Serial: readSerial(z.serial),
+	}
+	for _, ns := range c.Nameservers {
+		h := dnssd.Host{Name: ns.Name}
+		for _, a := range ns.Addresses {
+			h.Addresses = append(h.Addresses, a.Addr)
+		}
+		o.Nameservers = append(o.Nameservers, h)
+	}
+	for _, s := range c.Secondaries {
+		x := zone.Secondary{Address: s.Address.AddrPort}
+		if s.KeyFile != "" {
+			text, err := os.ReadFile(s.KeyFile)
+			if err != nil {
+				return nil, err
+			}
+			key, err := unicast.ParseKey(text)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", s.KeyFile, err)
+			}
+			x.Key = &key
+		}
+		o.Secondaries = append(o.Secondaries, x)
+	}
+	var err error
+	if z.zone, err = zone.New(o, time.Now()); err != nil {
+		return nil, err
+	}
+	z.bridge = &bridge.Zone{
+		Zone: z.zone, Links: c.Interfaces, TTL: c.TTL.Duration(), Log: n.Log,
+		Own: n.announced.ownsInstance, FirstSeen: n.firstSeen,
+	}
+	z.notifier = &zone.Notifier{Zone: z.zone, Dial: z.dialer(), Log: n.Log}
+	return z, nil
+}
+
+// dialer opens what NOTIFY messages leave by: from the address that the zone is
+// served on, where there is one alone, for that is what secondaries know.
+func (z *publishedZone) dialer() func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		var d net.Dialer
+		to, err := netip.ParseAddrPort(address)
+		if err != nil {
+			return nil, err
+		}
+		var from []netip.Addr
+		for _, l := range z.config.Listen {
+			if l.Addr.IsValid() && l.Addr.Is4() == to.Addr().Is4() {
+				from = append(from, l.Addr)
+			}
+		}
+		if len(from) == 1 {
+			d.LocalAddr = net.UDPAddrFromAddrPort(netip.AddrPortFrom(from[0], 0))
+		}
+		return d.DialContext(ctx, network, address)
+	}
+}
+
+// firstSeen says since when the inventory knows a service.
+func (n *Node) firstSeen(s dnssd.Service) time.Time {
+	sighting, ok := source.MDNS{Gateway: n.Config.Name}.Service(time.Now(), dnssd.Event{Op: dnssd.Add, Service: s})
+	if !ok {
+		return time.Time{}
+	}
+	known, _ := n.registry.Find(sighting.ID())
+	if known == nil {
+		return time.Time{}
+	}
+	return known.FirstSeen
+}
+
+// zoneParts are those that keep the zones, and the one that serves them.
+func (n *Node) zoneParts() []*part {
+	var out []*part
+	for _, z := range n.zones {
+		out = append(out, &part{
+			name: "zone " + z.zone.Domain(), run: func(ctx context.Context) error { return n.runZone(ctx, z) },
+			detail: z.detail, counters: z.counters,
+		})
+	}
+	if slices.ContainsFunc(n.zones, func(z *publishedZone) bool { return len(z.config.Listen) > 0 }) {
+		out = append(out, &part{name: "dns server", run: n.runDNSServer, detail: n.dnsServer.detail, counters: n.dnsServer.counters})
+	}
+	return out
+}
+
+// runZone fills a zone with what the config wants in it.
+func (n *Node) runZone(ctx context.Context, z *publishedZone) error {
+	tasks, ctx := errgroup.WithContext(ctx)
+	tasks.Go(func() error { return z.notifier.Run(ctx) })
+	tasks.Go(func() error { return z.keepSerial(ctx, n) })
+	for ctx.Err() == nil && len(z.config.Types) > 0 {
+		engine, changed := n.mdns.watch()
+		if engine == nil {
+			select {
+			case <-changed:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		// It ends with the engine.
+		err := z.bridge.Run(ctx, dnssd.Multicast(engine), z.config.Types)
+		if err != nil && ctx.Err() == nil {
+			n.Log.Warn("a zone isn't fed", "source", z.zone.Domain(), "err", err)
+			select {
+			case <-changed:
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+			}
+		}
+	}
+	<-ctx.Done()
+	return tasks.Wait()
+}
+
+// tellZones tells the zones that want it what the node announces itself.
+func (n *Node) tellZones(now time.Time, own []dnssd.Service) {
+	for _, z := range n.zones {
+		if z.config.Announced {
+			z.bridge.Announced(now, own)
+		}
+	}
+}
+
+// keepSerial keeps the serial number for the next run, while it is ahead of the
+// clock: only then could that begin with an earlier one.
+func (z *publishedZone) keepSerial(ctx context.Context, n *Node) error {
+	for {
+		changed := z.zone.Changed()
+		if serial := z.zone.Serial(); int32(serial-uint32(time.Now().Unix())) >= 0 {
+			if err := os.WriteFile(z.serial, []byte(strconv.FormatUint(uint64(serial), 10)), 0o600); err != nil {
+				n.Log.Warn("a zone's serial number isn't kept", "source", z.zone.Domain(), "err", err)
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		}
+		select { // many changes take one number after another
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// readSerial reads what keepSerial wrote, 0 if it wrote nothing.
+func readSerial(file string) uint32 {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return 0
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 32)
+	if err != nil {
+		return 0
+	}
+	return uint32(n)
+}
+
+func (z *publishedZone) detail() string {
+	services, records := z.zone.Size()
+	s := fmt.Sprintf("%d services, %d records, serial %d", services, records, z.zone.Serial())
+	if st := z.bridge.Stats(); st.Hidden > 0 {
+		s += fmt.Sprintf("; %d not published: no address beyond the link", st.Hidden)
+	}
+	if len(z.config.Listen) == 0 {
+		s += "; not served"
+	}
+	if _, failed := z.notifier.Stats(); failed > 0 {
+		s += fmt.Sprintf("; secondaries were silent %d times", failed)
+	}
+	return s
+}
+
+func (z *publishedZone) counters() map[string]uint64 {
+	told, failed := z.notifier.Stats()
+	services, records := z.zone.Size()
+	st := z.bridge.Stats()
+	return map[string]uint64{
+		"services": uint64(services), "records": uint64(records), "renamed": uint64(st.Renamed), "hidden": uint64(st.Hidden),
+		"rejected": st.Rejected, "notified": told, "notify_unanswered": failed,
+	}
+}
+
+// zoneFiles lets the API hand out the zones.
+type zoneFiles struct{ node *Node }
+
+// Zones implements api.Zones.
+func (f zoneFiles) Zones() []find.Zone {
+	out := make([]find.Zone, 0, len(f.node.zones))
+	for _, z := range f.node.zones {
+		services, records := z.zone.Size()
+		out = append(out, find.Zone{Domain: z.zone.Domain(), Serial: z.zone.Serial(), Services: services, Records: records})
+	}
+	return out
+}
+
+// ZoneFile implements api.Zones.
+func (f zoneFiles) ZoneFile(domain string, include bool) ([]byte, error) {
+	domain = strings.TrimSuffix(domain, ".")
+	for _, z := range f.node.zones {
+		if !strings.EqualFold(z.zone.Domain(), domain) {
+			continue
+		}
+		var b bytes.Buffer
+		write := z.zone.WriteTo
+		if include {
+			write = z.zone.WriteInclude
+		}
+		_, err := write(&b)
+		return b.Bytes(), err
+	}
+	return nil, fmt.Errorf("zone %s: %w", domain, lanfolk.ErrNotFound)
+}
