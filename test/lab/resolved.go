@@ -19,6 +19,9 @@ type Resolved struct {
 	Domains []string // search domains
 	// MulticastDNS lets it ask by mDNS, too.
 	MulticastDNS bool
+	// Stub lets it answer on 127.0.0.53, as /etc/resolv.conf says on most machines
+	// that have it.
+	Stub bool
 }
 
 // RunningResolved is a systemd-resolved that runs in a host, with a D-Bus of its
@@ -48,7 +51,7 @@ func (h *Host) Resolved(o Resolved) *RunningResolved {
 		}
 	}
 	yes := map[bool]string{true: "yes", false: "no"}
-	h.lab.writeFile(etc, "resolved.conf", "[Resolve]\nLLMNR=no\nDNSSEC=no\nDNSStubListener=no\nFallbackDNS=\nMulticastDNS="+yes[o.MulticastDNS]+"\n")
+	h.lab.writeFile(etc, "resolved.conf", "[Resolve]\nLLMNR=no\nDNSSEC=no\nFallbackDNS=\nDNSStubListener="+yes[o.Stub]+"\nMulticastDNS="+yes[o.MulticastDNS]+"\n")
 	// It gives up its rights to a user that only an installed package has.
 	users := h.lab.writeFile(dir, "passwd", "root:x:0:0:root:/root:/bin/sh\nsystemd-resolve:x:0:0::/:/bin/false\n")
 	cmd := h.Command(daemon)
