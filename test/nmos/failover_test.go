@@ -1,0 +1,441 @@
+package nmos
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gopacket/gopacket/layers"
+	"github.com/miekg/dns"
+
+	"github.com/lanfolk/lanfolk/test/lab"
+)
+
+// change is a line of `lanfolk nmos select --watch -o jsonl`.
+type change struct {
+	Event  string    `json:"event"` // "selected", "none"
+	Time   time.Time `json:"time"`
+	Reason string    `json:"reason"`
+	selection
+}
+
+// label names what is selected as an api is named, "" for nothing.
+func (ch change) label(apis map[string]*api) string {
+	if ch.Selected == nil {
+		return ""
+	}
+	if place := fmt.Sprintf("%s@%s:%d", ch.Selected.Instance, ch.Selected.Host, ch.Selected.Port); apis[place] != nil {
+		return place
+	}
+	return ch.Selected.Instance
+}
+
+// How often the selected API is tried in these tests, and for how long.
+const (
+	tryEvery   = 500 * time.Millisecond
+	tryTimeout = time.Second
+)
+
+// watcher is `lanfolk nmos select --watch`.
+type watcher struct {
+	*lab.Process
+	s    *site
+	apis map[string]*api
+	seen int
+}
+
+func (s *site) watch(apis map[string]*api, args ...string) *watcher {
+	s.t.Helper()
+	c := s.desk.Lanfolk(append([]string{"nmos", "select", "--watch", "-o", "jsonl", "--check-every", tryEvery.String(), "--timeout", tryTimeout.String()}, args...)...)
+	c.User, c.Env = lab.Nobody, s.env
+	return &watcher{Process: c.Start(), s: s, apis: apis}
+}
+
+// changes returns what was said so far.
+func (w *watcher) changes() []change {
+	w.s.t.Helper()
+	var all []change
+	for line := range strings.Lines(w.Stdout()) {
+		var ch change
+		if !strings.HasSuffix(line, "\n") {
+			break
+		}
+		if err := json.Unmarshal([]byte(line), &ch); err != nil {
+			w.s.t.Fatalf("%v in %s", err, line)
+		}
+		all = append(all, ch)
+	}
+	return all
+}
+
+// next waits for the next change.
+func (w *watcher) next(d time.Duration) change {
+	w.s.t.Helper()
+	var all []change
+	lab.Eventually(w.s.t, d, fmt.Sprintf("change %d of the selection", w.seen+1), func() error {
+		if all = w.changes(); len(all) <= w.seen {
+			return fmt.Errorf("%d so far", len(all))
+		}
+		return nil
+	})
+	ch := all[w.seen]
+	w.seen++
+	if ch.Reason == "" || (ch.Event == "selected") != (ch.Selected != nil) {
+		w.s.t.Errorf("a change without its reason, or its selection: %+v", ch)
+	}
+	return ch
+}
+
+// selects waits for the next change and fails the test unless it is to one of
+// the labels.
+func (w *watcher) selects(d time.Duration, labels ...string) string {
+	w.s.t.Helper()
+	ch := w.next(d)
+	got := ch.label(w.apis)
+	for _, l := range labels {
+		if l == got {
+			return got
+		}
+	}
+	w.s.t.Fatalf("selected %q (%s), want one of %q", got, ch.Reason, labels)
+	return ""
+}
+
+// tried returns the labels of the attempts so far, in order, each once where it
+// came several times in a row.
+func (s *site) tried(apis map[string]*api) []string {
+	var out []string
+	for _, a := range s.attempts(apis) {
+		if len(out) == 0 || out[len(out)-1] != a.label {
+			out = append(out, a.label)
+		}
+	}
+	return out
+}
+
+// questions returns when the desk asked a question by IPv4, by unicast DNS or
+// by mDNS.
+func (s *site) questions(name string, types ...uint16) []time.Time {
+	var out []time.Time
+	mine := s.desk.Link(s.net).MAC.String()
+	for _, f := range s.wire.Frames() {
+		payload, _, port, ok := f.UDP()
+		if _, v4 := f.NetworkLayer().(*layers.IPv4); !v4 || !ok || port != 53 && port != 5353 || f.LinkLayer().LinkFlow().Src().String() != mine {
+			continue
+		}
+		var m dns.Msg
+		if m.Unpack(payload) != nil || m.Response {
+			continue
+		}
+		for _, q := range m.Question {
+			for _, typ := range types {
+				if q.Qtype == typ && strings.EqualFold(q.Name, name) {
+					out = append(out, f.Time)
+				}
+			}
+		}
+	}
+	return out
+}
+
+// Everything fails: how often is it tried, and when is the server asked again?
+func TestAllFailed(t *testing.T) {
+	t.Parallel()
+	c := loadCase(t, "all-failed-requery-with-backoff")
+	s := newSite(t)
+	s.bind(c)
+	apis := s.apis(c)
+	for _, step := range c.Steps {
+		if step.Fail != "" {
+			apis[step.Fail].set(step.How)
+		}
+	}
+	w := s.watch(apis, c.unicastArgs()...)
+	w.selects(15*time.Second, "A")
+	w.selects(5*time.Second, "B")
+	none := w.next(10 * time.Second)
+	if none.Selected != nil {
+		t.Fatalf("selected %+v", none.Selected)
+	}
+	lab.Eventually(t, 5*time.Second, "query", func() error {
+		for _, at := range s.questions(c.Type+".example.com.", dns.TypePTR) {
+			if d := at.Sub(none.Time); d > 0 {
+				if d > 2*time.Second {
+					t.Errorf("asked again %v after the last one failed", d)
+				}
+				return nil
+			}
+		}
+		return fmt.Errorf("not asked again")
+	})
+	time.Sleep(time.Until(s.attempts(apis)[0].at.Add(30 * time.Second)))
+	for label := range apis {
+		n := 0
+		for _, a := range s.attempts(apis) {
+			if a.label == label && a.at.Sub(none.Time) < 30*time.Second {
+				n++
+			}
+		}
+		if n < 2 || n > 6 {
+			t.Errorf("%s was tried %d times in 30 s", label, n)
+		}
+	}
+}
+
+// A better one appears: it is the first of the list at once, but the client
+// stays with what works until that fails.
+func TestBetterOneAppears(t *testing.T) {
+	t.Parallel()
+	c := loadCase(t, "better-advert-appears-later")
+	for _, x := range []struct {
+		name  string
+		mdns  bool
+		moves bool
+	}{{"unicast", false, false}, {"mdns", true, false}, {"mdns with return", true, true}} {
+		t.Run(x.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			c, args := c, c.unicastArgs()
+			if x.mdns {
+				c, args = c.inLocal(), append(c.needs(), "--mode", "mdns")
+			}
+			if x.moves {
+				args = append(args, "--return")
+			}
+			first, later := c, c
+			first.Advertisements, later.Advertisements = c.Advertisements[:1], c.Advertisements[1:]
+			apis := s.apis(c)
+			if x.mdns {
+				s.responder(first)
+			} else {
+				s.bindWithUpdates(first, 1)
+			}
+			start := time.Now()
+			w := s.watch(apis, args...)
+			w.selects(15*time.Second, c.Expect.Attempts[0]...)
+			switch {
+			case x.moves:
+				s.responder(later)
+				w.selects(10*time.Second, "B")
+				return
+			case x.mdns: // known at once
+				s.responder(later)
+				time.Sleep(3 * time.Second)
+			default: // known when the answer's TTL has passed, as the case says when
+				after := time.Duration(later.Advertisements[0].After * float64(time.Second))
+				time.Sleep(time.Until(start.Add(after)))
+				s.update(later, 1)
+				time.Sleep(time.Until(start.Add(time.Duration(c.Steps[0].Wait * float64(time.Second)))))
+			}
+			if all := w.changes(); len(all) != 1 {
+				t.Fatalf("moved: %s", w.Stdout())
+			}
+			fail := c.Steps[1]
+			apis[fail.Fail].set(fail.How)
+			ch := w.next(10 * time.Second)
+			if got := ch.label(apis); got != c.Expect.Attempts[1][0] || len(ch.Groups) != 2 || ch.Groups[0][0].Instance != "B" {
+				t.Errorf("after the failure: %+v", ch)
+			}
+		})
+	}
+}
+
+// The selected API fails, in one way after another: the rest of its equals
+// comes first, then the next group, and none that failed is tried again while
+// others are left.
+func TestFailOverOrder(t *testing.T) {
+	t.Parallel()
+	c := loadCase(t, "failover-order")
+	s := newSite(t)
+	s.bind(c)
+	apis := s.apis(c)
+	w := s.watch(apis, c.unicastArgs()...)
+	if len(c.Steps)+1 != len(c.Expect.Attempts) {
+		t.Fatalf("%d steps and %d attempts", len(c.Steps), len(c.Expect.Attempts))
+	}
+	at := w.selects(15*time.Second, c.Expect.Attempts[0]...)
+	used := []string{at}
+	for i, step := range c.Steps {
+		if step.Fail != "selected" {
+			t.Fatalf("step %+v", step)
+		}
+		lab.Eventually(t, 5*time.Second, "a try of "+at, func() error {
+			if got := s.tried(apis); len(got) != len(used) {
+				return fmt.Errorf("tried %q", got)
+			}
+			return nil
+		})
+		apis[at].set(step.How)
+		failed := time.Now()
+		at = w.selects(10*time.Second, c.Expect.Attempts[i+1]...)
+		if d := time.Since(failed); d > tryEvery+tryTimeout+2*time.Second {
+			t.Errorf("%s: the next one after %v", step.How, d)
+		}
+		used = append(used, at)
+	}
+	lab.Eventually(t, 5*time.Second, "tries in order", func() error {
+		if got := s.tried(apis); strings.Join(got, " ") != strings.Join(used, " ") {
+			return fmt.Errorf("tried %q, selected %q", got, used)
+		}
+		return nil
+	})
+	if n, _ := s.asked(); len(n) > 0 {
+		t.Errorf("%d queries by mDNS", len(n))
+	}
+}
+
+// One instance with two SRV records: its targets by SRV priority, then the next
+// advertisement.
+func TestTargetsOfOneInstance(t *testing.T) {
+	t.Parallel()
+	c := loadCase(t, "one-instance-two-srv")
+	s := newSite(t)
+	s.bind(c)
+	apis := s.apis(c)
+	for _, step := range c.Steps {
+		apis[step.Fail].set(step.How)
+	}
+	w := s.watch(apis, c.unicastArgs()...)
+	for _, want := range c.Expect.Attempts {
+		w.selects(15*time.Second, want...)
+	}
+	lab.Eventually(t, 5*time.Second, "tries in order", func() error {
+		var want []string
+		for _, a := range c.Expect.Attempts {
+			want = append(want, a...)
+		}
+		if got := s.tried(apis); strings.Join(got, " ") != strings.Join(want, " ") {
+			return fmt.Errorf("tried %q, want %q", got, want)
+		}
+		return nil
+	})
+}
+
+// What is found by unicast DNS doesn't work, and still nobody is asked by mDNS,
+// but the DNS server is asked again.
+func TestUnresponsiveUnicastStaysUnicast(t *testing.T) {
+	t.Parallel()
+	c := loadCase(t, "unicast-unresponsive-still-no-mdns")
+	s := newSite(t)
+	s.bind(c.via("unicast"))
+	s.publishLocal(c.via("mdns"))
+	apis := s.apis(c)
+	apis[c.Steps[0].Fail].set(c.Steps[0].How)
+	w := s.watch(apis, c.unicastArgs()...)
+	w.selects(15*time.Second, "U")
+	none := w.next(10 * time.Second)
+	if none.Selected != nil {
+		t.Fatalf("selected %+v", none.Selected)
+	}
+	lab.Eventually(t, 5*time.Second, "query of the DNS server again", func() error {
+		for _, at := range s.questions(c.Type+".example.com.", dns.TypePTR) {
+			if at.After(none.Time) {
+				return nil
+			}
+		}
+		return fmt.Errorf("none since %v", none.Time)
+	})
+	for _, a := range s.attempts(apis) {
+		if a.label == "M" {
+			t.Errorf("M was tried")
+		}
+	}
+	if n, _ := s.asked(); len(n) > 0 {
+		t.Errorf("%d queries by mDNS: %s", len(n), c.Why)
+	}
+}
+
+// One of those that failed works again, and is used again long before its TTL
+// has passed.
+func TestRecovered(t *testing.T) {
+	t.Parallel()
+	c := loadCase(t, "all-failed-requery-with-backoff")
+	s := newSite(t)
+	s.bind(c)
+	apis := s.apis(c)
+	recovered := ""
+	for _, step := range c.Steps {
+		if step.Fail != "" {
+			apis[step.Fail].set(step.How)
+		} else {
+			recovered = step.Recover
+		}
+	}
+	w := s.watch(apis, c.unicastArgs()...)
+	for w.next(15*time.Second).Selected != nil {
+	}
+	apis[recovered].set(works)
+	from := time.Now()
+	var last change
+	lab.Eventually(t, 35*time.Second, recovered+" in use", func() error {
+		all := w.changes()
+		last = all[len(all)-1]
+		if last.label(apis) != recovered || time.Since(last.Time) < tryEvery+tryTimeout+200*time.Millisecond {
+			return fmt.Errorf("selected %q", last.label(apis))
+		}
+		return nil
+	})
+	t.Logf("in use %v after it works again", last.Time.Sub(from))
+}
+
+// RFC 6762 §10.4: what was found by mDNS doesn't work. Its SRV record is asked for
+// two times or more; where nobody answers within ten seconds the cache drops it.
+// Where somebody does it stays.
+func TestFailureFlushesMulticastData(t *testing.T) {
+	t.Parallel()
+	for name, silent := range map[string]bool{"gone": true, "still there": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := loadCase(t, "all-failed-requery-with-backoff").inLocal()
+			s := newSite(t)
+			apis := s.apis(c)
+			a, b := c, c
+			a.Advertisements, b.Advertisements = c.Advertisements[:1], c.Advertisements[1:]
+			peer := s.responder(a)
+			s.responder(b)
+			apis["A"].set(refuses)
+			w := s.watch(apis, append(c.needs(), "--mode", "mdns", "--check-every", "100ms")...)
+			if silent {
+				w.WaitLine(15*time.Second, "selection", func(string) bool { return true })
+				peer.Silence()
+			}
+			w.selects(15*time.Second, "A")
+			w.selects(10*time.Second, "B")
+			failed := w.changes()[1].Time
+			srv := a.Advertisements[0].name()
+			asked := func() (n int) {
+				for _, at := range s.questions(srv, dns.TypeSRV, dns.TypeANY) {
+					if at.After(failed.Add(-200 * time.Millisecond)) {
+						n++
+					}
+				}
+				return n
+			}
+			least := 1
+			if silent {
+				least = 2
+			}
+			lab.Eventually(t, 10*time.Second, "queries for the SRV record", func() error {
+				if n := asked(); n < least {
+					return fmt.Errorf("%d", n)
+				}
+				return nil
+			})
+			// Ten seconds after the failure it is gone: the next change shows the list.
+			time.Sleep(time.Until(failed.Add(10*time.Second + 500*time.Millisecond)))
+			apis["B"].set(refuses)
+			ch := w.next(10 * time.Second)
+			has := false
+			for _, g := range ch.Groups {
+				for _, x := range g {
+					has = has || x.Instance == "A"
+				}
+			}
+			if has == silent {
+				t.Errorf("10 s after the failure A is in the list: %v; SRV was asked for %d times; %+v", has, asked(), ch)
+			}
+		})
+	}
+}

@@ -1,0 +1,87 @@
+package nmos
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/lanfolk/lanfolk/test/lab"
+)
+
+// With no server named, those of the machine are asked, in the domains that it
+// searches: from resolv.conf itself, or through systemd-resolved.
+func TestMachineKnowsServerAndDomain(t *testing.T) {
+	t.Parallel()
+	for name, conf := range map[string]string{
+		"resolv.conf":      "nameserver " + dnsServer + "\nsearch other.example.com example.com\n",
+		"systemd-resolved": "nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch example.com\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := loadCase(t, "pri-ascending")
+			s := newSite(t)
+			s.bind(c)
+			if name == "systemd-resolved" {
+				s.desk.Resolved(lab.Resolved{Servers: []string{dnsServer}, Domains: []string{"example.com"}, Stub: true})
+			}
+			cmd := s.desk.Lanfolk(append([]string{"nmos", "select", "-o", "json"}, c.needs()...)...)
+			cmd.Mounts = []lab.Mount{{Source: s.file("resolv.conf", conf), Target: "/etc/resolv.conf"}}
+			r := cmd.Run()
+			var got selection
+			if err := json.Unmarshal([]byte(r.Stdout), &got); err != nil {
+				t.Fatalf("exit %d, %v: %s%s", r.Exit, err, r.Stdout, r.Stderr)
+			}
+			s.hold(c, got, r, false)
+			if n, _ := s.asked(); len(n) > 0 {
+				t.Errorf("%d queries by mDNS", len(n))
+			}
+		})
+	}
+}
+
+// Both ways at once make one list, in order as any other.
+func TestMergedList(t *testing.T) {
+	t.Parallel()
+	c := loadCase(t, "unicast-unresponsive-still-no-mdns")
+	s := newSite(t)
+	s.bind(c.via("unicast"))
+	s.publishLocal(c.via("mdns"))
+	c.Expect.Groups = [][]string{{"M"}, {"U"}}
+	got, r := s.choose(append(c.unicastArgs(), "--merge")...)
+	s.hold(c, got, r, false)
+}
+
+// The DNS server had no answer, and has one later: then there is one list of what both
+// ways found, and what works stays in use.
+func TestUnicastComesLater(t *testing.T) {
+	t.Parallel()
+	c := loadCase(t, "unicast-unresponsive-still-no-mdns")
+	s := newSite(t)
+	s.bindWithUpdates(testCase{}, 1)
+	s.publishLocal(c.via("mdns"))
+	apis := s.apis(c)
+	w := s.watch(apis, c.unicastArgs()...)
+	w.selects(15*time.Second, "M")
+	s.update(c.via("unicast"), 60)
+	from := time.Now()
+	lab.Eventually(t, 30*time.Second, "question of the DNS server again", func() error {
+		for _, at := range s.questions("U."+c.Type+".example.com.", dns.TypeSRV) {
+			if at.After(from) {
+				return nil
+			}
+		}
+		return fmt.Errorf("not asked")
+	})
+	time.Sleep(time.Second)
+	if all := w.changes(); len(all) != 1 {
+		t.Fatalf("moved: %s", w.Stdout())
+	}
+	apis["M"].set(refuses)
+	ch := w.next(10 * time.Second)
+	if ch.label(apis) != "U" || len(ch.Groups) != 2 || ch.Groups[0][0].Instance != "M" || ch.Groups[1][0].Instance != "U" {
+		t.Errorf("after the failure of M: %+v", ch)
+	}
+}
