@@ -21,6 +21,13 @@ const (
 	// instance adds to it: so that many who come and go keep no processor busy.
 	rankGap  = 10 * time.Millisecond
 	rankEach = 50 * time.Microsecond
+	// gatherTime is how long a list that was empty isn't chosen from yet, and
+	// gatherChance what chance adds to it at the most. The APIs of a studio that
+	// comes back, after a power cut say, don't come all at once: without that its
+	// clients would all choose the first that speaks, whatever its priority, and
+	// all at the same moment.
+	gatherTime   = time.Second
+	gatherChance = 3 * time.Second
 )
 
 // selector is the client's procedure: what to look for, what to choose, when to
@@ -42,6 +49,8 @@ type selector struct {
 	rankedAt time.Time
 	dirty    bool // what was found changed since
 	complete bool
+	fresh    bool      // it became so just now: what is in the list has gathered
+	gathered time.Time // when a list that was empty may be chosen from
 
 	selected *Selection
 	since    time.Time // when it was selected, or nothing was left
@@ -136,7 +145,7 @@ func (s *selector) halt(now time.Time) {
 		*l = look{via: l.via, domain: l.domain, service: l.service}
 	}
 	s.selected, s.trial, s.ranked, s.rankedAt, s.complete, s.dirty = nil, nil, Ranked{}, time.Time{}, false, true
-	s.retryAt, s.round, s.orders, s.checked = time.Time{}, 0, nil, time.Time{}
+	s.retryAt, s.gathered, s.round, s.orders, s.checked = time.Time{}, time.Time{}, 0, nil, time.Time{}
 	s.none, s.cause, s.since = "", "not looking", now
 }
 
@@ -158,7 +167,12 @@ func (s *selector) advance(now time.Time) (wake time.Time) {
 		s.nothing(now, "", "looking")
 		return wake
 	}
+	if s.selected == nil && s.gathered.After(now) {
+		s.nothing(now, "", "waiting for what else comes")
+		return earliest(wake, s.gathered)
+	}
 	s.choose(now)
+	s.fresh = s.fresh && s.dirty
 	if s.selected != nil || !s.complete {
 		s.retryAt = time.Time{}
 		return wake
@@ -195,7 +209,7 @@ func (s *selector) begin(now time.Time) (wake time.Time) {
 	end := first.Add(patience)
 	complete := all || !first.IsZero() && !end.After(now)
 	if complete != s.complete {
-		s.complete, s.changed, s.dirty = complete, true, true
+		s.complete, s.fresh, s.changed, s.dirty = complete, complete, true, true
 	}
 	if !complete && !first.IsZero() {
 		return end
@@ -236,6 +250,7 @@ func (s *selector) start(via string) {
 
 // rank puts what was found in order: one list of all the looks.
 func (s *selector) rank(now time.Time) {
+	before := len(s.ranked.Groups)
 	s.dirty, s.changed, s.rankedAt = false, true, now
 	if s.fixed != nil {
 		s.ranked = Ranked{Groups: [][]*Advert{{s.fixed.Advert}}}
@@ -248,6 +263,9 @@ func (s *selector) rank(now time.Time) {
 		}
 	}
 	s.ranked = s.needs.Rank(s.kinds, found)
+	if !s.fresh && before == 0 && s.selected == nil && len(s.ranked.Groups) > 0 {
+		s.gathered = now.Add(gatherTime + time.Duration(s.draw(int(gatherChance))))
+	}
 }
 
 // choose keeps the selection if it is still good, and else chooses the next.
