@@ -203,3 +203,28 @@ func TestWhatCameAlongDoesNotReplaceAnAnswer(t *testing.T) {
 		same(t, "events", got, []string{"add Web._http._tcp.example.com www.example.com 192.0.2.1", "settled"})
 	})
 }
+
+// A service that didn't work is asked for again with no more queries than at first.
+func TestReconfirmedServiceComesAlongAgain(t *testing.T) {
+	for chains, want := range map[bool]int{false: 3, true: 1} {
+		bubble(t, func(t *testing.T, n *network) {
+			s := n.serve(first, web("Web", "www", "3600", "192.0.2.1", "2001:db8::1")...)
+			s.generous(chains, both...)
+			src := n.source()
+			time.AfterFunc(10*time.Second, func() {
+				n.queries()
+				n.change(func() { s.set(t, web("Web", "new", "3600", "192.0.2.2", "2001:db8::2")...) })
+				if err := dnssd.Reconfirm(src, dnssd.Service{Instance: dnssd.Instance{Name: "Web", Service: "_http._tcp", Domain: "example.com"}}); err != nil {
+					t.Error(err)
+				}
+			})
+			got := n.during(src, resolve, 30*time.Second)
+			same(t, "events", got, []string{
+				"0s add Web._http._tcp.example.com www.example.com 192.0.2.1 2001:db8::1", "10s update Web._http._tcp.example.com new.example.com 192.0.2.2 2001:db8::2",
+			})
+			if q := n.queries(); len(q) != want {
+				t.Errorf("%d queries, want %d: %q", len(q), want, q)
+			}
+		})
+	}
+}

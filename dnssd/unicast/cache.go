@@ -2,10 +2,13 @@ package unicast
 
 import (
 	"container/heap"
+	"errors"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
+	"github.com/lanfolk/lanfolk/dnssd"
 	"github.com/lanfolk/lanfolk/dnswire"
 	"github.com/lanfolk/lanfolk/mdns"
 )
@@ -19,9 +22,12 @@ const (
 	// recommends one to three hours for the latter).
 	maxTTL      = 24 * time.Hour
 	maxNegative = time.Hour
-	// firstBackoff is the pause after a failure; it doubles up to maxBackoff.
-	firstBackoff = time.Second
-	maxBackoff   = 5 * time.Minute
+	// firstBackoff is the pause after a failure; it doubles up to maxBackoff, or
+	// silentBackoff where no server says anything: then one question at a time is
+	// asked anyway, and a server that comes back is noticed soon.
+	firstBackoff  = time.Second
+	maxBackoff    = 5 * time.Minute
+	silentBackoff = 30 * time.Second
 	// maxQuestions bounds the cache, and maxBytes the records in it.
 	maxQuestions = 1 << 15
 	maxBytes     = 32 << 20
@@ -70,6 +76,7 @@ type entry struct {
 	expires  time.Time
 	source   netip.Addr
 	next     time.Time // when to ask, the zero time for never
+	ready    bool // its turn has come
 	flying   bool
 	landed   time.Time // when it last was
 	failures int
@@ -81,11 +88,13 @@ func (e *entry) due() time.Time {
 	if e.flying {
 		return time.Time{} // an answer that is on its way may come late
 	}
-	t := e.expires
-	if !e.known || !e.next.IsZero() && e.next.Before(t) {
-		t = e.next
+	switch {
+	case !e.known && e.ready:
+		return time.Time{}
+	case !e.known, !e.ready && !e.next.IsZero() && e.next.Before(e.expires):
+		return e.next
 	}
-	return t
+	return e.expires
 }
 
 // cache holds what is asked and what was answered. It is told the time.
@@ -93,6 +102,8 @@ type cache struct {
 	minTTL  time.Duration
 	entries map[key]*entry
 	queue   queue
+	ready   []*entry // whose turn has come, the longest waiting first, and some that need it no more
+	down    bool     // no server said anything to the last question
 	idle    int // entries that nobody wants
 	bytes   int
 	flights int
@@ -152,7 +163,7 @@ func (c *cache) want(now time.Time, u user, q mdns.Question) {
 		why.waits = e.known
 	}
 	switch {
-	case e.flying:
+	case e.flying || e.ready:
 	case known && e.expires.After(now):
 		soon := e.next
 		c.schedule(now, e)
@@ -199,7 +210,7 @@ func (c *cache) leave(e *entry, u user) {
 		return
 	}
 	c.idle++
-	e.next = time.Time{}
+	e.next, e.ready = time.Time{}, false
 	if !e.known && !e.flying {
 		c.drop(e)
 		return
@@ -212,7 +223,7 @@ func (c *cache) drop(e *entry) {
 	delete(c.entries, e.key)
 	c.idle--
 	c.bytes -= e.size
-	e.size, e.known, e.next = 0, false, time.Time{}
+	e.size, e.known, e.ready, e.next = 0, false, false, time.Time{}
 	c.fix(e)
 }
 
@@ -247,25 +258,37 @@ func (c *cache) evict() bool {
 func (c *cache) advance(now time.Time) (ask []*entry, wake time.Time) {
 	c.tokens = min(burst, c.tokens+now.Sub(c.filled).Seconds()*perSecond)
 	c.filled = now
-	for len(c.queue) > 0 {
+	for len(c.queue) > 0 && !c.queue[0].due().After(now) {
 		e := c.queue[0]
-		at := e.due()
-		if at.After(now) {
-			return ask, at
-		}
 		if e.known && !e.expires.After(now) {
 			c.expire(now, e)
 			continue
 		}
-		if c.flights >= maxFlights {
-			return ask, time.Time{} // the end of one wakes us
+		if len(c.ready) > 2*len(c.entries) {
+			c.ready = slices.DeleteFunc(c.ready, func(e *entry) bool { return !e.ready })
 		}
+		e.ready = true
+		c.ready = append(c.ready, e)
+		c.fix(e)
+	}
+	if len(c.queue) > 0 {
+		wake = c.queue[0].due()
+	}
+	for len(c.ready) > 0 && c.flights < c.most() { // else the end of one wakes us
 		if c.tokens < 1 {
-			return ask, now.Add(time.Second / perSecond)
+			if at := now.Add(time.Second / perSecond); wake.IsZero() || at.Before(wake) {
+				wake = at
+			}
+			break
+		}
+		e := c.ready[0]
+		c.ready[0], c.ready = nil, c.ready[1:]
+		if !e.ready {
+			continue // nobody wants it any more, or it came along with another answer
 		}
 		c.tokens--
 		c.flights++
-		e.flying = true
+		e.flying, e.ready = true, false
 		c.fix(e)
 		ask = append(ask, e)
 		for u, why := range e.users {
@@ -274,7 +297,31 @@ func (c *cache) advance(now time.Time) (ask []*entry, wake time.Time) {
 			}
 		}
 	}
-	return ask, time.Time{}
+	return ask, wake
+}
+
+// most returns how many queries may be under way now. While no server says
+// anything one at a time is enough to learn when that changes.
+func (c *cache) most() int {
+	if c.down {
+		return 1
+	}
+	return maxFlights
+}
+
+// spoke takes note that a server said something. What was asked in vain while none
+// did is asked again now.
+func (c *cache) spoke(now time.Time) {
+	if !c.down {
+		return
+	}
+	c.down = false
+	for _, e := range c.entries {
+		if e.failures > 0 && len(e.users) > 0 && !e.flying && !e.ready {
+			e.next = now
+			c.fix(e)
+		}
+	}
 }
 
 // expire takes note that an answer's time has run out.
@@ -306,6 +353,7 @@ func (c *cache) land(now time.Time, e *entry) {
 // are gone.
 func (c *cache) answered(now time.Time, e *entry, a answer) {
 	c.land(now, e)
+	c.spoke(now)
 	c.take(now, e, a, direct)
 	for _, x := range a.along {
 		c.takeAlong(now, a.server, x)
@@ -331,7 +379,7 @@ func (c *cache) take(now time.Time, e *entry, a answer, how origin) {
 		a, size = answer{verdict: noData, ttl: maxNegative, server: a.server}, 0
 	}
 	was, wasKnown := e.records, e.known && e.origin != guessed
-	e.origin = how
+	e.origin, e.ready = how, false
 	gone := make(map[dnswire.RR]bool, len(was))
 	for _, rr := range was {
 		gone[identity(rr)] = true
@@ -411,8 +459,12 @@ func (c *cache) reconfirm(now time.Time, rr dnswire.RR) {
 	}
 }
 
+// alongWait is how long to wait for what may come along with another answer.
+const alongWait = time.Second
+
 // doubt has a question asked again now, or forgets the answer if nobody wants it.
-// It returns what was known.
+// What came along may come along again with what it came with, which is asked
+// for now. It returns what was known.
 func (c *cache) doubt(now time.Time, k key) []dnswire.RR {
 	e := c.entries[k]
 	if e == nil || !e.known || e.flying {
@@ -423,6 +475,9 @@ func (c *cache) doubt(now time.Time, k key) []dnswire.RR {
 	case now.Sub(e.heard) < reconfirmGap:
 	case len(e.users) == 0:
 		c.drop(e)
+	case e.origin != direct:
+		e.next = now.Add(alongWait)
+		c.fix(e)
 	default:
 		e.next = now
 		c.fix(e)
@@ -436,7 +491,7 @@ const requeryGap = time.Second
 // requery has a question asked again now, if somebody wants the answer.
 func (c *cache) requery(now time.Time, q mdns.Question) {
 	e := c.entries[key{q.Name.Fold(), q.Type}]
-	if e == nil || len(e.users) == 0 || e.flying {
+	if e == nil || len(e.users) == 0 || e.flying || e.ready {
 		return
 	}
 	if at := e.landed.Add(requeryGap); at.After(now) {
@@ -490,7 +545,13 @@ func (e *entry) wantedOn() bool {
 func (c *cache) failed(now time.Time, e *entry, why error) {
 	c.land(now, e)
 	e.failure = why
-	pause := min(firstBackoff<<min(e.failures, 16), maxBackoff)
+	most := maxBackoff
+	if errors.Is(why, dnssd.ErrTimeout) {
+		c.down, most = true, silentBackoff
+	} else {
+		c.spoke(now)
+	}
+	pause := min(firstBackoff<<min(e.failures, 16), most)
 	e.failures++
 	e.next = now.Add(time.Duration((0.75 + rand.Float64()/2) * float64(pause)))
 	for u, x := range e.users {

@@ -60,6 +60,10 @@ func at(n int, addresses ...byte) answer {
 // check holds the cache's counts against its entries.
 func (c *cache) check() error {
 	idle, bytes, flights := 0, 0, 0
+	ready := map[*entry]bool{}
+	for _, e := range c.ready {
+		ready[e] = true
+	}
 	for _, e := range c.entries {
 		if len(e.users) == 0 {
 			idle++
@@ -68,6 +72,9 @@ func (c *cache) check() error {
 			flights++
 		}
 		bytes += e.size
+		if e.ready && (e.flying || len(e.users) == 0 || !ready[e]) {
+			return fmt.Errorf("%s: flying: %v, %d users; its turn can't have come", e.name, e.flying, len(e.users))
+		}
 		waits := !e.due().IsZero()
 		if waits != (e.place >= 0) || waits && c.queue[e.place] != e {
 			return fmt.Errorf("%s is in the queue: %v, and waits: %v", e.name, e.place >= 0, waits)

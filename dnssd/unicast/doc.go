@@ -16,8 +16,12 @@
 // a PTR record names, and the addresses of an SRV record's host. These aren't asked for,
 // then. Where addresses of one family came along alone, those of the other are
 // asked for one to five seconds later, and nobody waits for them.
-// A server that fails comes last for a while; while all fail a question is asked
-// less and less often.
+//
+// A server that fails comes last for a while, and one that is silent for a
+// quarter of a second gets company from the next. A refusal is told at once,
+// that a lone server is silent after three seconds. While none says anything one question at a
+// time is asked, and all others as soon as one does. A question that is refused
+// is asked less and less often. A browser's Looked tells of each of these.
 //
 // An [Enumeration] finds the domains that a network recommends. A [Registrar]
 // keeps a service in a zone (RFC 2136), signed with a TSIG [Key] (RFC 8945), for a

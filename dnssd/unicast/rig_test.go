@@ -335,3 +335,8 @@ func ask(t *testing.T, src dnssd.Source, name string, typ dnswire.Type) []string
 		}
 	}
 }
+
+// nextServer is a server's address and one more.
+func nextServer(at netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(at.Addr().Next(), at.Port())
+}

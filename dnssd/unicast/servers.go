@@ -17,7 +17,8 @@ const DefaultPort = 53
 
 const (
 	// DefaultTimeout is how long a server has for its first try. Each round
-	// doubles it.
+	// doubles it. So it takes three seconds to learn that a server is silent, and
+	// a quarter of a second more for each other one.
 	DefaultTimeout = time.Second
 	// DefaultAttempts is how often each server is tried.
 	DefaultAttempts = 2
@@ -33,7 +34,7 @@ const (
 // fields but Addrs and Dial are useful.
 type Servers struct {
 	// Addrs are asked in this order until one knows. One that fails comes last
-	// for a while.
+	// for a while. One that is silent for a quarter of Timeout gets company from the next.
 	Addrs []netip.AddrPort
 	// Dial opens the connections.
 	Dial DialFunc
@@ -175,31 +176,39 @@ func (p *pool) follow(ctx context.Context, name dnswire.Name, t dnswire.Type) (a
 	}
 }
 
-// ask puts one question to one server after the other until one knows.
+// ask puts one question to the servers until one knows.
 func (p *pool) ask(ctx context.Context, name dnswire.Name, t dnswire.Type) (answer, error) {
-	if len(p.Addrs) == 0 {
-		return answer{}, errors.New("unicast: no DNS server is known")
-	}
-	var first error
 	servers := p.order(time.Now())
-	timeout := p.Timeout
-	for range p.Attempts {
-		for _, s := range servers {
-			a, err := p.askOne(ctx, s, name, t, timeout)
-			if ctx.Err() != nil {
-				return answer{}, fmt.Errorf("unicast: %w", ctx.Err())
-			}
-			p.note(s, time.Now(), err == nil)
-			if err == nil {
-				a.server = s
-				return a, nil
-			}
-			first = telling(first, err)
+	switch len(servers) {
+	case 0:
+		return answer{}, errors.New("unicast: no DNS server is known")
+	case 1:
+		return p.askAlone(ctx, servers[0], name, t)
+	}
+	r := race{pool: p, name: name, typ: t, servers: servers, running: map[netip.AddrPort]time.Time{}, ended: make(chan outcome, p.Attempts*len(servers))}
+	return r.run(ctx)
+}
+
+// askAlone puts one question to the only server.
+func (p *pool) askAlone(ctx context.Context, s netip.AddrPort, name dnswire.Name, t dnswire.Type) (answer, error) {
+	var first error
+	for round := range p.Attempts {
+		a, err := p.askOne(ctx, s, name, t, p.timeout(round))
+		if ctx.Err() != nil {
+			return answer{}, fmt.Errorf("unicast: %w", ctx.Err())
 		}
-		timeout = min(2*timeout, maxTimeout)
+		p.note(s, time.Now(), err == nil)
+		if err == nil {
+			a.server = s
+			return a, nil
+		}
+		first = telling(first, err)
 	}
 	return answer{}, first
 }
+
+// timeout is how long a server has in a round.
+func (p *pool) timeout(round int) time.Duration { return min(p.Timeout<<round, maxTimeout) }
 
 // telling returns the error that says more: the first word from a server rather
 // than silence.

@@ -1,0 +1,178 @@
+package unicast_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/lanfolk/lanfolk/dnssd"
+	"github.com/lanfolk/lanfolk/dnssd/unicast"
+)
+
+// How long a first look takes to end when something is wrong: these are the
+// times after which who may ask elsewhere does.
+func TestHowLongAFirstLookTakesToFail(t *testing.T) {
+	code := func(c int) func(*server) {
+		return func(s *server) {
+			s.hook = func(_ string, _, a *dns.Msg) *dns.Msg {
+				a.Rcode, a.Answer = c, nil
+				return a
+			}
+		}
+	}
+	silent := func(s *server) { s.down = true }
+	fine := func(s *server) {}
+	late := func(s *server) { s.delay = 600 * time.Millisecond }
+	for name, c := range map[string]struct {
+		servers []func(*server)
+		took    time.Duration
+		err     error // nil: found
+		queries int   // for the instances
+	}{
+		"REFUSED":                   {[]func(*server){code(dns.RcodeRefused)}, 0, &unicast.RcodeError{}, 2},
+		"SERVFAIL":                  {[]func(*server){code(dns.RcodeServerFailure)}, 0, &unicast.RcodeError{}, 2},
+		"REFUSED, then fine":        {[]func(*server){code(dns.RcodeRefused), fine}, 0, nil, 2},
+		"silent":                    {[]func(*server){silent}, 3 * time.Second, dnssd.ErrTimeout, 2},
+		"both silent":               {[]func(*server){silent, silent}, 3250 * time.Millisecond, dnssd.ErrTimeout, 4},
+		"silent, then fine":         {[]func(*server){silent, fine}, 250 * time.Millisecond, nil, 2},
+		"silent, then REFUSED":      {[]func(*server){silent, code(dns.RcodeRefused)}, 3 * time.Second, &unicast.RcodeError{}, 4},
+		"fine, then silent":         {[]func(*server){fine, silent}, 0, nil, 1},
+		"late":                      {[]func(*server){late}, 600 * time.Millisecond, nil, 1},
+		"late, then silent":         {[]func(*server){late, silent}, 600 * time.Millisecond, nil, 2},
+		"REFUSED by three":          {[]func(*server){code(dns.RcodeRefused), code(dns.RcodeRefused), code(dns.RcodeRefused)}, 0, &unicast.RcodeError{}, 6},
+		"silent, silent, then fine": {[]func(*server){silent, silent, fine}, 500 * time.Millisecond, nil, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, n *network) {
+				src := n.source(first)
+				src.Addrs = nil
+				for i, set := range c.servers {
+					at := first
+					for range i {
+						at = nextServer(at)
+					}
+					set(n.serve(at, "_http._tcp 60 PTR Web._http._tcp"))
+					src.Addrs = append(src.Addrs, at)
+				}
+				var looks []dnssd.Look
+				b := dnssd.Browser{Source: src, Type: "_http._tcp", Domain: "example.com", Once: true, Looked: func(l dnssd.Look) { looks = append(looks, l) }}
+				var failed error
+				for _, err := range b.Events(t.Context()) {
+					failed = err
+				}
+				if d := time.Since(n.start); d != c.took || len(looks) != 1 || looks[0].Time.Sub(n.start) != c.took {
+					t.Errorf("ended after %v, looks %+v; want %v", d, looks, c.took)
+				}
+				var refused *unicast.RcodeError
+				switch {
+				case c.err == nil && failed == nil:
+				case errors.As(c.err, &refused) && errors.As(failed, &refused) && errors.As(looks[0].Err, &refused):
+				case c.err != nil && errors.Is(failed, c.err) && errors.Is(looks[0].Err, c.err):
+				default:
+					t.Errorf("error %v, want %v", failed, c.err)
+				}
+				if q := n.queries(); len(q) != c.queries {
+					t.Errorf("%d queries, want %d: %q", len(q), c.queries, q)
+				}
+			})
+		})
+	}
+}
+
+// While no server says anything what is known stays until its time runs out, one question at a
+// time is asked, and all that was asked in vain is asked again when one is back.
+func TestAServerThatComesBackIsNoticed(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		var records []string
+		for i := range 100 {
+			records = append(records, web(fmt.Sprintf("Web%d", i), fmt.Sprintf("h%d", i), "120", "192.0.2.1", "2001:db8::1")...)
+		}
+		s := n.serve(first, records...)
+		s.generous(false, both...)
+		time.AfterFunc(30*time.Second, func() {
+			n.queries()
+			n.change(func() { s.down = true })
+		})
+		var dead int
+		const back = 20 * time.Minute
+		time.AfterFunc(back, func() {
+			dead = len(n.queries())
+			n.change(func() { s.down = false })
+		})
+		got := n.during(n.source(), resolve, back+time.Minute)
+		count := map[string]int{}
+		var last time.Duration
+		for _, ev := range got {
+			at, what, _ := strings.Cut(ev, " ")
+			d, err := time.ParseDuration(at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			op := strings.Fields(what)[0]
+			count[op]++
+			if op == "remove" && (d < 2*time.Minute || d > 4*time.Minute) {
+				t.Errorf("%s: runs out 120 s after the last answer", ev)
+			}
+			if d > back {
+				last = max(last, d-back)
+			}
+		}
+		if count["add"] != 200 || count["remove"] != 100 {
+			t.Errorf("%v, want each found, lost and found again", count)
+		}
+		if last > 40*time.Second {
+			t.Errorf("the last was found again %v after the server was back", last)
+		}
+		if most := 2 * int(back/(3*time.Second)); dead > most {
+			t.Errorf("%d queries while the server is silent, want at most %d: two in 3 s", dead, most)
+		}
+	})
+}
+
+// Domains have nothing to do with each other: one whose server is silent
+// doesn't hold up another.
+func TestSeveralDomainsAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		s := n.serve(first, web("Web", "www", "60", "192.0.2.1", "2001:db8::1")...)
+		s.hook = func(_ string, q, a *dns.Msg) *dns.Msg {
+			switch name := q.Question[0].Name; {
+			case strings.HasSuffix(name, "silent.test."):
+				return nil
+			case strings.HasSuffix(name, "refused.test."):
+				a.Rcode = dns.RcodeRefused
+			}
+			return a
+		}
+		src := n.source()
+		var all []string
+		results := make(chan string)
+		domains := []string{"silent.test", "refused.test", "example.com", "nothing.test", "silent.test"}
+		for _, d := range domains {
+			go func() {
+				b := dnssd.Browser{Source: src, Type: "_http._tcp", Domain: d, Resolve: true, Once: true}
+				found := 0
+				var failed error
+				for ev, err := range b.Events(context.Background()) {
+					failed = err
+					if ev.Op == dnssd.Add && ev.Resolved {
+						found++
+					}
+				}
+				results <- fmt.Sprintf("%s %d %v %v", d, found, failed != nil, time.Since(n.start))
+			}()
+		}
+		for range domains {
+			all = append(all, <-results)
+		}
+		slices.Sort(all)
+		same(t, "domains", all, []string{
+			"example.com 1 false 0s", "nothing.test 0 false 0s", "refused.test 0 true 0s", "silent.test 0 true 3s", "silent.test 0 true 3s",
+		})
+	})
+}
