@@ -12,6 +12,7 @@ import (
 
 	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/internal/api"
+	"github.com/lanfolk/lanfolk/internal/find"
 	lanfolknode "github.com/lanfolk/lanfolk/internal/node"
 )
 
@@ -286,7 +287,12 @@ func testPageHostile(t *testing.T, b browser) {
 		v.devices[m.ID] = m
 	}
 	v.evidence[d.ID] = []lanfolk.Evidence{{Time: noon(), Protocol: script, Interface: script, What: script, WhyJoined: script, Identifiers: []lanfolk.Identifier{{Kind: "constructor", Value: script, Link: script}}}}
-	status := lanfolknode.Status{Name: script, Parts: []lanfolknode.Part{{Name: script, State: "constructor", Error: script}}}
+	status := lanfolknode.Status{
+		Name: script, Parts: []lanfolknode.Part{{Name: script, State: "constructor", Error: script}},
+		NMOS: []find.KeptSelection{{Name: script, Selection: find.Selection{
+			Selected: &find.Advert{Instance: script, URL: "javascript:" + script}, Reason: script, Others: []find.Reason{{Instance: script, Reason: script}},
+		}}},
+	}
 	n, p := serve(t, v, func(o *api.Options) { o.Status = func() any { return status } }), b.tab(t)
 	p.open(n)
 	p.wait(`document.querySelectorAll("#list li").length === 10`)
@@ -325,7 +331,7 @@ func testPageHostile(t *testing.T, b browser) {
 	p.wait(`document.querySelectorAll("#list li").length === 2`)
 	clean("the services")
 	eval[any](p, `location.hash = "#/node", 0`)
-	p.wait(`document.querySelectorAll("#node li").length === 1`)
+	p.wait(`document.querySelectorAll("#node li").length === 2`)
 	clean("the node")
 	eval[any](p, `location.hash = "#/device/%zz<img src=x onerror=alert(1)>", 0`)
 	p.wait(`document.querySelector("#panel h2")?.textContent === "Gone"`)
@@ -340,6 +346,7 @@ func testPageViews(t *testing.T, b browser) {
 			{Name: "mdns", State: lanfolknode.Running, Detail: "browses 31 types on 2 links"},
 			{Name: "capture", State: lanfolknode.Off, Error: "operation not permitted", Gain: "With CAP_NET_RAW lanfolk would also hear ARP, DHCP and NDP."},
 		},
+		NMOS:  []find.KeptSelection{{Name: "the studio's registry", Type: "register", Since: time.Now().Add(-time.Minute), Selection: choice()}},
 		Links: []lanfolknode.Link{{Name: "eth0", MAC: mac(1).String(), Up: true, Used: true, Addresses: []string{"192.0.2.1/24"}}, {Name: "lo", Up: true, Why: "loopback"}},
 	}
 	v := household(time.Now())
@@ -355,6 +362,7 @@ func testPageViews(t *testing.T, b browser) {
 	p.wait(`document.querySelector("#panel h2")?.textContent === "Front door camera" && document.body.dataset.view === "services"`)
 	p.do(chromedp.Click(chromedp.CSS(`[data-view="node"]`)))
 	p.wait(`document.getElementById("node").innerText.includes("With CAP_NET_RAW lanfolk would also hear")`)
+	p.wait(`document.getElementById("node").innerText.includes("http://reg.example.com:8080") && document.getElementById("node").innerText.includes("not B: pri 20")`)
 	p.shoot("node")
 }
 
