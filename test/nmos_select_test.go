@@ -3,8 +3,11 @@ package test
 import (
 	"encoding/json"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -114,5 +117,187 @@ func TestNMOSSelectByUnicastNeedsNoRightsAndNoMulticast(t *testing.T) {
 	for _, p := range heard.MDNS() {
 		t.Errorf("multicast DNS was used: from %v", p.Src)
 		break
+	}
+}
+
+// web is an HTTP server in a host that can die.
+func web(t *testing.T, h *lab.Host, port int, status int) (die func()) {
+	t.Helper()
+	var ln net.Listener
+	if err := h.Do(func() (err error) {
+		ln, err = net.Listen("tcp", fmt.Sprintf(":%d", port))
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) })}
+	go func() { _ = s.Serve(ln) }()
+	die = func() { s.Close() }
+	t.Cleanup(die)
+	return die
+}
+
+// registryTXT is that of a registry, with its priority.
+func registryTXT(pri int) []string {
+	return []string{"api_proto=http", "api_ver=v1.2,v1.3", "api_auth=false", fmt.Sprintf("pri=%d", pri)}
+}
+
+// change reads one line of a watch.
+func change(t *testing.T, p *lab.Process, d time.Duration, what string, ok func(answer.SelectionChange) bool) answer.SelectionChange {
+	t.Helper()
+	var got answer.SelectionChange
+	p.WaitLine(d, what, func(line string) bool {
+		var ch answer.SelectionChange
+		if err := json.Unmarshal([]byte(line), &ch); err != nil {
+			t.Errorf("%v in %s", err, line)
+			return true
+		}
+		if ok(ch) {
+			got = ch
+			return true
+		}
+		return false
+	})
+	return got
+}
+
+func chose(name string) func(answer.SelectionChange) bool {
+	return func(ch answer.SelectionChange) bool {
+		return ch.Event == "selected" && ch.Selected != nil && ch.Selected.Instance == name
+	}
+}
+
+// Where no server knows one, mDNS is asked: by the node if one runs, or with
+// sockets of the command's own.
+func TestNMOSSelectByMulticastBesideANodeAndAlone(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	a := l.Subnet("a", "10.99.1.0/24", "fd99:1::/64")
+	studio, desk := l.Host("studio").Join(a), l.Host("desk").Join(a)
+	studio.Avahi(lab.Avahi{Services: []lab.Service{
+		{Name: "Registry A", Type: "_nmos-register._tcp", Port: 8080, TXT: registryTXT(10)},
+		{Name: "Registry B", Type: "_nmos-register._tcp", Port: 8081, TXT: registryTXT(0)},
+		{Name: "For tests", Type: "_nmos-register._tcp", Port: 8082, TXT: registryTXT(100)},
+	}})
+	die := web(t, studio, 8081, http.StatusOK)
+	web(t, studio, 8080, http.StatusOK)
+	n := desk.Up(lab.Node{})
+	conf := filepath.Join(l.Dir(), "resolv.conf")
+	if err := os.WriteFile(conf, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	nowhere := []lab.Mount{{Source: conf, Target: "/etc/resolv.conf"}}
+	check := func(what string, r lab.Result) {
+		t.Helper()
+		got := selection(t, r.Stdout)
+		if r.Exit != 0 || names(got) != "Registry B > Registry A" || got.Selected.Instance != "Registry B" || got.Selected.Via != "mdns" ||
+			got.Selected.URL != "http://studio.local:8081" || len(got.Selected.Addresses) < 2 || len(got.Discarded) != 1 ||
+			got.Discarded[0].Reason != "pri 100 is for development, 0 to 99 is live" {
+			t.Errorf("%s: exit %d after %v: %s%s", what, r.Exit, r.Took, r.Stdout, r.Stderr)
+		}
+		t.Logf("%s: %v", what, r.Took)
+	}
+	check("beside a node", n.Run("nmos", "select", "--type", "register", "--mode", "mdns", "-o", "json"))
+	c := desk.Lanfolk("nmos", "select", "--type", "register", "-o", "json", "--direct")
+	c.Mounts = nowhere
+	check("alone", c.Run())
+	c = desk.Lanfolk("nmos", "select", "--type", "register", "--api-version", "v1.3,v1.4", "-i", "eth0", "--json")
+	c.Mounts = nowhere
+	check("on one interface", c.Run())
+
+	watch := func(args ...string) *lab.Process {
+		return desk.Lanfolk(append([]string{"nmos", "select", "--type", "register", "--mode", "mdns", "--watch", "--json", "--check-every", "200ms"}, args...)...).Start()
+	}
+	watches := []*lab.Process{watch("--state", n.State), watch("--direct")}
+	for _, p := range watches {
+		change(t, p, 10*time.Second, "choice", chose("Registry B"))
+	}
+	die()
+	for i, p := range watches {
+		ch := change(t, p, 5*time.Second, "next choice", chose("Registry A"))
+		if !strings.Contains(ch.Reason, "Registry B") || !strings.Contains(ch.Reason, "refused") {
+			t.Errorf("watch %d says why: %s", i, ch.Reason)
+		}
+		if !slices.ContainsFunc(ch.Others, func(o answer.Reason) bool { return o.Instance == "Registry B" && strings.Contains(o.Reason, "refused") }) {
+			t.Errorf("watch %d says of the others: %+v", i, ch.Others)
+		}
+	}
+	for _, p := range watches {
+		if code := p.Stop(); code != 130 {
+			t.Errorf("interrupted, it exits with %d: %s", code, p.Stderr())
+		}
+	}
+	// A watch ends with its node, and says so.
+	p := watch("--state", n.State)
+	change(t, p, 10*time.Second, "choice", func(ch answer.SelectionChange) bool { return ch.Selected != nil })
+	n.Stop()
+	if code := p.Wait(10 * time.Second); code != 3 {
+		t.Errorf("without its node it exits with %d: %s", code, p.Stderr())
+	}
+}
+
+// A node keeps what its configuration asks for, and says why.
+func TestNMOSSelectionsOfANode(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	a := l.Subnet("a", "10.99.1.0/24")
+	server, studio, desk := l.Host("server").Join(a), l.Host("studio").Join(a), l.Host("desk").Join(a)
+	server.BIND(lab.BIND{Zones: []lab.Zone{studioZone("netctrl",
+		control{name: "main", host: "b", port: 8080, pri: 0}, control{name: "spare", host: "b", port: 8081, pri: 10},
+		control{name: "secure", host: "b", port: 8082, pri: 0, more: `"api_proto=https" "api_ver=v1.0" "api_auth=false"`},
+	)}})
+	die := web(t, studio, 8080, http.StatusOK)
+	web(t, studio, 8081, http.StatusNotImplemented) // which is a good answer
+	n := desk.Up(lab.Node{Config: `
+[[nmos.select]]
+kind = "netctrl"
+proto = "http"
+mode = "unicast"
+domains = ["example.test"]
+servers = ["10.99.1.10"]
+check_every = "200ms"
+
+[[nmos.select]]
+name = "the registry"
+kind = "register"
+url = "http://10.99.1.11:8081"
+check_every = "200ms"
+`})
+	type status struct{ NMOS []answer.KeptSelection }
+	kept := func(d time.Duration, want string) answer.KeptSelection {
+		t.Helper()
+		var s status
+		lab.Eventually(t, d, want, func() error {
+			if err := n.JSON(&s, "status"); err != nil {
+				return err
+			}
+			if len(s.NMOS) != 2 || s.NMOS[0].Selected == nil || s.NMOS[0].Selected.Instance != want {
+				return fmt.Errorf("it keeps %+v", s.NMOS)
+			}
+			return nil
+		})
+		if k := s.NMOS[1]; k.Name != "the registry" || k.Selected == nil || k.Selected.URL != "http://10.99.1.11:8081" {
+			t.Errorf("the configured one: %+v", k)
+		}
+		return s.NMOS[0]
+	}
+	k := kept(5*time.Second, "main")
+	if k.Name != "netctrl" || k.Type != "netctrl" || len(k.Others) != 1 || k.Others[0].Instance != "spare" ||
+		len(k.Discarded) != 1 || k.Discarded[0].Reason != "api_proto is https: this client needs http" {
+		t.Errorf("it keeps %+v", k)
+	}
+	die()
+	k = kept(5*time.Second, "spare")
+	if !strings.Contains(k.Reason, "refused") || k.Changes != 2 {
+		t.Errorf("it changed %d times: %s", k.Changes, k.Reason)
+	}
+	out := n.Run("status").Stdout
+	for _, say := range []string{"http://b.example.test:8081", "spare", "not main: ", "not secure: api_proto is https: this client needs http", "_nmos-netctrl._tcp in example.test"} {
+		if !strings.Contains(out, say) {
+			t.Errorf("the status doesn't say %q:\n%s", say, out)
+		}
+	}
+	if got := strings.Count(n.Stderr(), "NMOS API selected"); got != 3 {
+		t.Errorf("%d changes are in the log, want 3:\n%s", got, n.Stderr())
 	}
 }
