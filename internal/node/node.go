@@ -84,7 +84,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if err := n.openZones(); err != nil {
 		return err
 	}
-	n.resolver = resolver{config: n.Config.DNS, log: n.Log}
+	n.resolver = resolver{config: n.Config.DNS, read: os.ReadFile, log: n.Log}
 	selections := n.selectParts()
 	server, err := n.openAPI(ctx)
 	if err != nil {

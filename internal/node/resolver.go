@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -18,6 +17,7 @@ import (
 // resolver is the DNS servers that the machine uses, or those of the config.
 type resolver struct {
 	config config.DNS
+	read   func(string) ([]byte, error) // os.ReadFile
 	log    *slog.Logger
 
 	mu      sync.Mutex
@@ -51,7 +51,7 @@ func (r *resolver) ask(servers []string) (dnssd.Source, []string, error) {
 
 // system returns the servers, and the domains to search.
 func (r *resolver) system() (unicast.ResolvConf, error) {
-	system, err := unicast.ReadSystem(os.ReadFile)
+	system, err := unicast.ReadSystem(r.read)
 	if len(r.config.Servers) > 0 {
 		system.Servers = unicast.Servers{}
 		for _, s := range r.config.Servers {
