@@ -43,7 +43,11 @@ const dnsServer = "10.99.1.10"
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	l := lab.New(t)
+	return newSiteIn(t, lab.New(t))
+}
+
+func newSiteIn(t *testing.T, l *lab.Lab) *site {
+	t.Helper()
 	s := &site{Lab: l, t: t, net: l.Subnet("a", "10.99.1.0/24", "fd99:1::/64")}
 	s.dns, s.peer, s.desk = l.Host("dns").Join(s.net), l.Host("peer").Join(s.net), l.Host("desk").Join(s.net)
 	s.wire = s.desk.Link(s.net).Capture()
