@@ -103,7 +103,7 @@ func (s *studio) registered(i int, d time.Duration) {
 }
 
 // heartbeats waits for n more heartbeats at the ith registry and checks that
-// they come every five seconds.
+// they come about every five seconds: the machine may be busy.
 func (s *studio) heartbeats(i, n int) {
 	s.Helper()
 	count := func() (times []time.Time) {
@@ -123,7 +123,7 @@ func (s *studio) heartbeats(i, n int) {
 	})
 	times := count()[before:]
 	for j := 1; j < len(times); j++ {
-		if d := times[j].Sub(times[j-1]); d < 4500*time.Millisecond || d > 5500*time.Millisecond {
+		if d := times[j].Sub(times[j-1]); d < 3*time.Second || d > 7*time.Second {
 			s.Errorf("a heartbeat after %v", d)
 		}
 	}
@@ -176,7 +176,7 @@ func TestExampleNode(t *testing.T) {
 			speak()
 			seen := len(s.registries[0].Requests())
 			s.registries[1].Forget()
-			s.registered(1, 6*time.Second)
+			s.registered(1, 8*time.Second)
 			s.heartbeats(1, 1)
 			if late := s.requests(0, seen); late != "" {
 				t.Errorf("the node went back: %s", late)
@@ -202,7 +202,7 @@ func TestExampleNodeMeetsErrors(t *testing.T) {
 
 	s.registries[0].Answer(http.StatusServiceUnavailable)
 	node := s.start()
-	s.registered(1, 5*time.Second)
+	s.registered(1, 10*time.Second)
 	if got, want := s.requests(0, 0), "POST "+resource+" 503\n"; got != want {
 		t.Errorf("the first registry got\n%swant\n%s", got, want)
 	}
@@ -211,7 +211,7 @@ func TestExampleNodeMeetsErrors(t *testing.T) {
 	s.registries[0].Refuse()
 	seen := len(s.registries[1].Requests())
 	node = s.start()
-	lab.Eventually(t, 5*time.Second, "registration after a crash", func() error {
+	lab.Eventually(t, 10*time.Second, "registration after a crash", func() error {
 		want := fmt.Sprintf("POST %[1]s 200\nDELETE %[1]s/%[2]s 204\nPOST %[1]s 201\n", resource, mine)
 		if got := s.requests(1, seen); got != want {
 			return fmt.Errorf("the second registry got\n%swant\n%s", got, want)
@@ -223,7 +223,7 @@ func TestExampleNodeMeetsErrors(t *testing.T) {
 	s.registries[1].Answer(http.StatusBadRequest)
 	seen = len(s.registries[1].Requests())
 	node = s.start()
-	if code := node.Wait(5 * time.Second); code != 1 || !strings.Contains(node.Stderr(), "400") {
+	if code := node.Wait(10 * time.Second); code != 1 || !strings.Contains(node.Stderr(), "400") {
 		t.Errorf("refused: exit %d: %s", code, node.Stderr())
 	}
 	if got, want := s.requests(1, seen), "POST "+resource+" 400\n"; got != want {
