@@ -30,7 +30,7 @@ It exits with 5 when there is no such zone.`,
 			if err != nil {
 				return err
 			}
-			domain := ""
+			var domain string
 			if len(argv) > 0 {
 				domain = strings.TrimSuffix(argv[0], ".")
 			} else {

@@ -53,8 +53,8 @@ func sameKey(a, b *keyed) bool {
 
 // Transfer yields the messages of the zone transfer that a query with the verdict
 // Transfer asks for (RFC 5936 §2.2). IXFR is answered with the whole zone, too
-// (RFC 1995 §4), or, for who has the present version, with the SOA record alone. Each message is valid until the
-// next is asked for.
+// (RFC 1995 §4), or, for who has the present version, with the SOA record alone. A
+// message is valid until the next is asked for.
 func (a *Answerer) Transfer(in Asked) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		q := query{Asked: in, room: transferSize}
@@ -70,9 +70,10 @@ func (a *Answerer) Transfer(in Asked) iter.Seq[[]byte] {
 			return
 		}
 		soa, records := q.zone.all()
-		records = slices.Insert(records, 0, soa)
-		if !q.current(soa) {
-			records = append(records, soa)
+		if q.current(soa) {
+			records = []dnswire.RR{soa}
+		} else {
+			records = append(slices.Insert(records, 0, soa), soa)
 		}
 		var buf, mac []byte
 		for first := true; len(records) > 0; first = false {
