@@ -293,7 +293,7 @@ func (c *crowd) run(life time.Duration, outage health) {
 func TestCrowd(t *testing.T) {
 	life, nodes := 12*time.Minute, 30
 	if os.Getenv("LANFOLK_SOAK") != "" {
-		life, nodes = 12*time.Hour, 50
+		life, nodes = 4*time.Hour, 50
 	}
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd(t, nodes, 3)
