@@ -98,9 +98,9 @@ func (b *Browser) run(ctx context.Context, yield func(Event) bool) error {
 	if b.Source == nil {
 		return errors.New("dnssd: Browser without Source")
 	}
-	domain := b.Domain
-	if domain == "" {
-		domain = DefaultDomain
+	domain := cmp.Or(b.Domain, DefaultDomain)
+	if n, err := dnswire.ParseName(domain); err == nil {
+		domain = n.String() // without a dot at its end
 	}
 	c := newCatalog(b.Source.Via(), domain)
 	c.resolve, c.refreshes, c.follow, c.scope.Link = b.Resolve, b.Refreshes, b.All, b.Link

@@ -32,7 +32,9 @@ type Service struct {
 	Subtypes []string
 	// Host, Port, Addresses, TXT, Priority and Weight are only set if the
 	// Browser resolves. Addresses have no zone: Link says where they hold.
-	Host             string // "nas.local", as dnswire.Name prints it
+	// Host is "nas.local": as dnswire.Name prints it, without a dot at the end, in the
+	// letters' case that the SRV record has.
+	Host             string
 	Port             uint16
 	Priority, Weight uint16 // of the SRV record
 	Addresses        []netip.Addr

@@ -122,5 +122,8 @@ func txt(i find.Instance) string {
 		}
 		s = append(s, k)
 	}
+	if i.Broken != "" {
+		s = append(s, "("+i.Broken+")")
+	}
 	return strings.Join(s, " ")
 }

@@ -41,6 +41,8 @@ type Location struct {
 	// Targets are all places of a service that has several, by priority, the
 	// heavier first.
 	Targets []Target `json:"targets,omitempty" required:"false"`
+	// Broken says why a TXT record can't be read.
+	Broken string `json:"broken,omitempty" required:"false"`
 }
 
 // Target is one of the places where a service is: an SRV record.

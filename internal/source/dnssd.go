@@ -262,6 +262,9 @@ func instance(op dnssd.Op, s dnssd.Service, resolved bool) find.Instance {
 		Host: valid(s.Host), Port: s.Port, Addresses: append([]netip.Addr{}, s.Addresses...),
 		TXT: make(map[string]*string), TXTRaw: make([]string, len(s.TXT)),
 	}
+	if s.Broken != nil {
+		l.Broken = s.Broken.Error()
+	}
 	for _, t := range s.Targets {
 		l.Targets = append(l.Targets, find.Target{
 			Host: valid(t.Host), Port: t.Port, Priority: t.Priority, Weight: t.Weight, Addresses: append([]netip.Addr{}, t.Addresses...),
