@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -174,8 +175,13 @@ func TestUnicastAnswersAreCached(t *testing.T) {
 	if n := asked(bind, "_nothing._tcp.example.test", "PTR"); n != 1 {
 		t.Errorf("asked %d times for what isn't there, with a minimum of 10 s", n)
 	}
-	if n := strings.Count(zero.Stderr()+zero.Stdout(), "query[PTR] _http._tcp.home.test"); n != 1 {
+	log := zero.Stderr() + zero.Stdout()
+	if n := strings.Count(log, "query[PTR] _http._tcp.home.test"); n != 1 {
 		t.Errorf("asked %d times in 7 s for what has TTL 0", n)
+	}
+	// The address came along with the SRV record, so the other family was asked for later.
+	if n, a, aaaa := strings.Count(log, ": query["), strings.Count(log, "query[A]"), strings.Count(log, "query[AAAA]"); n != 4 || a != 0 || aaaa != 1 {
+		t.Errorf("%d queries in 7 s for a service with TTL 0, %d for A, %d for AAAA; want 4, 0 and 1:\n%s", n, a, aaaa, log)
 	}
 	for _, p := range []*lab.Process{none, some} {
 		if code := p.Stop(); code != 0 && code != 130 {
@@ -405,4 +411,73 @@ func TestNodeKeepsServicesOfUnicastDNS(t *testing.T) {
 	if r := n.Run("status"); !strings.Contains(r.Stdout, "2 domains") {
 		t.Errorf("status: %s", r.Stdout)
 	}
+}
+
+// What a server sends along isn't asked for: BIND sends the addresses with an SRV
+// record, our own zone all of it with a PTR record. A list too long for a packet is
+// fetched by TCP once.
+func TestUnicastAsksForNoMoreThanItMust(t *testing.T) {
+	t.Parallel()
+	const many = 60
+	l := lab.New(t)
+	a := l.Subnet("a", "10.99.1.0/24")
+	server, desk := l.Host("server").Join(a), l.Host("desk").Join(a)
+	z := lab.Zone{Name: "example.test", Records: []string{"one A 10.99.1.77", "one AAAA fd99:1::77", "two A 10.99.1.78"}}
+	for i := range many {
+		name := fmt.Sprintf("A\\ web\\ server\\ %d._http._tcp", i)
+		z.Records = append(z.Records, "_http._tcp PTR "+name, name+" SRV 0 0 80 "+[]string{"one", "two"}[i%2], name+` TXT "path=/"`)
+	}
+	bind := server.BIND(lab.BIND{Zones: []lab.Zone{z}, Options: []string{"querylog yes;"}})
+	r := desk.Lanfolk("browse", "_http._tcp", "--once", "--resolve", "--json", "--domain", "Example.TEST.", "--server", "10.99.1.10").Run()
+	if got := events(t, r.Stdout); r.Exit != 0 || len(got) != many || strings.Count(r.Stdout, `"one.example.test","port":80,"addresses":["10.99.1.77","fd99:1::77"]`) != many/2 {
+		t.Fatalf("%d of %d: exit %d: %s%s", len(got), many, r.Exit, r.Stdout, r.Stderr)
+	}
+	count := map[string]int{}
+	for line := range strings.Lines(bind.Stderr()) {
+		if _, q, ok := strings.Cut(line, " query: "); ok {
+			count[strings.Fields(q)[2]]++
+		}
+	}
+	if want := map[string]int{"PTR": 2, "SRV": many, "TXT": many}; !maps.Equal(count, want) {
+		t.Errorf("queries %v, want %v", count, want)
+	}
+}
+
+// A list of DNS servers the first of which is silent, or refuses, and one that
+// comes back: how long a look takes then.
+func TestUnicastServersFail(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	a := l.Subnet("a", "10.99.1.0/24")
+	dead, other, server, desk := l.Host("dead").Join(a), l.Host("other").Join(a), l.Host("server").Join(a), l.Host("desk").Join(a)
+	exampleServer(server)
+	other.BIND(lab.BIND{Zones: []lab.Zone{{Name: "example.org"}}})
+	dead.BIND(lab.BIND{Zones: []lab.Zone{exampleZone()}})
+	dead.Pause()
+	browse := func(servers ...string) lab.Result {
+		args := []string{"browse", "_http._tcp", "--once", "--resolve", "--json", "--domain", "example.test"}
+		for _, s := range servers {
+			args = append(args, "--server", s)
+		}
+		return desk.Lanfolk(args...).Run()
+	}
+	for _, c := range []struct {
+		servers []string
+		exit    int
+		least   time.Duration
+	}{
+		{[]string{"10.99.1.10", "10.99.1.12"}, 0, 250 * time.Millisecond},
+		{[]string{"10.99.1.11", "10.99.1.12"}, 0, 0},
+		{[]string{"10.99.1.11"}, 1, 0},
+		{[]string{"10.99.1.10"}, 6, 3 * time.Second},
+	} {
+		r := browse(c.servers...)
+		if r.Exit != c.exit || r.Took < c.least || r.Took > c.least+1500*time.Millisecond {
+			t.Errorf("%v: exit %d after %v, want %d after %v: %s", c.servers, r.Exit, r.Took, c.exit, c.least, r.Stderr)
+		}
+	}
+	watch := desk.Lanfolk("browse", "_http._tcp", "--resolve", "--json", "--domain", "example.test", "--server", "10.99.1.10").Start()
+	time.Sleep(4 * time.Second) // it has failed by then
+	dead.Resume()
+	watch.WaitLine(10*time.Second, "service of the server that is back", func(line string) bool { return strings.Contains(line, `"www.example.test"`) })
 }
