@@ -1,7 +1,6 @@
 package nmos
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -40,7 +39,7 @@ type Advertisement struct {
 //
 // Priority and weight of the SRV record are left at 0: "pri" is what clients go by.
 func (a Advertisement) Announcement(domain string) (dnssd.Announcement, error) {
-	txt, err := a.txt()
+	txt, err := a.TXT()
 	if err != nil {
 		return dnssd.Announcement{}, fmt.Errorf("nmos: advertise %q: %w", a.Name, err)
 	}
@@ -72,26 +71,39 @@ func (a Advertisement) Legacy() (Advertisement, bool) {
 	return a, ok
 }
 
-// txt returns the TXT record, with all the keys that the kind has.
-func (a Advertisement) txt() (dnssd.TXT, error) {
+// KeyError says which value of an Advertisement is wrong.
+type KeyError struct {
+	Key    string // of the TXT record, "api_ver"; "" for none of it
+	Reason string
+}
+
+func (e *KeyError) Error() string { return e.Reason }
+
+func wrong(key, format string, args ...any) error {
+	return &KeyError{key, fmt.Sprintf(format, args...)}
+}
+
+// TXT returns the TXT record, with all the keys that the kind has. The error is a
+// *KeyError.
+func (a Advertisement) TXT() (dnssd.TXT, error) {
 	k := a.Kind
 	if len(k.Protos) == 0 || k.Service == "" {
-		return nil, errors.New("no kind of API")
+		return nil, wrong("", "no kind of API")
 	}
 	if a.Port == 0 {
-		return nil, errors.New("an API has a port")
+		return nil, wrong("", "an API has a port")
 	}
 	proto := a.Proto
 	if proto == "" {
 		proto = k.Protos[0]
 	}
 	if !slices.Contains(k.Protos, proto) {
-		return nil, fmt.Errorf("api_proto is %q: %s wants %s", proto, k.Service, strings.Join(k.Protos, " or "))
+		return nil, wrong("api_proto", "api_proto is %q: %s wants %s", proto, k.Service, strings.Join(k.Protos, " or "))
 	}
 	txt := dnssd.TXT{"api_proto=" + proto}
 	switch {
 	case k.HasVersion && len(a.Versions) == 0:
-		return nil, errors.New("api_ver is missing: an API has at least one version")
+		return nil, wrong("api_ver", "api_ver is missing: an API has at least one version")
 	case k.HasVersion:
 		txt = append(txt, "api_ver="+FormatVersions(a.Versions))
 	case len(a.Versions) > 0:
@@ -101,7 +113,7 @@ func (a Advertisement) txt() (dnssd.TXT, error) {
 	case a.Auth && !k.HasAuth:
 		return nil, lacks(k, "api_auth")
 	case a.Auth && proto == "http": // tokens would go over the wire for all to read (IS-10 v1.0, Overview)
-		return nil, errors.New("api_auth is true: authorization needs https")
+		return nil, wrong("api_auth", "api_auth is true: authorization needs https")
 	case k.HasAuth:
 		txt = append(txt, "api_auth="+strconv.FormatBool(a.Auth))
 	}
@@ -109,9 +121,9 @@ func (a Advertisement) txt() (dnssd.TXT, error) {
 	case !k.HasPriority && a.Priority != 0:
 		return nil, lacks(k, "pri")
 	case a.Priority < 0 || a.Priority > maxPriority:
-		return nil, fmt.Errorf("pri is %d: want a number from 0", a.Priority)
+		return nil, wrong("pri", "pri is %d: want a number from 0", a.Priority)
 	case a.Priority > MaxLive && !a.Development:
-		return nil, fmt.Errorf("pri %d is for development, 0 to %d is live", a.Priority, MaxLive)
+		return nil, wrong("pri", "pri %d is for development, 0 to %d is live", a.Priority, MaxLive)
 	case k.HasPriority:
 		txt = append(txt, "pri="+strconv.Itoa(a.Priority))
 	}
@@ -120,7 +132,7 @@ func (a Advertisement) txt() (dnssd.TXT, error) {
 	case !k.HasSelector:
 		return nil, lacks(k, "api_selector")
 	case !isPath(a.Selector):
-		return nil, fmt.Errorf("api_selector is %q: want a path without a slash at its ends", a.Selector)
+		return nil, wrong("api_selector", "api_selector is %q: want a path without a slash at its ends", a.Selector)
 	default:
 		txt = append(txt, "api_selector="+a.Selector)
 	}
@@ -129,7 +141,7 @@ func (a Advertisement) txt() (dnssd.TXT, error) {
 
 // lacks says that a kind has no such key.
 func lacks(k Kind, key string) error {
-	return fmt.Errorf("%s has no %s (%s)", k.Service, key, k.Spec)
+	return wrong(key, "%s has no %s (%s)", k.Service, key, k.Spec)
 }
 
 // isPath says whether s can stand in a URL as one or several segments of its path

@@ -112,6 +112,9 @@ func (c *Config) check(bad func(key string, err error)) {
 	if c.MDNS.Silent && (c.Reflect.Enabled || len(c.Announce) > 0) {
 		bad("mdns.silent", errors.New("a silent node can neither announce nor reflect: leave out [[announce]], and [reflect]'s enabled"))
 	}
+	if c.MDNS.Silent && c.NMOS.OnLinks() {
+		bad("mdns.silent", errors.New("a silent node announces nothing: [[nmos.advertise]] wants mdns = false"))
+	}
 	for _, l := range []struct {
 		key   string
 		names []string

@@ -16,6 +16,13 @@ import (
 type NMOS struct {
 	// Select are the APIs that the node looks for and keeps one of each.
 	Select []NMOSSelect `toml:"select"`
+	// Advertise are the APIs that the node advertises.
+	Advertise []NMOSAdvertise `toml:"advertise"`
+}
+
+// OnLinks says whether an API is to be announced by mDNS.
+func (n NMOS) OnLinks() bool {
+	return slices.ContainsFunc(n.Advertise, func(a NMOSAdvertise) bool { return a.MDNS })
 }
 
 // NMOSSelect is one section [[nmos.select]]: an API that is looked for; see
@@ -44,7 +51,7 @@ type NMOSSelect struct {
 	CAFile      string   `toml:"ca_file"`
 }
 
-func defaultNMOS() NMOS { return NMOS{Select: []NMOSSelect{}} }
+func defaultNMOS() NMOS { return NMOS{Select: []NMOSSelect{}, Advertise: []NMOSAdvertise{}} }
 
 // setDefaults implements defaulter.
 func (s *NMOSSelect) setDefaults() {
@@ -132,6 +139,7 @@ func (a NMOSAuth) MarshalText() ([]byte, error) { return []byte("any"), nil }
 const maxNMOSSelects = 64
 
 func (n NMOS) check(bad func(key string, err error)) {
+	nmosAdvertises(n.Advertise, bad)
 	if len(n.Select) > maxNMOSSelects {
 		bad(fmt.Sprintf("select[%d]", maxNMOSSelects), fmt.Errorf("want at most %d", maxNMOSSelects))
 	}
