@@ -314,3 +314,79 @@ func TestAdvertiseWhatWorks(t *testing.T) {
 		}
 	})
 }
+
+// A node advertises what its config says, by mDNS and in a domain, and its status
+// tells how each way stands.
+func TestNodeAdvertises(t *testing.T) {
+	eachUpdatable(t, func(t *testing.T, s *publishing) {
+		lab.Require(t, "avahi-daemon", "avahi-browse", "dbus-daemon")
+		s.start(s.server, nil, []string{"taken._nmos-query._tcp 60 SRV 0 0 1 elsewhere"})
+		avahi := s.other.Avahi(lab.Avahi{DBus: true})
+		open := filepath.Join(s.Dir(), "open.key")
+		if err := os.WriteFile(open, fmt.Appendf(nil, "up:hmac-sha256:%s\n", studioSecret), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		domain := "[[nmos.advertise.domain]]\nname = \"" + registryZone + "\"\nserver = \"10.99.1.10\"\nkey_file = %q\n"
+		n := s.desk.Up(lab.Node{Config: "name = \"gw\"\n[http]\nenabled = false\n" +
+			"[[nmos.advertise]]\nname = \"{host} registry\"\nkind = \"register\"\nport = 8080\nversions = [\"v1.3\", \"v1.2\"]\nlegacy = true\n" + fmt.Sprintf(domain, s.key) +
+			"[[nmos.advertise]]\nname = \"taken\"\nkind = \"query\"\nport = 8081\nversions = [\"v1.3\"]\nmdns = false\n" + fmt.Sprintf(domain, s.key) +
+			"[[nmos.advertise]]\nname = \"dead\"\nkind = \"system\"\nport = 9\nversions = [\"v1.0\"]\nhealth.check = \"tcp\"\n" + fmt.Sprintf(domain, s.key) +
+			"[[nmos.advertise]]\nname = \"open\"\nkind = \"netctrl\"\nport = 8082\nversions = [\"v1.0\"]\nmdns = false\n" + fmt.Sprintf(domain, open)})
+		type way struct{ Via, Instance, State, Error, Expires string }
+		want := []string{
+			`gw registry mdns announced gw registry._nmos-register._tcp.local`, `gw registry mdns announced gw registry._nmos-registration._tcp.local`,
+			`gw registry unicast registered gw registry._nmos-register._tcp.` + registryZone, `gw registry unicast registered gw registry._nmos-registration._tcp.` + registryZone,
+			`taken unicast registered taken (2)._nmos-query._tcp.` + registryZone,
+			"dead mdns dead dead._nmos-system._tcp.local", "dead unicast dead dead._nmos-system._tcp." + registryZone,
+			"open unicast failed open._nmos-netctrl._tcp." + registryZone,
+		}
+		lab.Eventually(t, 20*time.Second, "advertisement in every way", func() error {
+			var status struct {
+				Advertised []struct {
+					Name string
+					Ways []way
+				} `json:"nmos_advertised"`
+			}
+			if err := n.JSON(&status, "status"); err != nil {
+				return err
+			}
+			var got []string
+			for _, a := range status.Advertised {
+				for _, w := range a.Ways {
+					got = append(got, strings.Join([]string{a.Name, w.Via, w.State, w.Instance}, " "))
+					if (w.State == "registered") != (w.Expires != "") || (w.State == "dead" || w.State == "failed") != (w.Error != "") {
+						return fmt.Errorf("%+v", w)
+					}
+				}
+			}
+			if !slices.Equal(got, want) {
+				return fmt.Errorf("%q, want %q", got, want)
+			}
+			return nil
+		})
+		out := n.Run("status").Stdout
+		for _, want := range []string{"advertises", "chmod 640 it", "lease until"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("status doesn't say %q: %s", want, out)
+			}
+		}
+		got := s.zone(t)
+		for _, want := range []string{`gw\032registry._nmos-register._tcp TXT "api_proto=http" "api_ver=v1.2,v1.3" "api_auth=false" "pri=0"`, "gw A 10.99.1.11"} {
+			if !slices.Contains(got, want) {
+				t.Errorf("the zone has no %s: %q", want, got)
+			}
+		}
+		if out := avahi.Command("avahi-browse", "--parsable", "--terminate", "_nmos-registration._tcp").Run().Stdout; !strings.Contains(out, `;gw\032registry;`) {
+			t.Errorf("avahi-browse says %q", out)
+		}
+		if code := n.Stop(); code != 0 {
+			t.Errorf("stopped with %d", code)
+		}
+		if got := s.zone(t); len(got) != 1 {
+			t.Errorf("left in the zone: %q", got)
+		}
+		if strings.Contains(n.Stderr()+n.Stdout(), studioSecret) {
+			t.Error("the key's secret is in the log")
+		}
+	})
+}

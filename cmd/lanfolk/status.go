@@ -78,7 +78,10 @@ func printStatus(w io.Writer, f format, s node.Status, now time.Time) error {
 	for _, k := range s.NMOS {
 		statusSelection(row, k, now)
 	}
-	if len(s.NMOS) > 0 {
+	for _, a := range s.Advertised {
+		statusAdvertised(row, a)
+	}
+	if len(s.NMOS)+len(s.Advertised) > 0 {
 		fmt.Fprintln(out)
 	}
 	for _, p := range s.Parts {
@@ -103,6 +106,25 @@ func printStatus(w io.Writer, f format, s node.Status, now time.Time) error {
 		}
 	}
 	return out.Flush()
+}
+
+// statusAdvertised says how an API that the node advertises stands in each way.
+func statusAdvertised(row func(key, value string), a node.AdvertisedAPI) {
+	key := "advertises"
+	for _, w := range a.Ways {
+		line := w.State + "  " + w.Instance
+		if len(w.Interfaces) > 0 {
+			line += " on " + strings.Join(w.Interfaces, " ")
+		}
+		if w.Expires != nil {
+			line += ", lease until " + w.Expires.Local().Format(time.TimeOnly)
+		}
+		if w.Error != "" {
+			line += "  " + w.Error
+		}
+		row(key, line)
+		key = ""
+	}
 }
 
 // maxReasons are told of one selection.

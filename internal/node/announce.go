@@ -33,7 +33,8 @@ type announced struct {
 type announcedService struct {
 	announce.Service
 	announce.State
-	err error // why it can't be announced at all
+	err  error // why it can't be announced at all
+	nmos int   // which of the config's NMOS APIs it is, from 1; 0 for none
 }
 
 // ownName is a name that this node publishes on a link.
@@ -42,7 +43,7 @@ type ownName struct{ link, key string }
 // runAnnouncer announces the services of the config on whichever engine runs.
 func (n *Node) runAnnouncer(ctx context.Context) error {
 	switch {
-	case len(n.Config.Announce) == 0:
+	case len(n.Config.Announce) == 0 && !n.Config.NMOS.OnLinks():
 		return unavailable{errors.New("the config announces nothing"), ""}
 	case !n.Config.MDNS.Enabled:
 		return unavailable{errors.New("the config says mdns.enabled = false"), ""}
@@ -77,6 +78,9 @@ func (n *Node) announceOn(ctx context.Context, engine *mdns.Engine, keeper *name
 	var tasks sync.WaitGroup
 	for i := range n.announced.services {
 		s := n.announced.services[i].Service
+		if n.announced.services[i].err != nil {
+			continue
+		}
 		tasks.Go(func() {
 			err := s.Run(ctx, publisher, func(st announce.State) { n.announcedState(i, st) })
 			if err != nil {
@@ -111,15 +115,19 @@ func renamed(was, now announce.State) bool {
 	return was.Instance.Name != "" && now.Instance.Name != "" && was.Instance.Name != now.Instance.Name
 }
 
+// hostName is what {host} stands for in the name of a service.
+func (n *Node) hostName() string { return cmp.Or(n.self.Name, dnssd.HostLabel("")) }
+
 // begin fills in the services of the config.
 func (a *announced) begin(n *Node) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.services, a.changed = nil, make(chan struct{}, 1)
 	for _, c := range n.Config.Announce {
-		s := announce.FromConfig(c, cmp.Or(n.self.Name, dnssd.HostLabel("")), (&net.Dialer{}).DialContext)
+		s := announce.FromConfig(c, n.hostName(), (&net.Dialer{}).DialContext)
 		a.services = append(a.services, announcedService{Service: s})
 	}
+	a.services = append(a.services, n.nmosServices(n.hostName())...)
 }
 
 // set takes over how a service stands and returns how it stood.

@@ -36,22 +36,23 @@ type Node struct {
 	// with a sign-in token that works once, "" if HTTP is off.
 	Ready func(page string)
 
-	started    time.Time
-	page       string
-	db         *database
-	registry   *lanfolk.Registry
-	recorder   *store.Recorder
-	selection  sockets.Selection
-	mdns       multicast
-	domains    domains
-	reflection reflection
-	announced  announced
-	resolver   resolver
-	selections []*selected // as the config lists them
-	links      links
-	zones      []*publishedZone
-	dnsServer  dnsServer
-	self       source.Self
+	started       time.Time
+	page          string
+	db            *database
+	registry      *lanfolk.Registry
+	recorder      *store.Recorder
+	selection     sockets.Selection
+	mdns          multicast
+	domains       domains
+	reflection    reflection
+	announced     announced
+	resolver      resolver
+	selections    []*selected   // as the config lists them
+	registrations []*registered // in the order of the config
+	links         links
+	zones         []*publishedZone
+	dnsServer     dnsServer
+	self          source.Self
 
 	mu    sync.Mutex
 	parts []*part
@@ -85,7 +86,7 @@ func (n *Node) Run(ctx context.Context) error {
 		return err
 	}
 	n.resolver = resolver{config: n.Config.DNS, read: os.ReadFile, log: n.Log}
-	selections := n.selectParts()
+	more := append(n.selectParts(), n.registerParts()...)
 	server, err := n.openAPI(ctx)
 	if err != nil {
 		return err
@@ -118,7 +119,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if n.Config.DNS.On() {
 		n.add(hearers.supervisor, n.dnsPart())
 	}
-	for _, p := range append(selections, n.zoneParts()...) {
+	for _, p := range append(more, n.zoneParts()...) {
 		n.add(hearers.supervisor, p)
 	}
 

@@ -38,6 +38,26 @@ type Status struct {
 	Inventory Inventory `json:"inventory"`
 	// NMOS are the APIs of a studio that the config wants.
 	NMOS []find.KeptSelection `json:"nmos"`
+	// Advertised are the APIs of a studio that the node advertises.
+	Advertised []AdvertisedAPI `json:"nmos_advertised"`
+}
+
+// AdvertisedAPI is an API that the node advertises.
+type AdvertisedAPI struct {
+	Name string          `json:"name"`
+	Type string          `json:"type"` // "register"
+	Ways []AdvertisedWay `json:"ways"`
+}
+
+// AdvertisedWay is how an API stands in one way: by mDNS, or in one domain.
+type AdvertisedWay struct {
+	Via        string     `json:"via"`      // "mdns" or "unicast"
+	Instance   string     `json:"instance"` // its full name at present
+	Host       string     `json:"host"`
+	State      string     `json:"state"` // probing, announced; registering, registered, withdrawn; dead, failed
+	Interfaces []string   `json:"interfaces"`
+	Expires    *time.Time `json:"expires"` // when it goes if the node dies
+	Error      string     `json:"error"`
 }
 
 // Link is an interface and what the node does on it.
