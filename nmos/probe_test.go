@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -178,9 +179,12 @@ func TestProbeAsksAnAuthorizationServerForItsMetadata(t *testing.T) {
 func TestDialRacesAddresses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
+		var mu sync.Mutex
 		var order []string
 		dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+			mu.Lock()
 			order = append(order, fmt.Sprintf("%v %s", time.Since(began), address))
+			mu.Unlock()
 			switch address {
 			case "[2001:db8::1]:80": // silent
 				<-ctx.Done()
@@ -202,11 +206,11 @@ func TestDialRacesAddresses(t *testing.T) {
 			t.Fatal(err)
 		}
 		conn.Close()
+		synctest.Wait()
 		want := "0s [2001:db8::1]:80, 250ms 192.0.2.1:80, 250ms 192.0.2.2:80"
 		if got := strings.Join(order, ", "); got != want {
 			t.Errorf("dialled %s, want %s", got, want)
 		}
-		synctest.Wait()
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -267,15 +268,18 @@ func TestSelectionFollowsItsAdvert(t *testing.T) {
 // What works isn't left for what doesn't.
 func TestReturnTriesFirst(t *testing.T) {
 	inPlant(t, func(p *plant) {
-		dead := map[string]bool{"B": true}
-		tried := map[string]int{}
+		var alive atomic.Bool // B
+		var tried atomic.Int64
 		p.client.Return, p.client.CheckEvery = true, time.Second
 		p.client.Check = func(_ context.Context, s nmos.Selection) error {
-			tried[s.Name]++
-			if dead[s.Name] {
-				return errors.New("refused")
+			if s.Name == "A" {
+				return nil
 			}
-			return nil
+			tried.Add(1)
+			if alive.Load() {
+				return nil
+			}
+			return errors.New("refused")
 		}
 		p.unicast.publish(advert{name: "A", txt: txtOf("v1.0", "50")})
 		p.run()
@@ -283,15 +287,15 @@ func TestReturnTriesFirst(t *testing.T) {
 		p.unicast.publish(advert{name: "B", txt: txtOf("v1.0", "0")})
 		time.Sleep(10 * time.Minute)
 		p.want("A")
-		if n := len(p.states); tried["B"] < 3 || tried["B"] > 10 || n > 100 {
-			p.t.Errorf("B was tried %d times in ten minutes (%d states)", tried["B"], n)
+		if b, n := tried.Load(), len(p.states); b < 3 || b > 10 || n > 100 {
+			p.t.Errorf("B was tried %d times in ten minutes (%d states)", b, n)
 		}
 		for _, st := range p.states {
 			if st.Selected != nil && st.Selected.Name == "B" {
 				p.t.Fatal("B was selected though it never worked")
 			}
 		}
-		dead["B"] = false
+		alive.Store(true)
 		time.Sleep(10 * time.Minute)
 		p.want("B")
 		p.reason("better than A (v1.0, pri 0), and it works")
@@ -383,9 +387,9 @@ func TestOneAPIByTwoNames(t *testing.T) {
 // Checks use the addresses that a host has now.
 func TestChecksFollowTheHost(t *testing.T) {
 	inPlant(t, func(p *plant) {
-		var last netip.Addr
+		var last atomic.Value
 		p.client.Check = func(_ context.Context, s nmos.Selection) error {
-			last = s.Target.Addresses[0]
+			last.Store(s.Target.Addresses[0])
 			return nil
 		}
 		p.unicast.publish(advert{name: "A", txt: txtOf("v1.0", "10")})
@@ -395,8 +399,8 @@ func TestChecksFollowTheHost(t *testing.T) {
 		moved := netip.MustParseAddr("192.0.2.250")
 		p.unicast.set(host, dnswire.TypeA, dnswire.NewAddr(host, moved, 3600))
 		time.Sleep(15 * time.Second)
-		if last != moved {
-			p.t.Errorf("checked at %v, its host is at %v now", last, moved)
+		if last.Load() != moved {
+			p.t.Errorf("checked at %v, its host is at %v now", last.Load(), moved)
 		}
 	})
 }
