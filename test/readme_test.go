@@ -108,7 +108,8 @@ func endless(command string) bool {
 }
 
 // Every command that README.md and the documents show works as it stands there.
-// They run in one host, top to bottom, with a printer as the neighbour.
+// They run in one host, top to bottom, with a printer as the neighbour, which is a
+// studio's registry, too.
 func TestCommandsOfTheDocuments(t *testing.T) {
 	t.Parallel()
 	docs := []string{"README.md"}
@@ -162,7 +163,10 @@ func newDesk(t *testing.T) *desk {
 	// The second link has nobody on it.
 	d := &desk{Host: l.Host("desk").Join(a).Join(l.Subnet("b", "10.99.2.0/24")), dir: l.Dir()}
 	heard := a.Capture()
-	l.Host("printer").Join(a).Avahi(lab.Avahi{Services: []lab.Service{{Name: "Printer", Type: "_http._tcp", Port: 80}}})
+	l.Host("printer").Join(a).Avahi(lab.Avahi{Services: []lab.Service{
+		{Name: "Printer", Type: "_http._tcp", Port: 80},
+		{Name: "Registry", Type: "_nmos-register._tcp", Port: 8010, TXT: []string{"api_proto=http", "api_ver=v1.2,v1.3", "api_auth=false", "pri=10"}},
+	}})
 	heard.Save(filepath.Join(d.dir, "capture.pcapng"))
 	root, err := filepath.Abs("..")
 	if err != nil {
