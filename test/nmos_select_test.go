@@ -215,10 +215,10 @@ func TestNMOSSelectByMulticastBesideANodeAndAlone(t *testing.T) {
 	die()
 	for i, p := range watches {
 		ch := change(t, p, 5*time.Second, "next choice", chose("Registry A"))
-		if !strings.Contains(ch.Reason, "Registry B") || !strings.Contains(ch.Reason, "refused") {
+		if !strings.Contains(ch.Reason, "Registry B failed: ") {
 			t.Errorf("watch %d says why: %s", i, ch.Reason)
 		}
-		if !slices.ContainsFunc(ch.Others, func(o answer.Reason) bool { return o.Instance == "Registry B" && strings.Contains(o.Reason, "refused") }) {
+		if !slices.ContainsFunc(ch.Others, func(o answer.Reason) bool { return o.Instance == "Registry B" && strings.Contains(o.Reason, "marked invalid for ") }) {
 			t.Errorf("watch %d says of the others: %+v", i, ch.Others)
 		}
 	}
@@ -288,7 +288,7 @@ check_every = "200ms"
 	}
 	die()
 	k = kept(5*time.Second, "spare")
-	if !strings.Contains(k.Reason, "refused") || k.Changes != 2 {
+	if !strings.Contains(k.Reason, "main failed: ") || k.Changes != 2 {
 		t.Errorf("it changed %d times: %s", k.Changes, k.Reason)
 	}
 	out := n.Run("status").Stdout
@@ -296,6 +296,25 @@ check_every = "200ms"
 		if !strings.Contains(out, say) {
 			t.Errorf("the status doesn't say %q:\n%s", say, out)
 		}
+	}
+	for name, want := range map[string]string{
+		`lanfolk_nmos_selected{name="netctrl",type="netctrl"}`:                "1",
+		`lanfolk_nmos_adverts{fit="no",name="netctrl",type="netctrl"}`:        "1",
+		`lanfolk_part_events_total{event="changes",part="nmos netctrl"}`:      "2",
+		`lanfolk_nmos_adverts{fit="yes",name="the registry",type="register"}`: "1",
+	} {
+		if got := metric(t, n, name); got != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
+		}
+	}
+	// A node that is named is asked, though DNS alone needs none.
+	r := n.Run("nmos", "select", "--mode", "unicast", "--domain", "example.test", "--server", "10.99.1.10", "--proto", "http", "--json")
+	if got := selection(t, r.Stdout); r.Exit != 0 || names(got) != "main > spare" {
+		t.Errorf("the node chooses: exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
+	}
+	c := desk.Lanfolk("nmos", "select", "--mode", "unicast", "--domain", "example.test", "--server", "10.99.1.10", "--state", filepath.Join(l.Dir(), "nowhere"))
+	if r := c.Run(); r.Exit != 3 {
+		t.Errorf("a node that isn't there was named: exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
 	}
 	if got := strings.Count(n.Stderr(), "NMOS API selected"); got != 3 {
 		t.Errorf("%d changes are in the log, want 3:\n%s", got, n.Stderr())

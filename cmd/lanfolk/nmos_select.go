@@ -147,7 +147,9 @@ func (x *selecting) run(ctx context.Context) error {
 		}
 		return x.print(got)
 	}
-	if x.request.URL == "" && x.request.Mode != "unicast" {
+	// Without mDNS there's nothing that only one process of a machine can do.
+	named := x.node.api != "" || x.node.state != ""
+	if named || x.request.URL == "" && x.request.Mode != "unicast" {
 		if done, err := x.askNode(ctx, func(c *client.Client) error { return by(ctx, c) }); done {
 			return err
 		}
@@ -213,18 +215,20 @@ type candidate struct {
 // candidates lists all: the chosen one, those that fit in order, and those that don't.
 func candidates(s find.Selection) []candidate {
 	var out []candidate
-	why := map[[3]string]string{}
-	for _, o := range s.Others {
-		why[[3]string{o.Instance, o.Domain, o.Via}] = o.Reason
-	}
 	if s.Selected != nil {
 		out = append(out, candidate{"*", s.Reason, *s.Selected})
 	}
+	// The others are in the order of the groups, without the chosen one. Two may
+	// have the same name, of two types.
+	others := s.Others
 	for _, g := range s.Groups {
 		for _, a := range g {
-			if reason, other := why[[3]string{a.Instance, a.Domain, a.Via}]; other {
-				out = append(out, candidate{"", reason, a})
+			chosen := s.Selected != nil && a.Instance == s.Selected.Instance && a.URL == s.Selected.URL
+			if len(others) == 0 || chosen || others[0].Instance != a.Instance {
+				continue
 			}
+			out = append(out, candidate{"", others[0].Reason, a})
+			others = others[1:]
 		}
 	}
 	for _, d := range s.Discarded {

@@ -117,48 +117,57 @@ func readSelect(r find.SelectRequest) (*nmos.Client, error) {
 	return c, nil
 }
 
-// client returns the client that a request asks for, and what there is to say
-// before its own steps.
-func (n NMOS) client(r find.SelectRequest) (c *nmos.Client, note []string, err error) {
+// missing says why a source isn't asked, by its name, where the client can't know it.
+type missing map[string]string
+
+// client returns the client that a request asks for.
+func (n NMOS) client(r find.SelectRequest) (c *nmos.Client, without missing, err error) {
 	if c, err = readSelect(r); err != nil {
 		return nil, nil, err
 	}
 	c.Log = n.Log
+	without = missing{}
 	if c.Location != "" {
-		return c, nil, nil
+		return c, without, nil
 	}
+	var failure error
 	if c.Mode != nmos.MulticastOnly {
-		src, search, err := n.Unicast(r.Servers)
-		switch {
-		case err == nil && len(c.Domains) == 0 && len(search) == 0:
-			err = errors.New("no domain to look in is known: resolv.conf searches none")
-		case err == nil && len(c.Domains) == 0:
-			c.Domains = search
-		}
-		switch {
-		case err == nil:
-			c.Unicast = src
-		case c.Mode == nmos.UnicastOnly:
-			return nil, nil, err
-		default:
-			note = []string{"unicast: nobody is asked: " + err.Error()}
+		if failure = n.unicast(c, r.Servers); failure != nil {
+			without["unicast"] = failure.Error()
 		}
 	}
 	if c.Mode != nmos.UnicastOnly {
 		if c.Multicast = n.Multicast(); c.Multicast == nil {
-			note = append(note, "mdns: nobody is asked: it isn't running here")
+			failure = errors.Join(failure, errNoMDNS)
+			without["mdns"] = "it isn't running here"
 		}
 	}
 	if c.Unicast == nil && c.Multicast == nil {
-		return nil, nil, fmt.Errorf("%w; %s", errNoMDNS, strings.Join(note, "; "))
+		return nil, nil, failure
 	}
-	return c, note, nil
+	return c, without, nil
+}
+
+// unicast gives the client the servers to ask, and the domains to look in. The error
+// says why there are none.
+func (n NMOS) unicast(c *nmos.Client, servers []string) error {
+	src, search, err := n.Unicast(servers)
+	switch {
+	case err != nil:
+		return err
+	case len(c.Domains) == 0 && len(search) == 0:
+		return errors.New("no domain to look in is known: resolv.conf searches none; name one")
+	case len(c.Domains) == 0:
+		c.Domains = search
+	}
+	c.Unicast = src
+	return nil
 }
 
 // Select returns what is chosen when the first look is complete; its Selected is
 // nil where nothing fits.
 func (n NMOS) Select(ctx context.Context, r find.SelectRequest) (find.Selection, error) {
-	c, note, err := n.client(r)
+	c, without, err := n.client(r)
 	if err != nil {
 		return find.Selection{}, err
 	}
@@ -166,14 +175,14 @@ func (n NMOS) Select(ctx context.Context, r find.SelectRequest) (find.Selection,
 	if err != nil && !errors.Is(err, nmos.ErrNothing) {
 		return find.Selection{}, err
 	}
-	return selection(&st, note), nil
+	return selection(&st, without), nil
 }
 
 // WatchSelection keeps a choice and yields what changes until ctx ends. The last pair may
 // hold an error: not for ctx's end.
 func (n NMOS) WatchSelection(ctx context.Context, r find.SelectRequest) iter.Seq2[find.SelectionChange, error] {
 	return func(yield func(find.SelectionChange, error) bool) {
-		c, note, err := n.client(r)
+		c, without, err := n.client(r)
 		if err == nil {
 			err = n.probe(c, r)
 		}
@@ -194,7 +203,7 @@ func (n NMOS) WatchSelection(ctx context.Context, r find.SelectRequest) iter.Seq
 			if !st.Complete {
 				continue
 			}
-			ch := find.SelectionChange{Event: changed(last, &st), Time: st.Time.UTC(), Selection: selection(&st, note)}
+			ch := find.SelectionChange{Event: changed(last, &st), Time: st.Time.UTC(), Selection: selection(&st, without)}
 			if wanted = yield(ch, nil); !wanted {
 				break
 			}
@@ -248,10 +257,10 @@ func changed(was, now *nmos.State) string {
 }
 
 // selection puts a state into words that do without nmos.
-func selection(st *nmos.State, note []string) find.Selection {
+func selection(st *nmos.State, without missing) find.Selection {
 	out := find.Selection{
 		Groups: make([][]find.Advert, len(st.Groups)), Discarded: make([]find.Reason, len(st.Discarded)), Others: []find.Reason{},
-		Reason: valid(st.Reason), Steps: slices.Clone(note),
+		Reason: valid(st.Reason), Steps: []string{},
 	}
 	chosen := ""
 	if s := st.Selected; s != nil {
@@ -273,6 +282,10 @@ func selection(st *nmos.State, note []string) find.Selection {
 		out.Discarded[i] = reason(d.Found, d.Reason.Error())
 	}
 	for _, s := range st.Steps {
+		via, said, _ := strings.Cut(s, ": ")
+		if why := without[via]; why != "" && strings.HasPrefix(said, "not asked") {
+			s = via + ": not asked: " + why
+		}
 		out.Steps = append(out.Steps, valid(s))
 	}
 	return out
