@@ -34,6 +34,7 @@ type statusCollector struct {
 	partUp, partFailures, partEvents      *prometheus.Desc
 	storeHealthy, storePending, storeRows *prometheus.Desc
 	inventoryEvents                       *prometheus.Desc
+	nmosSelected, nmosAdverts             *prometheus.Desc
 }
 
 func newStatusCollector(n *Node) *statusCollector {
@@ -53,6 +54,8 @@ func newStatusCollector(n *Node) *statusCollector {
 		storePending:    desc("store_pending_rows", "Fingerprint rows that wait in memory."),
 		storeRows:       desc("store_rows_total", "Fingerprint rows by what became of them.", "result"),
 		inventoryEvents: desc("inventory_events_total", "What the inventory counts.", "event"),
+		nmosSelected:    desc("nmos_selected", "1 if one of a studio's APIs is chosen, 0 if none is.", "name", "type"),
+		nmosAdverts:     desc("nmos_adverts", "Advertisements of a studio's APIs by whether they fit.", "name", "type", "fit"),
 	}
 }
 
@@ -61,6 +64,7 @@ func (c *statusCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.build, c.devices, c.services, c.sightings, c.partUp, c.partFailures, c.partEvents,
 		c.storeHealthy, c.storePending, c.storeRows, c.inventoryEvents,
+		c.nmosSelected, c.nmosAdverts,
 	} {
 		out <- d
 	}
@@ -97,6 +101,15 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 	gauge(c.storePending, float64(s.Store.Pending))
 	count(c.storeRows, s.Store.Written, "written")
 	count(c.storeRows, s.Store.Dropped, "dropped")
+	for _, k := range s.NMOS {
+		fit := 0
+		for _, g := range k.Groups {
+			fit += len(g)
+		}
+		gauge(c.nmosSelected, truth(k.Selected != nil), k.Name, k.Type)
+		gauge(c.nmosAdverts, float64(fit), k.Name, k.Type, "yes")
+		gauge(c.nmosAdverts, float64(len(k.Discarded)), k.Name, k.Type, "no")
+	}
 	i := s.Inventory.Stats
 	for event, n := range map[string]uint64{
 		"observed": i.Observed, "refreshed": i.Refreshed, "goodbyes": i.Goodbyes, "expired": i.Expired,

@@ -86,10 +86,12 @@ func (n *Node) runSelect(ctx context.Context, s *selected) error {
 func (n *Node) keepSelection(ctx context.Context, s *selected, by source.NMOS, r find.SelectRequest) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	go func() {
-		defer stop()
-		n.resolver.wait(ctx)
-	}()
+	if r.URL == "" && r.Mode != string(config.NMOSMDNS) && (len(r.Domains) == 0 || len(r.Servers) == 0) {
+		go func() {
+			defer stop()
+			n.resolver.wait(ctx)
+		}()
+	}
 	for ch, err := range by.WatchSelection(ctx, r) {
 		if err != nil {
 			return err
@@ -156,12 +158,7 @@ func (s *selected) detail() string {
 }
 
 func (s *selected) counters() map[string]uint64 {
-	k := s.kept()
-	fit := 0
-	for _, g := range k.Groups {
-		fit += len(g)
-	}
-	return map[string]uint64{"changes": k.Changes, "fit": uint64(fit), "discarded": uint64(len(k.Discarded))}
+	return map[string]uint64{"changes": s.kept().Changes}
 }
 
 // kept returns the selections, as the config lists them.

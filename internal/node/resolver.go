@@ -26,7 +26,7 @@ type resolver struct {
 }
 
 // resolvConfEvery is how often resolv.conf is looked at.
-const resolvConfEvery = 20 * time.Second
+const resolvConfEvery = 10 * time.Second
 
 // ask is a source.NMOS's Unicast. Those who name no servers share one source, and
 // what it knows.
@@ -84,9 +84,10 @@ func sameServers(a, b unicast.Servers) bool {
 }
 
 // wait returns when resolv.conf names other servers or domains than at the
-// beginning, or ctx ends.
+// beginning, or ctx ends. What is seen once may be half a change: it must stay.
 func (r *resolver) wait(ctx context.Context) {
 	was, _ := r.system() // what can't be read names none
+	before := was
 	tick := time.NewTicker(resolvConfEvery)
 	defer tick.Stop()
 	for {
@@ -95,8 +96,14 @@ func (r *resolver) wait(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if now, _ := r.system(); !sameServers(was.Servers, now.Servers) || !slices.Equal(was.Search, now.Search) {
+		now, _ := r.system()
+		if !sameConf(now, was) && sameConf(now, before) {
 			return
 		}
+		before = now
 	}
+}
+
+func sameConf(a, b unicast.ResolvConf) bool {
+	return sameServers(a.Servers, b.Servers) && slices.Equal(a.Search, b.Search)
 }

@@ -60,6 +60,24 @@ func TestResolverTakesWhatTheMachineSays(t *testing.T) {
 	}
 }
 
+// A file that is being written says for a moment what nobody meant.
+func TestResolverOverlooksAMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var conf atomic.Pointer[string]
+		was, half := "nameserver 192.0.2.53\n", ""
+		conf.Store(&was)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		time.AfterFunc(59*time.Second, func() { conf.Store(&half) })
+		time.AfterFunc(61*time.Second, func() { conf.Store(&was) })
+		start := time.Now()
+		reading(&conf).wait(ctx)
+		if took := time.Since(start); took < time.Hour {
+			t.Errorf("it ended after %v", took)
+		}
+	})
+}
+
 func TestResolverWaitsForAChange(t *testing.T) {
 	for text, ends := range map[string]bool{
 		"nameserver 192.0.2.53\nsearch example.com\n":            false,
