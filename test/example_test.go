@@ -62,12 +62,16 @@ func (*studio) advertisement(i int) lab.Service {
 	}
 }
 
-// unicast has a name server advertise both registries.
+// unicast has a name server advertise both registries, the second by the type
+// that IS-04 had before v1.3.
 func (s *studio) unicast() {
 	s.Helper()
 	z := lab.Zone{Name: "studio.test"}
 	for i, h := range s.hosts {
 		a := s.advertisement(i)
+		if i == 1 {
+			a.Type = "_nmos-registration._tcp"
+		}
 		name := strings.ReplaceAll(a.Name, " ", `\ `) + "." + a.Type
 		z.Records = append(z.Records, a.Type+" PTR "+name, fmt.Sprintf("%s SRV 0 0 %d registry%d", name, a.Port, i),
 			fmt.Sprintf(`%s TXT "%s"`, name, strings.Join(a.TXT, `" "`)), fmt.Sprintf("registry%d A %s", i, h.Links[0].V4))
