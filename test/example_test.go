@@ -196,7 +196,8 @@ func TestExampleNode(t *testing.T) {
 }
 
 // What else registries answer: 5xx or nothing leads to the next, a record of
-// the node's last run is cleared, and a refusal of the node ends it.
+// the node's last run is cleared, a refusal of the node ends it, and one that
+// is at none ends when it's told to.
 func TestExampleNodeMeetsErrors(t *testing.T) {
 	t.Parallel()
 	lab.Require(t, "root", "ip", "named")
@@ -232,6 +233,13 @@ func TestExampleNodeMeetsErrors(t *testing.T) {
 	}
 	if got, want := s.requests(1, seen), "POST "+resource+" 400\n"; got != want {
 		t.Errorf("the second registry got\n%swant\n%s", got, want)
+	}
+
+	s.registries[1].Refuse()
+	node = s.start()
+	node.WaitText(10*time.Second, "refused")
+	if code := node.Stop(); code != 0 {
+		t.Errorf("stopped while no registry works: exit %d", code)
 	}
 }
 
