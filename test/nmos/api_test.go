@@ -290,3 +290,15 @@ func (s *site) caFile() string {
 	b := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.authority().cert.Raw})
 	return s.file("ca.pem", string(b))
 }
+
+// pemFiles writes a host's certificate and its key to files.
+func (s *site) pemFiles(host string) (cert, key string) {
+	s.t.Helper()
+	c := s.certificate(host, works)
+	der, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return s.file("cert.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]}))),
+		s.file("key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
+}
