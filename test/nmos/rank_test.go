@@ -1,6 +1,8 @@
 package nmos
 
 import (
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -119,4 +121,27 @@ func (s *site) bindTakes(c testCase) bool {
 	zone := append([]string{"$ORIGIN example.com.", "$TTL 60", "@ SOA ns.invalid. hostmaster 1 3600 600 86400 10", "@ NS ns.invalid."}, zoneLines(c, zoneTTL)...)
 	r := s.dns.Run("named-checkzone", "example.com", s.file("zone", strings.Join(zone, "\n")+"\n"))
 	return r.Exit == 0
+}
+
+// Where the documents leave a choice, what lanfolk does is written down with its
+// reason.
+func TestOpenChoicesAreWrittenDown(t *testing.T) {
+	text, err := os.ReadFile("../../docs/protocols/nmos.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{}
+	for _, c := range loadCases(t) {
+		names = append(names, c.Name)
+		if c.Level == "open" && !strings.Contains(string(text), "`"+c.Name+"`") {
+			t.Errorf("%s isn't in docs/protocols/nmos.md", c.Name)
+		}
+	}
+	for _, table := range []map[string]string{bindCannot(), dnsmasqCannot(), avahiCannot()} {
+		for name := range table {
+			if !slices.Contains(names, name) {
+				t.Errorf("no case %s", name)
+			}
+		}
+	}
 }
