@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -272,6 +273,96 @@ func TestAdvertiseWhileTheServerIsAway(t *testing.T) {
 		}
 		if got := s.zone(t); len(got) > 0 {
 			t.Errorf("there with a wrong key: %q", got)
+		}
+	})
+}
+
+// lateClock is a library that lets a program's clock be ten minutes ahead until
+// the file that AHEAD names is gone.
+const lateClock = `
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+static int ahead(void) { const char *f = getenv("AHEAD"); return f && access(f, F_OK) == 0 ? 600 : 0; }
+int clock_gettime(clockid_t c, struct timespec *t) {
+	int r = syscall(SYS_clock_gettime, c, t);
+	if (r == 0 && (c == CLOCK_REALTIME || c == CLOCK_REALTIME_COARSE)) t->tv_sec += ahead();
+	return r;
+}
+int gettimeofday(struct timeval *t, void *z) {
+	struct timespec s;
+	clock_gettime(CLOCK_REALTIME, &s);
+	t->tv_sec = s.tv_sec; t->tv_usec = s.tv_nsec / 1000;
+	return 0;
+}
+time_t time(time_t *t) {
+	struct timespec s;
+	clock_gettime(CLOCK_REALTIME, &s);
+	if (t) *t = s.tv_sec;
+	return s.tv_sec;
+}
+`
+
+// A server whose clock is wrong refuses every signature; when it is right, the API
+// is registered by itself.
+func TestAdvertiseWithClocksThatDiffer(t *testing.T) {
+	t.Parallel()
+	lab.Require(t, "root", "ip", "dig", "gcc")
+	l := lab.New(t)
+	a := l.Subnet("a", "10.99.1.0/24")
+	s := &publishing{Lab: l, a: a}
+	s.server, s.desk = l.Host("server").Join(a), l.Host("desk").Join(a)
+	s.key = s.writeKey(t, "up.key", "up", studioSecret)
+	library, source, ahead := filepath.Join(l.Dir(), "late.so"), filepath.Join(l.Dir(), "late.c"), filepath.Join(l.Dir(), "ahead")
+	for file, text := range map[string]string{source: lateClock, ahead: ""} {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := s.server.Run("gcc", "-shared", "-fPIC", "-o", library, source); r.Exit != 0 {
+		t.Fatalf("gcc: %s", r.Stderr)
+	}
+	s.server.BIND(lab.BIND{
+		Keys: map[string]string{"up": studioSecret}, Env: []string{"LD_PRELOAD=" + library, "AHEAD=" + ahead},
+		Zones: []lab.Zone{{Name: registryZone, UpdatePolicy: []string{"grant up zonesub ANY;"}}},
+	})
+	p := s.advertise(s.desk, "reg-1")
+	p.WaitLine(10*time.Second, "refusal", func(line string) bool {
+		return strings.Contains(line, "BADTIME: its clock and this machine's differ by more than five minutes")
+	})
+	if err := os.Remove(ahead); err != nil {
+		t.Fatal(err)
+	}
+	registered(p, "reg-1")
+	if code := p.Stop(); code != 0 {
+		t.Errorf("stopped with %d: %s", code, p.Stderr())
+	}
+	if got := s.zone(t); len(got) > 0 {
+		t.Errorf("left in the zone: %q", got)
+	}
+}
+
+// This machine's addresses are followed, without a new start.
+func TestAddressesAreFollowedInADomain(t *testing.T) {
+	eachUpdatable(t, func(t *testing.T, s *publishing) {
+		s.start(s.server, nil, nil)
+		p := s.desk.Lanfolk("announce", "web", "_http._tcp", "80", "--domain", registryZone, "--server", "10.99.1.10", "--tsig-file", s.key, "--state", s.Dir(), "-o", "jsonl").Start()
+		registered(p, "web")
+		s.desk.Link(s.a).AddAddresses(netip.MustParseAddr("10.99.1.77"))
+		lab.Eventually(t, 10*time.Second, "the new address", func() error {
+			if got := s.zone(t); !slices.ContainsFunc(got, func(r string) bool { return strings.HasSuffix(r, " A 10.99.1.77") }) || !slices.ContainsFunc(got, func(r string) bool { return strings.HasSuffix(r, " A 10.99.1.11") }) {
+				return fmt.Errorf("%q", got)
+			}
+			return nil
+		})
+		if code := p.Stop(); code != 0 {
+			t.Errorf("stopped with %d: %s", code, p.Stderr())
+		}
+		if got := s.zone(t); len(got) > 0 {
+			t.Errorf("left in the zone: %q", got)
 		}
 	})
 }

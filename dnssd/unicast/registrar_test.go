@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -30,7 +31,8 @@ type primary struct {
 	// lose is how many answers get lost; the updates are carried out.
 	lose int
 	// after is called after each update.
-	after func()
+	after  func()
+	skewed bool // its clock differs too much
 	// spoil changes a signed answer.
 	spoil func([]byte) []byte
 }
@@ -54,7 +56,7 @@ func (p *primary) update(raw []byte, q *dns.Msg) []byte {
 		}
 	}
 	switch {
-	case verified != nil:
+	case verified != nil, p.skewed:
 		a.Rcode = dns.RcodeNotAuth
 	case p.noOPT && q.IsEdns0() != nil:
 		a.Rcode = dns.RcodeFormatError
@@ -73,6 +75,17 @@ func (p *primary) update(raw []byte, q *dns.Msg) []byte {
 	if opt := q.IsEdns0(); opt != nil && p.lease > 0 {
 		a.SetEdns0(1232, false)
 		a.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_UL{Code: dns.EDNS0UL, Lease: p.lease}}
+	}
+	if p.skewed {
+		a.Answer, a.Rcode = nil, dns.RcodeNotAuth
+		a.SetTsig(sig.Hdr.Name, sig.Algorithm, 300, int64(sig.TimeSigned))
+		mistake := a.IsTsig()
+		mistake.Error, mistake.OtherLen, mistake.OtherData = dns.RcodeBadTime, 6, fmt.Sprintf("%012x", time.Now().Add(10*time.Minute).Unix())
+		out, _, err := dns.TsigGenerate(&a, p.secret, sig.MAC, false)
+		if err != nil {
+			p.t.Error(err)
+		}
+		return out
 	}
 	if p.secret != "" && verified == nil {
 		a.SetTsig(sig.Hdr.Name, sig.Algorithm, 300, time.Now().Unix())
@@ -383,6 +396,30 @@ func TestUpdatesAreSignedAndTheirAnswersChecked(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A clock that is wrong when a machine starts is put right by itself.
+func TestRegistrarWaitsUntilTheClocksAgree(t *testing.T) {
+	const text = "c2VjcmV0IG9mIHRoZSB0ZXN0IG9ubHk="
+	secret, _ := base64.StdEncoding.DecodeString(text)
+	bubble(t, func(t *testing.T, n *network) {
+		p := n.primary(first)
+		p.secret, p.skewed = text, true
+		r := n.register(func(r *unicast.Registrar) {
+			r.Key = &unicast.Key{Name: "\x02up\x07example\x03com\x00", Algorithm: "hmac-sha256", Secret: secret}
+		})
+		time.Sleep(time.Second)
+		if ev := r.last(); !unicast.Skewed(ev.Err) || !unicast.Refused(ev.Err) || !strings.Contains(ev.Err.Error(), "BADTIME: its clock and this machine's differ") {
+			t.Errorf("state %+v", ev)
+		}
+		n.change(func() { p.skewed = false })
+		time.Sleep(time.Minute)
+		if ev := r.last(); ev.State != unicast.Registered || ev.LeaseErr != nil {
+			t.Errorf("state %+v", ev)
+		}
+		n.end(r)
+		same(t, "zone at the end", p.all(), nil)
+	})
 }
 
 func TestHostInAnotherZoneIsAnUpdateOfItsOwn(t *testing.T) {

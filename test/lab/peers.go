@@ -53,6 +53,8 @@ type BIND struct {
 	Options []string
 	// Statements stand beside its zones: other kinds of zones, servers.
 	Statements []string
+	// Env is added to the environment that it runs in, KEY=value.
+	Env []string
 }
 
 // Zone is one zone that a name server is primary for, or secondary.
@@ -114,6 +116,7 @@ func (h *Host) BIND(b BIND) *Process {
 		t.Fatalf("lab: %v", err)
 	}
 	cmd := h.Command("named", "-g", "-n", "1", "-c", etc+"/named.conf")
+	cmd.Env = b.Env
 	cmd.Mounts = []Mount{{Target: "/run"}, {Source: dir, Target: etc}, {Source: dir, Target: work}}
 	p := cmd.Start()
 	p.WaitLine(15*time.Second, "start", func(line string) bool { return strings.HasSuffix(line, " running") })
