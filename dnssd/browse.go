@@ -76,8 +76,8 @@ type Look struct {
 	// Found is how many instances or types the answer has.
 	Found int
 	// Err says why there are none: ErrNoName, ErrNoData, or why nobody answered:
-	// ErrTimeout inside, or a *unicast.RcodeError. What was found before
-	// stays after a failure until its time runs out. It is nil if there are some.
+	// ErrTimeout inside, or a *unicast.RcodeError. After a failure what was found
+	// before stays, for as long as the source keeps it. It is nil if there are some.
 	Err    error
 	Source netip.Addr // the server that answered
 	Time   time.Time

@@ -18,6 +18,9 @@ const (
 	// DefaultMinTTL is for how long an answer holds at least. A TTL of 0, which
 	// dnsmasq gives, would have every question asked again and again.
 	DefaultMinTTL = 10 * time.Second
+	// DefaultStale is for how long an answer is kept beyond its time while no
+	// server gives another (RFC 8767 §5 recommends one to three days).
+	DefaultStale = 24 * time.Hour
 	// maxTTL and maxNegative are for how long one holds at most (RFC 2308 §5
 	// recommends one to three hours for the latter).
 	maxTTL      = 24 * time.Hour
@@ -74,9 +77,10 @@ type entry struct {
 	size     int       // of the records, in bytes
 	heard    time.Time // when it came
 	expires  time.Time
+	ranOut   time.Time // when its time ran out, if it is kept since no server says anything new
 	source   netip.Addr
 	next     time.Time // when to ask, the zero time for never
-	ready    bool // its turn has come
+	ready    bool      // its turn has come
 	flying   bool
 	landed   time.Time // when it last was
 	failures int
@@ -100,11 +104,12 @@ func (e *entry) due() time.Time {
 // cache holds what is asked and what was answered. It is told the time.
 type cache struct {
 	minTTL  time.Duration
+	stale   time.Duration // for how long an answer is kept whose time ran out
 	entries map[key]*entry
 	queue   queue
 	ready   []*entry // whose turn has come, the longest waiting first, and some that need it no more
 	down    bool     // no server said anything to the last question
-	idle    int // entries that nobody wants
+	idle    int      // entries that nobody wants
 	bytes   int
 	flights int
 	tokens  float64
@@ -113,11 +118,14 @@ type cache struct {
 	spared  uint64 // questions whose answer came along with another
 }
 
-func newCache(minTTL time.Duration) *cache {
+func newCache(minTTL, stale time.Duration) *cache {
 	if minTTL <= 0 {
 		minTTL = DefaultMinTTL
 	}
-	return &cache{minTTL: minTTL, entries: map[key]*entry{}, tokens: burst}
+	if stale == 0 {
+		stale = DefaultStale
+	}
+	return &cache{minTTL: minTTL, stale: stale, entries: map[key]*entry{}, tokens: burst}
 }
 
 // want begins to ask for a user. What is known is told at once.
@@ -159,6 +167,9 @@ func (c *cache) want(now time.Time, u user, q mdns.Question) {
 		}
 		why.waits = false
 		c.replay(now, e, u)
+		if !e.ranOut.IsZero() && e.failure != nil {
+			u.receive(mdns.Event{Op: mdns.OpFailed, Question: q, Time: now, Err: e.failure})
+		}
 	case !again:
 		why.waits = e.known
 	}
@@ -324,10 +335,41 @@ func (c *cache) spoke(now time.Time) {
 	}
 }
 
+// staleStep is for how long an answer holds whose time ran out, before that is
+// looked at again (RFC 8767 §5).
+const staleStep = 30 * time.Second
+
+// keep says whether an answer whose time has run out is kept: until a server says
+// something else, within bounds (RFC 8767).
+func (c *cache) keep(now time.Time, e *entry) bool {
+	if len(e.users) == 0 || len(e.records) == 0 {
+		return false
+	}
+	if e.ranOut.IsZero() {
+		e.ranOut = e.expires
+	}
+	end := e.ranOut.Add(c.stale)
+	if !end.After(now) {
+		return false
+	}
+	e.expires = now.Add(staleStep)
+	if end.Before(e.expires) {
+		e.expires = end
+	}
+	if e.failures == 0 && !e.ready {
+		e.next = now // it wasn't asked for in time
+	}
+	return true
+}
+
 // expire takes note that an answer's time has run out.
 func (c *cache) expire(now time.Time, e *entry) {
+	if c.keep(now, e) {
+		c.fix(e)
+		return
+	}
 	gone := e.records
-	e.known, e.records = false, nil
+	e.known, e.records, e.ranOut = false, nil, time.Time{}
 	c.bytes -= e.size
 	e.size = 0
 	for _, rr := range gone {
@@ -386,7 +428,7 @@ func (c *cache) take(now time.Time, e *entry, a answer, how origin) {
 	}
 	e.failures, e.failure, e.known, e.records, e.none, e.source = 0, nil, true, nil, a.none(), a.server.Addr()
 	life := c.lifetime(a)
-	e.heard, e.expires = now, now.Add(life)
+	e.heard, e.expires, e.ranOut = now, now.Add(life), time.Time{}
 	has := make(map[dnswire.RR]bool, len(a.records))
 	for _, rr := range a.records {
 		id := identity(rr)
@@ -440,7 +482,7 @@ const reconfirmGap = 2 * time.Second
 
 // reconfirm has a record asked for again that failed somebody, and what it leads
 // to: from PTR over SRV and TXT to the addresses. What the servers no longer have
-// is gone then; while they are silent it holds until its time runs out.
+// is gone then; while they are silent it is kept.
 func (c *cache) reconfirm(now time.Time, rr dnswire.RR) {
 	name := rr.Name.Fold()
 	c.doubt(now, key{name, rr.Type})
@@ -541,7 +583,7 @@ func (e *entry) wantedOn() bool {
 	return false
 }
 
-// failed takes in that no server answered. What is known holds until it runs out.
+// failed takes in that no server answered. What is known is kept.
 func (c *cache) failed(now time.Time, e *entry, why error) {
 	c.land(now, e)
 	e.failure = why

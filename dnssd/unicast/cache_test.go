@@ -98,7 +98,7 @@ func (c *cache) check() error {
 // who asked all the time knows just what is there.
 func TestCacheStaysInOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		c := newCache(0)
+		c := newCache(0, time.Minute)
 		now := time.Unix(1_700_000_000, 0)
 		var users []*ear
 		for range 3 {
@@ -203,7 +203,7 @@ func TestCacheStaysInOrder(t *testing.T) {
 }
 
 func TestCacheIsBounded(t *testing.T) {
-	c := newCache(0)
+	c := newCache(0, time.Minute)
 	now := time.Unix(1_700_000_000, 0)
 	u := &ear{there: map[dnswire.RR]bool{}}
 	for n := range maxQuestions + 100 {
@@ -229,7 +229,7 @@ func TestCacheIsBounded(t *testing.T) {
 }
 
 func TestCacheIsBoundedInBytes(t *testing.T) {
-	c := newCache(0)
+	c := newCache(0, time.Minute)
 	now := time.Unix(1_700_000_000, 0)
 	u := &ear{there: map[dnswire.RR]bool{}}
 	text := slices.Repeat([]string{strings.Repeat("x", 255)}, 250)
@@ -253,7 +253,7 @@ func TestCacheIsBoundedInBytes(t *testing.T) {
 }
 
 func TestQueriesArePaced(t *testing.T) {
-	c := newCache(0)
+	c := newCache(0, time.Minute)
 	now := time.Unix(1_700_000_000, 0)
 	u := &ear{there: map[dnswire.RR]bool{}}
 	for n := range 20000 {

@@ -21,7 +21,8 @@
 // quarter of a second gets company from the next. A refusal is told at once,
 // that a lone server is silent after three seconds. While none says anything one question at a
 // time is asked, and all others as soon as one does. A question that is refused
-// is asked less and less often. A browser's Looked tells of each of these.
+// is asked less and less often. A browser's Looked tells of each of these. What was
+// known is kept meanwhile, for a day beyond its TTL (RFC 8767): only an answer takes a service away.
 //
 // An [Enumeration] finds the domains that a network recommends. A [Registrar]
 // keeps a service in a zone (RFC 2136), signed with a TSIG [Key] (RFC 8945), for a

@@ -33,7 +33,11 @@ type Source struct {
 	// MinTTL is for how long an answer holds at least, and so how often a
 	// question is asked at most; 0 for DefaultMinTTL.
 	MinTTL time.Duration
-	Log    *slog.Logger
+	// Stale is for how long an answer that somebody wants is kept beyond its
+	// time while the servers fail: that they are silent, or say SERVFAIL or REFUSED, doesn't
+	// mean that a service is gone. 0 for DefaultStale, less than that for not at all.
+	Stale time.Duration
+	Log   *slog.Logger
 
 	once sync.Once
 	pool *pool
@@ -59,7 +63,7 @@ func (s *Source) init() {
 	s.once.Do(func() {
 		s.pool = newPool(s.Servers)
 		s.wake = make(chan struct{}, 1)
-		s.cache = newCache(s.MinTTL)
+		s.cache = newCache(s.MinTTL, s.Stale)
 		s.feeds = map[*feed]struct{}{}
 		if s.Log == nil {
 			s.Log = slog.New(slog.DiscardHandler)
