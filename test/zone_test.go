@@ -171,6 +171,11 @@ func TestZoneByDelegation(t *testing.T) {
 		return nil
 	})
 
+	// dnsmasq, told where to ask, passes it on, too.
+	lab.Require(t, "dnsmasq")
+	d.desk.Dnsmasq("--server=/lan.example.test/10.99.1.12", "--listen-address=127.0.0.1", "--bind-interfaces")
+	d.wait(t, 5*time.Second, "printer through dnsmasq", has(laserName), "127.0.0.1", "+short", "_ipp._tcp.lan.example.test", "PTR")
+
 	// A service goes: it has left the zone a second after its goodbye (RFC 6762
 	// §10.1), and the resolver at most ten later.
 	extra := lab.Service{Name: "Extra", Type: "_ipp._tcp", Port: 632}

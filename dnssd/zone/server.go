@@ -96,7 +96,7 @@ func (s *Server) ServePacket(ctx context.Context, c net.PacketConn) error {
 	defer stop()
 	defer c.Close()
 	a := Answerer{Zones: s.Zones, Limiter: s.Limiter}
-	in, out := make([]byte, maxQuery+1), make([]byte, 0, payloadSize)
+	in, out := make([]byte, maxQuery+1), make([]byte, 0, 2*payloadSize)
 	direct, _ := c.(addrPortConn)
 	for {
 		n, from, err := readFrom(c, direct, in)

@@ -221,8 +221,8 @@ func TestQueriesDuringChanges(t *testing.T) {
 					return
 				default:
 				}
-				s := web(i*1000 + n%300)
-				if n%600 < 300 {
+				s := web(i*1000 + n%50)
+				if n%100 < 50 {
 					if err := z.Put(time.Now(), s.Name, s); err != nil {
 						t.Error(err)
 					}
@@ -234,7 +234,7 @@ func TestQueriesDuringChanges(t *testing.T) {
 		tasks.Go(func() {
 			a := zone.Answerer{Zones: []*zone.Zone{z}}
 			last := uint32(0)
-			for n := range 2000 {
+			for n := range 500 {
 				m := new(dns.Msg)
 				m.SetQuestion([]string{"_http._tcp.lan.example.com.", "lan.example.com.", "x.lan.example.com."}[n%3], dns.TypePTR)
 				q, err := m.Pack()
@@ -256,7 +256,7 @@ func TestQueriesDuringChanges(t *testing.T) {
 			}
 		})
 	}
-	time.AfterFunc(300*time.Millisecond, func() { close(stop) })
+	time.AfterFunc(200*time.Millisecond, func() { close(stop) })
 	tasks.Wait()
 }
 
