@@ -57,8 +57,12 @@ func (s *selector) state(now time.Time) State {
 	return out
 }
 
-// group returns in which group of the list an advert is, -1 for none.
+// group returns in which group of the list an advert is, -1 for none. One of the
+// list itself, of which there may be thousands, is found without comparing names.
 func (s *State) group(a *Advert) int {
+	if i := slices.IndexFunc(s.Groups, func(g []*Advert) bool { return slices.Contains(g, a) }); i >= 0 {
+		return i
+	}
 	return slices.IndexFunc(s.Groups, func(g []*Advert) bool {
 		return slices.ContainsFunc(g, func(b *Advert) bool { return a.same(&b.Found) })
 	})
