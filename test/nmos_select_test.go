@@ -218,7 +218,9 @@ func TestNMOSSelectByMulticastBesideANodeAndAlone(t *testing.T) {
 		if !strings.Contains(ch.Reason, "Registry B failed: ") {
 			t.Errorf("watch %d says why: %s", i, ch.Reason)
 		}
-		if !slices.ContainsFunc(ch.Others, func(o answer.Reason) bool { return o.Instance == "Registry B" && strings.Contains(o.Reason, "marked invalid for ") }) {
+		if !slices.ContainsFunc(ch.Others, func(o answer.Reason) bool {
+			return o.Instance == "Registry B" && strings.Contains(o.Reason, "marked invalid for ")
+		}) {
 			t.Errorf("watch %d says of the others: %+v", i, ch.Others)
 		}
 	}

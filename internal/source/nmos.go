@@ -112,7 +112,7 @@ func readSelect(r find.SelectRequest) (*nmos.Client, error) {
 		return nil, err
 	}
 	if r.Seed != nil {
-		c.Rand = rand.New(rand.NewPCG(*r.Seed, 0)) //nolint:gosec // the choice is no secret
+		c.Rand = rand.New(rand.NewPCG(*r.Seed, 0))
 	}
 	return c, nil
 }
