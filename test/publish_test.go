@@ -111,11 +111,37 @@ func registered(p *lab.Process, name string) {
 	})
 }
 
-// names are those that a key needs for an API of the desk.
+// names are those that a key needs for an API of the desk, without its lease.
 func (s *publishing) names(instance string) []string {
-	return []string{
-		instance, "_lease." + instance, instance[strings.Index(instance, ".")+1:], "_services._dns-sd._udp", s.desk.Name, "_lease." + s.desk.Name,
+	return []string{instance, instance[strings.Index(instance, ".")+1:], "_services._dns-sd._udp", s.desk.Name}
+}
+
+// documented starts the server with the policy that docs/protocols/nmos-advertise.md
+// shows for it.
+func (s *publishing) documented(t *testing.T, records []string) {
+	t.Helper()
+	text, err := os.ReadFile("../docs/protocols/nmos-advertise.md")
+	if err != nil {
+		t.Fatal(err)
 	}
+	var policy, names []string
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "grant ") {
+			policy = append(policy, strings.ReplaceAll(strings.ReplaceAll(line, "reg-1-key", "up"), "example.com", registryZone))
+		}
+		if list, ok := strings.CutPrefix(line, "update-owner-name: ["); ok {
+			names = strings.Split(strings.Trim(list, " ]"), ", ")
+		}
+	}
+	if len(policy) != 6 || len(names) != 6 {
+		t.Fatalf("the document has the policies %q and %q", policy, names)
+	}
+	if s.name == "Knot" {
+		s.start(s.server, names, records)
+		return
+	}
+	s.server.BIND(lab.BIND{Keys: map[string]string{"up": studioSecret}, Zones: []lab.Zone{{Name: registryZone, Records: records, UpdatePolicy: policy}}})
 }
 
 // A key that may update nothing but the names of its API is enough. An old TXT
@@ -125,10 +151,10 @@ func TestAdvertiseInADomain(t *testing.T) {
 		lab.Require(t, "avahi-daemon", "avahi-browse", "dbus-daemon", "nsupdate")
 		const instance = "reg-1._nmos-register._tcp"
 		avahi := s.other.Avahi(lab.Avahi{DBus: true})
-		s.start(s.server, s.names(instance), []string{
-			instance + ` 60 TXT "api_proto=http" "api_ver=v1.0" "pri=5"`, instance + " 60 SRV 0 0 8080 desk", "_nmos-register._tcp 60 PTR " + instance,
+		s.documented(t, []string{
+			instance + ` 60 TXT "api_proto=http" "api_ver=v1.0" "pri=5"`, instance + " 60 SRV 0 0 8080 reg-1", "_nmos-register._tcp 60 PTR " + instance,
 		})
-		p := s.desk.Lanfolk("nmos", "advertise", "reg-1", "8080", "--type", "register", "--api-version", "v1.3,v1.2", "--pri", "10", "--host", "desk", "--address", "10.99.1.11",
+		p := s.desk.Lanfolk("nmos", "advertise", "reg-1", "8080", "--type", "register", "--api-version", "v1.3,v1.2", "--pri", "10", "--host", "reg-1", "--address", "10.99.1.11",
 			"--domain", registryZone, "--server", "10.99.1.10", "--tsig-file", s.key, "--state", s.Dir(), "-o", "jsonl").Start()
 		registered(p, "reg-1")
 		announced(p, "reg-1")
@@ -136,8 +162,8 @@ func TestAdvertiseInADomain(t *testing.T) {
 		leases := slices.DeleteFunc(slices.Clone(got), func(r string) bool { return !strings.HasPrefix(r, "_lease.") })
 		got = slices.DeleteFunc(got, func(r string) bool { return strings.HasPrefix(r, "_lease.") })
 		want := []string{
-			"_nmos-register._tcp PTR " + instance, "_services._dns-sd._udp PTR _nmos-register._tcp", "desk A 10.99.1.11",
-			instance + " SRV 0 0 8080 desk", instance + ` TXT "api_proto=http" "api_ver=v1.2,v1.3" "api_auth=false" "pri=10"`,
+			"_nmos-register._tcp PTR " + instance, "_services._dns-sd._udp PTR _nmos-register._tcp", "reg-1 A 10.99.1.11",
+			instance + " SRV 0 0 8080 reg-1", instance + ` TXT "api_proto=http" "api_ver=v1.2,v1.3" "api_auth=false" "pri=10"`,
 		}
 		if !slices.Equal(got, want) || len(leases) != 2 {
 			t.Errorf("the zone has %q and %q, want %q", got, leases, want)
@@ -166,8 +192,7 @@ func TestAdvertiseInADomain(t *testing.T) {
 // Where the policy knows nothing of lease records, the API is registered without one.
 func TestAdvertiseWithoutALease(t *testing.T) {
 	eachUpdatable(t, func(t *testing.T, s *publishing) {
-		names := slices.DeleteFunc(s.names("reg-1._nmos-register._tcp"), func(n string) bool { return strings.HasPrefix(n, "_lease.") })
-		s.start(s.server, names, nil)
+		s.start(s.server, s.names("reg-1._nmos-register._tcp"), nil)
 		p := s.advertise(s.desk, "reg-1", "--lease", "4s")
 		registered(p, "reg-1")
 		time.Sleep(5 * time.Second) // two renewals
