@@ -55,7 +55,7 @@ func (p Probe) send(ctx context.Context, s Selection, method, url string, in, ou
 	defer resp.Body.Close()
 	status, rest := resp.StatusCode, io.LimitReader(resp.Body, maxBody)
 	switch {
-	case Unable(status):
+	case unable(status):
 		return status, fmt.Errorf("%w: it says %q", ErrServer, statusLine(status))
 	case out != nil && status/100 == 2:
 		if err := json.NewDecoder(rest).Decode(out); err != nil {

@@ -14,7 +14,6 @@ import (
 
 	"github.com/lanfolk/lanfolk/dnssd"
 	"github.com/lanfolk/lanfolk/dnswire"
-	"github.com/lanfolk/lanfolk/mdns"
 )
 
 // Mode says by what means a client looks.
@@ -33,9 +32,9 @@ const (
 	viaConfig    = "config"
 	// DefaultCheckEvery is how often what is selected is checked.
 	DefaultCheckEvery = 10 * time.Second
-	// maxStates is how many states wait for a slow reader of Changes. Then the
+	// maxStates is how many selections wait for a slow reader of Changes. Then the
 	// oldest are left out.
-	maxStates = 256
+	maxStates = 64
 )
 
 // ErrNothing says that the look is complete and nothing fits.
@@ -156,188 +155,6 @@ func (k Kind) family() []Kind {
 	return out
 }
 
-// Run looks and keeps the list until ctx ends. It may run once at a time. An
-// error is one in the fields.
-func (c *Client) Run(ctx context.Context) error {
-	c.init()
-	if c.err != nil {
-		return c.err
-	}
-	c.mu.Lock()
-	again := c.running
-	c.running = true
-	c.mu.Unlock()
-	if again {
-		return errors.New("nmos: the client runs already")
-	}
-	r := &running{Client: c}
-	defer r.wait()
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	for {
-		c.mu.Lock()
-		wake := c.advance()
-		orders := c.selector.orders
-		c.selector.orders = nil
-		sel, turn := c.selector.selected, c.selector.turn
-		c.mu.Unlock()
-		for _, o := range orders {
-			r.do(ctx, o)
-		}
-		r.check(ctx, sel, turn)
-		var at <-chan time.Time
-		if !wake.IsZero() {
-			at = time.After(time.Until(wake))
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-at:
-		case <-c.wake:
-		}
-	}
-}
-
-// running is what one Run has under way.
-type running struct {
-	*Client
-	group    sync.WaitGroup
-	checking int // the turn of the selection that is checked
-	stop     context.CancelFunc
-}
-
-func (r *running) wait() {
-	if r.stop != nil {
-		r.stop()
-	}
-	r.group.Wait()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := time.Now()
-	r.selector.halt(now)
-	r.publish(now)
-	r.Client.running = false
-}
-
-func (c *Client) source(l *look) dnssd.Source {
-	if l.via == viaUnicast {
-		return c.Unicast
-	}
-	return c.Multicast
-}
-
-// do carries out an order.
-func (r *running) do(ctx context.Context, o order) {
-	var src dnssd.Source
-	if o.look != nil {
-		src = r.source(o.look)
-	}
-	switch o.what {
-	case beginLook:
-		r.group.Go(func() { r.browse(ctx, o.look) })
-	case askAgain:
-		requery(src, o.look)
-	case reconfirm:
-		_ = dnssd.Reconfirm(src, dnssd.Service{Instance: dnssd.Instance{Name: o.name, Service: o.look.service, Domain: o.look.domain}})
-	case try:
-		r.group.Go(func() { r.judge(ctx, *o.sel) })
-	}
-}
-
-// requery has a source ask for the instances of a look again, now.
-func requery(src dnssd.Source, l *look) {
-	if !errors.Is(dnssd.Requery(src, l.service, "", l.domain), dnssd.ErrNoRequery) {
-		return
-	}
-	// Multicast DNS asks at once for a newcomer, and goes on as before.
-	if n, err := (dnssd.Instance{Service: l.service, Domain: l.domain}).FullName(); err == nil {
-		f := src.Feed(false)
-		f.Ask(mdns.Question{Name: n, Type: dnswire.TypePTR})
-		f.Close()
-	}
-}
-
-// browse runs one look until ctx ends.
-func (r *running) browse(ctx context.Context, l *look) {
-	b := dnssd.Browser{Source: r.source(l), Type: l.service, Domain: l.domain, Resolve: true}
-	b.Overflow = func() { r.tell(func() { l.over++ }) }
-	b.Looked = func(x dnssd.Look) { r.tell(func() { r.selector.looked(l, x) }) }
-	for round := 0; ctx.Err() == nil; round++ {
-		for ev, err := range b.Events(ctx) {
-			r.tell(func() { r.selector.hear(time.Now(), l, ev, err) })
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause(nil, round)):
-		}
-	}
-}
-
-// tell tells the selector something, and has it look at what that means.
-func (r *running) tell(say func()) {
-	r.mu.Lock()
-	say()
-	r.mu.Unlock()
-	r.nudge()
-}
-
-// check has the selection checked that is at its turn, and the one before no
-// longer.
-func (r *running) check(ctx context.Context, sel *Selection, turn int) {
-	if sel == nil {
-		turn = 0
-	}
-	if r.Check == nil || turn == r.checking {
-		return
-	}
-	if r.stop != nil {
-		r.stop()
-		r.stop = nil
-	}
-	r.checking = turn
-	if sel == nil {
-		return
-	}
-	ctx, r.stop = context.WithCancel(ctx)
-	r.group.Go(func() { r.checks(ctx, turn) })
-}
-
-// checks checks the selection that is at its turn until it fails or ctx ends.
-func (r *running) checks(ctx context.Context, turn int) {
-	every := r.CheckEvery
-	if every <= 0 {
-		every = DefaultCheckEvery
-	}
-	for {
-		r.mu.Lock()
-		sel := r.selector.selected // its host may have moved
-		mine := r.selector.turn == turn
-		r.mu.Unlock()
-		if sel == nil || !mine || !r.judge(ctx, *sel) {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(every):
-		}
-	}
-}
-
-// judge checks a selection and says how it went.
-func (r *running) judge(ctx context.Context, sel Selection) bool {
-	err := r.Check(ctx, sel)
-	switch {
-	case ctx.Err() != nil:
-		return false
-	case err != nil:
-		r.Failed(sel, err)
-		return false
-	}
-	r.Worked(sel)
-	return true
-}
-
 func (c *Client) nudge() {
 	select {
 	case c.wake <- struct{}{}:
@@ -364,7 +181,7 @@ func (c *Client) publish(now time.Time) {
 	before := c.last
 	c.last = c.selector.state(now)
 	switch sel := c.last.Selected; {
-	case c.last.Since.Equal(before.Since):
+	case c.last.serial == before.serial:
 	case sel != nil:
 		c.Log.Info("NMOS API selected", "kind", c.Kind.Name, "url", sel.URL(), "why", c.last.Reason)
 	case before.Selected != nil:
@@ -421,7 +238,8 @@ func (c *Client) verdict(say func(time.Time)) {
 }
 
 // Changes yields where things stand, and then every change, until ctx ends. A
-// reader that is very slow misses the oldest.
+// reader that is slow misses changes of the list, and if it is very slow
+// selections.
 func (c *Client) Changes(ctx context.Context) iter.Seq[State] {
 	return func(yield func(State) bool) {
 		c.init()
@@ -458,8 +276,11 @@ func (c *Client) Changes(ctx context.Context) iter.Seq[State] {
 }
 
 func (w *watcher) put(st State) {
-	if len(w.queue) >= maxStates {
-		w.queue = slices.Delete(w.queue, 0, maxStates/2)
+	// Of one selection the last state is enough for who is slow: lists are long.
+	if n := len(w.queue); n > 0 && w.queue[n-1].serial == st.serial {
+		w.queue = w.queue[:n-1]
+	} else if n >= maxStates {
+		w.queue = slices.Delete(w.queue, 0, 1)
 	}
 	w.queue = append(w.queue, st)
 	select {

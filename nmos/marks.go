@@ -1,11 +1,8 @@
 package nmos
 
-import (
-	"math/rand/v2"
-	"time"
-)
+import "time"
 
-// Times of marks and of asking again.
+// Times of marks.
 const (
 	// DefaultInvalidFor is how long an API that failed is left alone while
 	// others are left; it doubles with each failure in a row.
@@ -20,15 +17,6 @@ const (
 	forgetAfter = 2 * time.Minute
 	// maxMarks bounds the marks. The oldest goes.
 	maxMarks = 1024
-
-	// firstPause is the longest pause before the sources are asked again when
-	// nothing is left, growth by how much it becomes longer each time,
-	// up to lastPause. The pause is drawn between leastPause and that, so that a
-	// thousand clients of one API don't all ask at once (full jitter).
-	leastPause = 50 * time.Millisecond
-	firstPause = time.Second
-	lastPause  = 30 * time.Second
-	growth     = 1.5
 )
 
 // mark says that an API didn't work.
@@ -96,19 +84,6 @@ func (m marks) expire(now time.Time) (next time.Time) {
 		}
 	}
 	return next
-}
-
-// pause draws how long to wait before asking again for the round-th time, from 0.
-func pause(r *rand.Rand, round int) time.Duration {
-	most := float64(firstPause)
-	for range min(round, 64) {
-		most = min(most*growth, float64(lastPause))
-	}
-	draw := rand.Float64
-	if r != nil {
-		draw = r.Float64
-	}
-	return leastPause + time.Duration(draw()*(most-float64(leastPause)))
 }
 
 // earliest returns the earlier of two times, the zero time standing for never.

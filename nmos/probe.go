@@ -68,9 +68,9 @@ func (p Probe) timeout() time.Duration {
 	return p.Timeout
 }
 
-// Unable says whether an HTTP status means that an API can't serve: 5xx,
+// unable says whether an HTTP status means that an API can't serve: 5xx,
 // but for 501.
-func Unable(status int) bool {
+func unable(status int) bool {
 	return status >= 500 && status <= 599 && status != http.StatusNotImplemented
 }
 

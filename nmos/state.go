@@ -30,6 +30,8 @@ type State struct {
 	Invalid []Invalid // what didn't work and is left alone, by place
 	// Again is when the sources are asked again, zero while something is selected.
 	Again time.Time
+
+	serial int // counts selections, and ends of them
 }
 
 // Invalid is a place that didn't work: it is left alone until a time.
@@ -43,7 +45,7 @@ type Invalid struct {
 func (s *selector) state(now time.Time) State {
 	out := State{
 		Time: now, Steps: s.steps(), Complete: s.complete, Selected: s.selected, Reason: s.cause, Since: s.since, Checked: s.checked,
-		Ranked: s.ranked,
+		Ranked: s.ranked, serial: s.serial,
 	}
 	if s.selected == nil {
 		out.Again = s.retryAt

@@ -125,8 +125,8 @@ func (s *selector) chosen(sel *Selection, equals, before int) string {
 	return text + sel.merits()
 }
 
-// better1 says why a client moves that has something that works.
-func (s *selector) better1(sel *Selection) string {
+// improvement says why a client moves that has something that works.
+func (s *selector) improvement(sel *Selection) string {
 	text := fmt.Sprintf("better than %s%s", s.selected.title(), sel.merits())
 	if s.checks {
 		text += ", and it works"
