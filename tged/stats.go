@@ -1,0 +1,64 @@
+package tged
+
+import "sync/atomic"
+
+// Stats counts what a Server heard and what became of it. Every datagram is in
+// Received and in just one of the others up to Failed.
+type Stats struct {
+	Received uint64
+	// Replies and Invalids were sent.
+	Replies, Invalids uint64
+	// NotTGED and TooLong were no requests, and Answers were others' REPLY or
+	// INVALID: none is ever answered.
+	NotTGED, TooLong, Answers uint64
+	// OffLink came from outside of the link's subnets, or from what is no
+	// host's address, or to an address that isn't served. Amplified were too short
+	// for the answer (see Server.OffLink).
+	OffLink, Amplified uint64
+	// SourceLimit and TotalLimit were more than are answered in a second.
+	SourceLimit, TotalLimit uint64
+	// Crowded came while too many others waited for what has to be fetched.
+	Crowded uint64
+	// Unavailable could not be looked up.
+	Unavailable uint64
+	// Failed could not be sent.
+	Failed uint64
+
+	// Connections counts those over TCP; each of their requests is in Received.
+	Connections uint64
+}
+
+// reason is where a datagram is counted.
+type reason uint8
+
+const (
+	replied reason = iota
+	invalid
+	notTGED
+	tooLong
+	answer
+	offLink
+	amplified
+	bySource
+	byTotal
+	crowded
+	unavailable
+	failed
+	reasons
+)
+
+type counters struct {
+	received, connections atomic.Uint64
+	by                    [reasons]atomic.Uint64
+}
+
+func (c *counters) stats() Stats {
+	at := func(r reason) uint64 { return c.by[r].Load() }
+	return Stats{
+		Received: c.received.Load(), Connections: c.connections.Load(),
+		Replies: at(replied), Invalids: at(invalid),
+		NotTGED: at(notTGED), TooLong: at(tooLong), Answers: at(answer),
+		OffLink: at(offLink), Amplified: at(amplified), SourceLimit: at(bySource), TotalLimit: at(byTotal),
+		Crowded: at(crowded), Unavailable: at(unavailable), Failed: at(failed),
+	}
+}
