@@ -70,12 +70,12 @@ func (v *Verdict) set(dead error) {
 	v.changed = make(chan struct{})
 }
 
-// now returns whether the service works, why it doesn't if that is known, and a channel
-// that is closed when that changes.
-func (v *Verdict) now() (works bool, dead error, changed <-chan struct{}) {
+// now returns whether the service works, a channel that is closed when that
+// changes, and why it doesn't if that is known.
+func (v *Verdict) now() (works bool, changed <-chan struct{}, dead error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.works, v.dead, v.changed
+	return v.works, v.changed, v.dead
 }
 
 // OnLinks announces by mDNS. changed is told how that stands, first and after each
@@ -84,7 +84,7 @@ func OnLinks(p *dnssd.Publisher, a dnssd.Announcement, changed func(State)) Way 
 	return func(ctx context.Context, v *Verdict) error {
 		var published *dnssd.Published
 		for {
-			works, dead, turned := v.now()
+			works, turned, dead := v.now()
 			if works && published == nil {
 				var err error
 				if published, err = p.Publish(a); err != nil {

@@ -25,13 +25,13 @@ type Registration struct {
 func InDomain(r *unicast.Registrar, addresses <-chan []netip.Addr, changed func(Registration)) Way {
 	return func(ctx context.Context, v *Verdict) error {
 		offer := r.Offer
-		works, _, turned := v.now()
+		works, turned, _ := v.now()
 		offer.Off = !works
 		if err := r.Update(offer); err != nil {
 			return fmt.Errorf("announce: %w", err)
 		}
 		r.Changed = func(ev unicast.RegistrationEvent) {
-			_, dead, _ := v.now()
+			_, _, dead := v.now()
 			changed(Registration{ev, dead})
 		}
 		tasks, ctx := errgroup.WithContext(ctx)
@@ -45,7 +45,7 @@ func InDomain(r *unicast.Registrar, addresses <-chan []netip.Addr, changed func(
 			for {
 				select {
 				case <-turned:
-					works, _, turned = v.now()
+					works, turned, _ = v.now()
 					offer.Off = !works
 				case now, ok := <-addresses:
 					if !ok {
