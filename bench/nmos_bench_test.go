@@ -140,8 +140,16 @@ func serveOwnZone(b *testing.B, h *lab.Host) func() int {
 	s := &zone.Server{Zones: []*zone.Zone{z}}
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
-	group.Go(func() { s.ServePacket(ctx, conn) })
-	group.Go(func() { s.Serve(ctx, listener) })
+	group.Go(func() {
+		if err := s.ServePacket(ctx, conn); err != nil {
+			b.Error(err)
+		}
+	})
+	group.Go(func() {
+		if err := s.Serve(ctx, listener); err != nil {
+			b.Error(err)
+		}
+	})
 	b.Cleanup(func() {
 		cancel()
 		group.Wait()
