@@ -216,6 +216,7 @@ func (s *search) hear(ev *mdns.Event) {
 	case mdns.OpFailed:
 		s.note(ev.Question.Name, ev.Question.Type, false)
 		s.tellLook(ev)
+		s.apply(ev)
 	case mdns.OpAnswered:
 		s.tellLook(ev)
 	case mdns.OpNone:

@@ -114,7 +114,7 @@ type node struct {
 	key   serviceKey
 	name  dnswire.Name
 	facts []typed
-	none  []dnswire.Type // of which the owner says that there is no record
+	none  []dnswire.Type // of which the owner says that there is no record, or nobody says anything
 	users users
 	asked []asked
 }
@@ -303,7 +303,7 @@ func (c *catalog) sweep(now time.Time) {
 func (c *catalog) apply(ev *mdns.Event) {
 	switch ev.Op {
 	case mdns.OpAdd, mdns.OpUpdate, mdns.OpRemove:
-	case mdns.OpNone:
+	case mdns.OpNone, mdns.OpFailed: // nobody waits for what a server refuses to say
 		if n := c.nodes[serviceKey{ev.Zone.Link, ev.Question.Name.Fold()}]; n != nil {
 			n.deny(ev.Question.Type)
 			n.touch(c)

@@ -218,7 +218,9 @@ func TestServicesStayWhileServersFail(t *testing.T) {
 		})
 		got := n.during(src, resolve, 70*time.Minute)
 		// Perhaps its SRV record is asked for before what leads to it.
-		got = slices.DeleteFunc(got, func(s string) bool { return strings.HasPrefix(s, "1h") && strings.HasSuffix(s, "update Old._http._tcp.example.com") })
+		got = slices.DeleteFunc(got, func(s string) bool {
+			return strings.HasPrefix(s, "1h") && strings.HasSuffix(s, "update Old._http._tcp.example.com")
+		})
 		if len(got) != 3 || !strings.HasPrefix(got[2], "1h") || !strings.Contains(got[2], " remove Old._http._tcp.example.com") {
 			t.Errorf("events %q", got)
 		}
@@ -234,5 +236,28 @@ func TestServicesStayWhileServersFail(t *testing.T) {
 		if len(got) != 2 || !strings.HasPrefix(got[1], "1m") || !strings.HasSuffix(got[1], "s remove Web._http._tcp.example.com") {
 			t.Errorf("events %q", got)
 		}
+	})
+}
+
+// A server that refuses a record of one service, or its host's address, holds up no other.
+func TestRefusedRecordsHoldUpNothing(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		s := n.serve(first, append(web("Web", "www", "60", "192.0.2.1", "2001:db8::1"), append(web("Far", "far.example.org.", "60"), web("Odd", "www", "60")...)...)...)
+		s.hook = func(_ string, q, a *dns.Msg) *dns.Msg {
+			if x := q.Question[0]; x.Name == "far.example.org." || strings.HasPrefix(x.Name, "Odd.") && x.Qtype == dns.TypeSRV {
+				a.Rcode = dns.RcodeRefused
+				a.Answer = nil
+			}
+			return a
+		}
+		got, err := n.once(n.source(), resolve)
+		if err != nil || time.Since(n.start) > 100*time.Millisecond {
+			t.Errorf("%v after %v", err, time.Since(n.start))
+		}
+		slices.Sort(got)
+		same(t, "events", got, []string{
+			"add Far._http._tcp.example.com", "add Odd._http._tcp.example.com",
+			"add Web._http._tcp.example.com www.example.com 192.0.2.1 2001:db8::1", "settled",
+		})
 	})
 }
