@@ -184,6 +184,29 @@ func TestAllFailed(t *testing.T) {
 	}
 }
 
+// The DNS server dies. What it said is used for longer than its TTL, since nobody
+// says otherwise: what works stays in use, and there is still something to choose
+// from.
+func TestDNSServerDies(t *testing.T) {
+	t.Parallel()
+	c := pair(t, "http")
+	s := newSite(t)
+	bind := s.bindWithUpdates(c, 1)
+	apis := s.apis(c)
+	w := s.watch(apis, c.unicastArgs()...)
+	w.selects(15*time.Second, "A")
+	bind.Kill()
+	time.Sleep(15 * time.Second) // an answer holds for 10 s at least
+	if all := w.changes(); len(all) != 1 {
+		t.Fatalf("A works, and yet: %s", w.Stdout())
+	}
+	apis["A"].set(refuses)
+	w.selects(10*time.Second, "B")
+	if n, _ := s.asked(); len(n) > 0 {
+		t.Errorf("%d queries by mDNS", len(n))
+	}
+}
+
 // A better one appears: it is the first of the list at once, but the client
 // stays with what works until that fails.
 func TestBetterOneAppears(t *testing.T) {
