@@ -114,6 +114,12 @@ func TestNMOSSelectByUnicastNeedsNoRightsAndNoMulticast(t *testing.T) {
 	if r = run("--domain", "example.test", "--server", "10.99.1.10", "--type", "query", "--mode", "unicast"); r.Exit != 5 {
 		t.Errorf("nothing is there: exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
 	}
+	p := desk.Lanfolk("nmos", "select", "--domain", "example.test", "--server", "10.99.1.10", "--watch", "--json").Start()
+	change(t, p, 5*time.Second, "choice", chose("first one"))
+	const port = ":14E9 " // 5353
+	if open := desk.Run("cat", "/proc/net/udp", "/proc/net/udp6").Stdout; open == "" || strings.Contains(open, port) {
+		t.Errorf("a socket of multicast DNS is open:\n%s", open)
+	}
 	for _, p := range heard.MDNS() {
 		t.Errorf("multicast DNS was used: from %v", p.Src)
 		break
@@ -321,4 +327,45 @@ check_every = "200ms"
 	if got := strings.Count(n.Stderr(), "NMOS API selected"); got != 3 {
 		t.Errorf("%d changes are in the log, want 3:\n%s", got, n.Stderr())
 	}
+}
+
+// A machine that moves gets another resolv.conf; its node looks there anew.
+func TestNMOSSelectionFollowsResolvConf(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	a := l.Subnet("a", "10.99.1.0/24")
+	first, second, desk := l.Host("first").Join(a), l.Host("second").Join(a), l.Host("desk").Join(a)
+	first.BIND(lab.BIND{Zones: []lab.Zone{studioZone("query", control{name: "old", host: "a", port: 80, pri: 0})}})
+	moved := studioZone("query", control{name: "new", host: "b", port: 80, pri: 0})
+	moved.Name = "moved.test"
+	second.BIND(lab.BIND{Zones: []lab.Zone{moved}})
+	conf, settings, state := filepath.Join(l.Dir(), "resolv.conf"), filepath.Join(l.Dir(), "lanfolk.toml"), filepath.Join(l.Dir(), "state")
+	for file, text := range map[string]string{
+		conf:     "nameserver 10.99.1.10\nsearch example.test\n",
+		settings: "[[nmos.select]]\nkind = \"query\"\nmode = \"unicast\"\ncheck_every = \"1h\"\ntimeout = \"1s\"\n",
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	web(t, first, 80, http.StatusOK)
+	web(t, second, 80, http.StatusOK)
+	up := desk.Lanfolk("up", "--state", state, "--config", settings)
+	up.Mounts = []lab.Mount{{Source: conf, Target: "/etc/resolv.conf"}}
+	up.Start().WaitLine(20*time.Second, "ready", func(line string) bool { return strings.HasPrefix(line, "ready") })
+	keeps := func(d time.Duration, want string) {
+		t.Helper()
+		lab.Eventually(t, d, want, func() error {
+			r := desk.Lanfolk("status", "--state", state, "--json").Run()
+			if !strings.Contains(r.Stdout, `"url": "`+want+`"`) {
+				return fmt.Errorf("exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
+			}
+			return nil
+		})
+	}
+	keeps(5*time.Second, "http://a.example.test:80")
+	if err := os.WriteFile(conf, []byte("nameserver 10.99.1.11\nsearch moved.test\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	keeps(20*time.Second, "http://b.moved.test:80")
 }

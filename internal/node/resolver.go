@@ -26,7 +26,7 @@ type resolver struct {
 }
 
 // resolvConfEvery is how often resolv.conf is looked at.
-const resolvConfEvery = 10 * time.Second
+const resolvConfEvery = 3 * time.Second
 
 // ask is a source.NMOS's Unicast. Those who name no servers share one source, and
 // what it knows.

@@ -68,8 +68,8 @@ func TestResolverOverlooksAMoment(t *testing.T) {
 		conf.Store(&was)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
-		time.AfterFunc(59*time.Second, func() { conf.Store(&half) })
-		time.AfterFunc(61*time.Second, func() { conf.Store(&was) })
+		time.AfterFunc(59500*time.Millisecond, func() { conf.Store(&half) })
+		time.AfterFunc(60500*time.Millisecond, func() { conf.Store(&was) })
 		start := time.Now()
 		reading(&conf).wait(ctx)
 		if took := time.Since(start); took < time.Hour {
