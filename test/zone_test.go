@@ -3,6 +3,8 @@ package test
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -277,4 +279,85 @@ func TestZoneFile(t *testing.T) {
 	if r := d.node.Run("zone", "example.org"); r.Exit != 5 {
 		t.Errorf("another zone: exit %d: %s", r.Exit, r.Stderr)
 	}
+}
+
+// What isn't announced by mDNS at all can be in the zone; the node serves it on the
+// addresses that it gets, and says which it can't have.
+func TestZoneWithoutMulticast(t *testing.T) {
+	t.Parallel()
+	lab.Require(t, "root", "ip", "dnsmasq", "dig")
+	l := lab.New(t)
+	a := l.Subnet("a", "10.99.1.0/24")
+	gate, desk := l.Host("gate").Join(a), l.Host("desk").Join(a)
+	other := gate.Dnsmasq("--listen-address=10.99.1.10", "--bind-interfaces")
+	node := gate.Up(lab.Node{Config: `
+name = "gate"
+mdns.enabled = false
+
+[[zone]]
+domain = "studio.example.test"
+announced = true
+
+[[nmos.advertise]]
+name = "Registry"
+kind = "register"
+port = 8235
+versions = ["v1.3"]
+mdns = false
+health.check = "tcp"
+health.interval = "2s"
+
+[[announce]]
+name = "Docs"
+type = "_http._tcp"
+port = 80
+host = "docs"
+addresses = ["10.99.1.80"]
+`})
+	d := delegation{desk: desk}
+	lab.Eventually(t, 5*time.Second, "the status that says who has the address", func() error {
+		if out := node.Run("status").Stdout; !has("not on 10.99.1.10:53: another program listens there", "Registry of type _nmos-register._tcp is dead")(out) {
+			return errors.New(out)
+		}
+		return nil
+	})
+	other.Stop()
+	d.wait(t, 5*time.Second, "the zone on the address that became free", has("Docs"), "10.99.1.10", "+short", "_http._tcp.studio.example.test", "PTR")
+	if out := d.dig("10.99.1.10", "+short", "_nmos-register._tcp.studio.example.test", "PTR"); out != "" {
+		t.Errorf("an API that doesn't work is there: %s", out)
+	}
+	gate.Link(a).AddAddresses(netip.MustParseAddr("10.99.1.53"))
+	d.wait(t, 5*time.Second, "the zone on a new address", has("10.99.1.10", "10.99.1.53"), "10.99.1.53", "+short", "ns.studio.example.test", "A")
+
+	works := accept(t, gate, ":8235")
+	defer works.Close()
+	lab.Eventually(t, 10*time.Second, "the API in the zone", func() error {
+		r := desk.Lanfolk("nmos", "select", "--type", "register", "--mode", "unicast", "--domain", "studio.example.test", "--server", "10.99.1.53", "--json").Run()
+		if r.Exit != 0 || !has(`"instance": "Registry"`, `"url": "http://gate.studio.example.test:8235"`, "10.99.1.10")(r.Stdout) {
+			return fmt.Errorf("exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
+		}
+		return nil
+	})
+}
+
+// accept accepts connections in a host, and closes them.
+func accept(t *testing.T, h *lab.Host, address string) net.Listener {
+	t.Helper()
+	var l net.Listener
+	if err := h.Do(func() (err error) {
+		l, err = net.Listen("tcp", address)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+		}
+	}()
+	return l
 }

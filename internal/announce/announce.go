@@ -78,6 +78,24 @@ func (v *Verdict) now() (works bool, changed <-chan struct{}, dead error) {
 	return v.works, v.changed, v.dead
 }
 
+// Elsewhere leaves the telling to changed: it is told whether the service is to be known
+// of, and why not if that is known; first, after each change, and false at the end, by
+// one goroutine.
+func Elsewhere(changed func(works bool, dead error)) Way {
+	return func(ctx context.Context, v *Verdict) error {
+		defer changed(false, nil)
+		for {
+			works, turned, dead := v.now()
+			changed(works, dead)
+			select {
+			case <-turned:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+	}
+}
+
 // OnLinks announces by mDNS. changed is told how that stands, first and after each
 // change, by one goroutine.
 func OnLinks(p *dnssd.Publisher, a dnssd.Announcement, changed func(State)) Way {

@@ -187,3 +187,31 @@ health.check = "tcp://192.0.2.9:99"
 		}
 	}
 }
+
+func TestElsewhereIsToldWhetherAServiceWorks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		var dead atomic.Bool
+		dead.Store(true)
+		check := health.Check{Interval: 10 * time.Second, Timeout: time.Second, Rises: 1, Falls: 1, Probe: func(context.Context) error {
+			if dead.Load() {
+				return errors.New("refused")
+			}
+			return nil
+		}}
+		var told []string
+		ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
+		defer cancel()
+		time.AfterFunc(5*time.Second, func() { dead.Store(false) })
+		if err := announce.Run(ctx, check, announce.Elsewhere(func(works bool, dead error) {
+			told = append(told, fmt.Sprint(time.Since(start), " ", works, " ", dead))
+		})); err != nil {
+			t.Error(err)
+		}
+		// Nothing is known before the first try has ended.
+		told = slices.DeleteFunc(told, func(s string) bool { return s == "0s false <nil>" })
+		if want := []string{"0s false refused", "10s true <nil>", "25s false <nil>"}; !slices.Equal(told, want) {
+			t.Errorf("told %q, want %q", told, want)
+		}
+	})
+}

@@ -109,6 +109,11 @@ func (c *Config) check(bad func(key string, err error)) {
 	bad("state", absolute(c.State))
 	announces(c.Announce, bad)
 	zones(c.Zones, c.MDNS, bad)
+	for i, a := range c.NMOS.Advertise {
+		if !a.MDNS && len(a.Domains) == 0 && !slices.ContainsFunc(c.Zones, func(z Zone) bool { return z.Announced }) {
+			bad(fmt.Sprintf("nmos.advertise[%d].mdns", i), errors.New("there is no other way: name a domain, in a section [[nmos.advertise.domain]], or a [[zone]] with announced = true"))
+		}
+	}
 	if c.MDNS.Silent && (c.Reflect.Enabled || len(c.Announce) > 0) {
 		bad("mdns.silent", errors.New("a silent node can neither announce nor reflect: leave out [[announce]], and [reflect]'s enabled"))
 	}

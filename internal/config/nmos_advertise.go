@@ -142,9 +142,6 @@ func (a NMOSAdvertise) check(bad func(key string, err error)) {
 	for i, n := range a.Interfaces {
 		bad(fmt.Sprintf("interfaces[%d]", i), interfaceName(n))
 	}
-	if !a.MDNS && len(a.Domains) == 0 {
-		bad("mdns", errors.New("there is no other way: name a domain, in a section [[nmos.advertise.domain]]"))
-	}
 	if len(a.Domains) > maxNMOSDomains {
 		bad(fmt.Sprintf("domain[%d]", maxNMOSDomains), fmt.Errorf("want at most %d", maxNMOSDomains))
 	}

@@ -19,7 +19,7 @@ type Zone struct {
 	Types []string `toml:"types"`
 	// Interfaces are the only ones whose services are published, none means all.
 	Interfaces []string `toml:"interfaces"`
-	// Announced publishes what this node announces itself.
+	// Announced publishes what this node announces itself, by mDNS or not.
 	Announced bool `toml:"announced"`
 	// TTL is the longest that others remember a service, NegativeTTL that there is none,
 	// FixedTTL what only the configuration changes.
@@ -83,9 +83,6 @@ func zones(all []Zone, mdns MDNS, bad func(key string, err error)) {
 		}
 		if len(z.Types) > 0 && !mdns.Enabled {
 			bad(fmt.Sprintf("zone[%d].types", i), errors.New("are of services known by mDNS, and mdns.enabled is false"))
-		}
-		if z.Announced && !mdns.Enabled {
-			bad(fmt.Sprintf("zone[%d].announced", i), errors.New("is about what is announced by mDNS, and mdns.enabled is false"))
 		}
 	}
 }

@@ -173,13 +173,13 @@ func (n *Node) tellAnnounced(ctx context.Context) error {
 	for {
 		sightings, services := n.ownSightings(time.Now())
 		tell(sightings)
-		n.tellZones(time.Now(), services)
+		n.announcedOnLinks(services)
 		select {
 		case <-n.announced.changed:
 		case <-tick.C:
 		case <-ctx.Done():
 			tell(nil)
-			n.tellZones(time.Now(), nil)
+			n.announcedOnLinks(nil)
 			return nil
 		}
 	}

@@ -51,6 +51,7 @@ type Node struct {
 	registrations []*registered // in the order of the config
 	links         links
 	zones         []*publishedZone
+	zoneOwn       zoneOwn
 	dnsServer     dnsServer
 	self          source.Self
 

@@ -17,8 +17,8 @@ import (
 
 	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/dnssd"
-	"github.com/lanfolk/lanfolk/dnssd/unicast"
 	"github.com/lanfolk/lanfolk/dnssd/zone"
+	"github.com/lanfolk/lanfolk/internal/announce"
 	"github.com/lanfolk/lanfolk/internal/bridge"
 	"github.com/lanfolk/lanfolk/internal/config"
 	"github.com/lanfolk/lanfolk/internal/find"
@@ -65,13 +65,12 @@ func (n *Node) newZone(c config.Zone) (*publishedZone, error) {
 	for _, s := range c.Secondaries {
 		x := zone.Secondary{Address: s.Address.AddrPort}
 		if s.KeyFile != "" {
-			text, err := os.ReadFile(s.KeyFile)
+			key, open, err := announce.ReadKey(s.KeyFile)
 			if err != nil {
 				return nil, err
 			}
-			key, err := unicast.ParseKey(text)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", s.KeyFile, err)
+			if open {
+				return nil, fmt.Errorf("everybody on this machine can read %s; chmod 640 it", s.KeyFile)
 			}
 			x.Key = &key
 		}
@@ -133,6 +132,9 @@ func (n *Node) zoneParts() []*part {
 			detail: z.detail, counters: z.counters,
 		})
 	}
+	if offered := n.zoneOffers(); len(offered) > 0 {
+		out = append(out, &part{name: "zone announcer", run: func(ctx context.Context) error { return n.offerInZones(ctx, offered) }, detail: n.zoneOwn.detail})
+	}
 	if slices.ContainsFunc(n.zones, func(z *publishedZone) bool { return len(z.config.Listen) > 0 }) {
 		out = append(out, &part{name: "dns server", run: n.runDNSServer, detail: n.dnsServer.detail, counters: n.dnsServer.counters})
 	}
@@ -166,15 +168,6 @@ func (n *Node) runZone(ctx context.Context, z *publishedZone) error {
 	}
 	<-ctx.Done()
 	return tasks.Wait()
-}
-
-// tellZones tells the zones that want it what the node announces itself.
-func (n *Node) tellZones(now time.Time, own []dnssd.Service) {
-	for _, z := range n.zones {
-		if z.config.Announced {
-			z.bridge.Announced(now, own)
-		}
-	}
 }
 
 // keepSerial keeps the serial number for the next run, while it is ahead of the
