@@ -103,6 +103,8 @@ func endless(command string) bool {
 		return !has("--once")
 	case "lanfolk monitor":
 		return !has("-r")
+	case "lanfolk nmos":
+		return has("advertise") && !has("--zone-file") || has("--watch")
 	}
 	return has("--watch") || has("-w")
 }
