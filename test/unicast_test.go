@@ -92,9 +92,7 @@ func TestUnicastDNSSD(t *testing.T) {
 	if got = events(t, r.Stdout); len(got) != 90 {
 		t.Errorf("%d of 90 printers: exit %d: %s", len(got), r.Exit, r.Stderr)
 	}
-	if log := bind.Stderr(); !strings.Contains(log, "query: _ipp._tcp.example.test IN PTR +E(0)T") && !strings.Contains(log, "query: _ipp._tcp.example.test IN PTR +E(0)TK") {
-		t.Errorf("BIND saw no query by TCP")
-	}
+	bind.WaitText(5*time.Second, "query: _ipp._tcp.example.test IN PTR +E(0)T") // by TCP
 	r = run("browse", "_nothing._tcp", "--once", "--json", "--domain", "example.test")
 	if r.Exit != 0 || r.Stdout != "" || r.Took > time.Second {
 		t.Errorf("nothing: exit %d after %v: %s%s", r.Exit, r.Took, r.Stdout, r.Stderr)
@@ -414,8 +412,7 @@ func TestNodeKeepsServicesOfUnicastDNS(t *testing.T) {
 }
 
 // What a server sends along isn't asked for: BIND sends the addresses with an SRV
-// record, our own zone all of it with a PTR record. A list too long for a packet is
-// fetched by TCP once.
+// record. A list too long for a packet is fetched by TCP once.
 func TestUnicastAsksForNoMoreThanItMust(t *testing.T) {
 	t.Parallel()
 	const many = 60
@@ -432,15 +429,18 @@ func TestUnicastAsksForNoMoreThanItMust(t *testing.T) {
 	if got := events(t, r.Stdout); r.Exit != 0 || len(got) != many || strings.Count(r.Stdout, `"one.example.test","port":80,"addresses":["10.99.1.77","fd99:1::77"]`) != many/2 {
 		t.Fatalf("%d of %d: exit %d: %s%s", len(got), many, r.Exit, r.Stdout, r.Stderr)
 	}
-	count := map[string]int{}
-	for line := range strings.Lines(bind.Stderr()) {
-		if _, q, ok := strings.Cut(line, " query: "); ok {
-			count[strings.Fields(q)[2]]++
+	lab.Eventually(t, 5*time.Second, "all queries in the log", func() error {
+		count := map[string]int{}
+		for line := range strings.Lines(bind.Stderr()) {
+			if _, q, ok := strings.Cut(line, " query: "); ok && strings.HasSuffix(line, "\n") {
+				count[strings.Fields(q)[2]]++
+			}
 		}
-	}
-	if want := map[string]int{"PTR": 2, "SRV": many, "TXT": many}; !maps.Equal(count, want) {
-		t.Errorf("queries %v, want %v", count, want)
-	}
+		if want := map[string]int{"PTR": 2, "SRV": many, "TXT": many}; !maps.Equal(count, want) {
+			return fmt.Errorf("queries %v, want %v", count, want)
+		}
+		return nil
+	})
 }
 
 // A list of DNS servers the first of which is silent, or refuses, and one that
@@ -472,7 +472,7 @@ func TestUnicastServersFail(t *testing.T) {
 		{[]string{"10.99.1.10"}, 6, 3 * time.Second},
 	} {
 		r := browse(c.servers...)
-		if r.Exit != c.exit || r.Took < c.least || r.Took > c.least+1500*time.Millisecond {
+		if r.Exit != c.exit || r.Took < c.least || r.Took > c.least+2500*time.Millisecond {
 			t.Errorf("%v: exit %d after %v, want %d after %v: %s", c.servers, r.Exit, r.Took, c.exit, c.least, r.Stderr)
 		}
 	}
