@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lanfolk/lanfolk/dnssd"
 	"github.com/lanfolk/lanfolk/dnswire"
 	"github.com/lanfolk/lanfolk/nmos"
 )
@@ -222,6 +223,42 @@ func TestUnicastGoes(t *testing.T) {
 		if !slices.Equal(reasons, want) {
 			p.t.Errorf("reasons %q, want %q", reasons, want)
 		}
+	})
+}
+
+// A DNS server that falls silent takes nothing away. When what it told fails,
+// too, it is asked again, and then mDNS is.
+func TestDNSServerFallsSilent(t *testing.T) {
+	inPlant(t, func(p *plant) {
+		p.unicast.publish(advert{name: "U", txt: txtOf("v1.0", "0")})
+		p.unicast.publish(advert{name: "V", txt: txtOf("v1.0", "10")})
+		p.mdns.publish(advert{name: "M", txt: txtOf("v1.0", "10")})
+		p.run()
+		p.want("U")
+		p.unicast.mu.Lock()
+		p.unicast.fails = dnssd.ErrTimeout
+		p.unicast.mu.Unlock()
+		if err := dnssd.Requery(definite{p.unicast}, netctrl, "", "example.com"); err != nil {
+			p.t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		p.want("U")
+		p.steps("unicast: 2 answers for "+netctrl+" in example.com from before; now there is none: nobody answered",
+			"mdns: "+netctrl+" in local isn't asked for: unicast DNS answered")
+		p.fail("refused")
+		p.want("V")
+		time.Sleep(time.Minute)
+		if len(p.mdns.asked) != 0 {
+			p.t.Error("mDNS is asked while something is left")
+		}
+		p.fail("refused")
+		time.Sleep(2 * time.Second)
+		p.want("U") // its turn has come again
+		p.fail("refused")
+		time.Sleep(3 * time.Second)
+		p.want("V") // and its
+		p.fail("refused")
+		p.want("M")
 	})
 }
 

@@ -98,6 +98,7 @@ func (s *selector) hear(now time.Time, l *look, ev dnssd.Event, err error) {
 func (s *selector) looked(l *look, x dnssd.Look) {
 	answered := x.Err == nil
 	s.dirty = s.dirty || answered != l.answered
+	s.changed = s.changed || !answered && (l.failure == nil || l.failure.Error() != x.Err.Error())
 	l.answered, l.failure = answered, x.Err
 }
 
@@ -214,14 +215,16 @@ func (s *selector) begin(now time.Time) (wake time.Time) {
 	return time.Time{}
 }
 
-// wantsMulticast says whether to look by mDNS: if no unicast response came. What was
-// begun goes on.
+// wantsMulticast says whether to look by mDNS: if no unicast response came. One
+// that came before servers fell silent counts while something of it is used, or left to
+// try, and until they were asked again. What was begun goes on.
 func (s *selector) wantsMulticast() bool {
-	settled, answered := true, false
+	settled, answered, silent := true, false, true
 	for _, l := range s.looks {
 		if l.via == viaUnicast {
 			settled = settled && l.settled
 			answered = answered || l.responds()
+			silent = silent && l.unanswered()
 		}
 	}
 	switch {
@@ -229,7 +232,7 @@ func (s *selector) wantsMulticast() bool {
 		return true
 	case !settled:
 		return false
-	case !answered:
+	case !answered, silent && s.selected == nil && s.round > 0:
 		return true
 	}
 	return s.fallBack && !s.rankedAt.IsZero() && !s.dirty && len(s.ranked.Groups) == 0

@@ -96,6 +96,8 @@ func (s *selector) step(l *look) string {
 		return what + " isn't asked for yet: unicast DNS comes first"
 	case l.over > 0:
 		return fmt.Sprintf("%d answers for %s, and more than fit", n, what)
+	case n > 0 && l.unanswered():
+		return fmt.Sprintf("%s for %s from before; now there is none: %v", count(n, "answer"), what, l.failure)
 	case n > 0:
 		return fmt.Sprintf("%s for %s", count(n, "answer"), what)
 	case !l.settled:
