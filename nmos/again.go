@@ -48,7 +48,7 @@ func (s *selector) askAgain(now time.Time) {
 	}
 	doubts := 0
 	for a := range s.all() {
-		if rarely && doubts < maxDoubts && a.Via == viaUnicast && len(s.open(now, a)) == 0 {
+		if rarely && doubts < maxDoubts && a.Via == viaUnicast && len(s.open(now, a, s.marks.on)) == 0 {
 			doubts++
 			s.doubt(&a.Found)
 		}

@@ -64,7 +64,7 @@ func (s *selector) nothing(now time.Time, leaving, why string) {
 // list at its place. "": it stays, and is brought up to date.
 func (s *selector) leave(now time.Time) string {
 	old := s.selected
-	if m := s.marks.on(now, old.place()); m != nil {
+	if m := s.marks.shut(now, old.place()); m != nil {
 		return fmt.Sprintf("%s failed: %v", old.title(), m.why)
 	}
 	a := s.listed(old)
@@ -123,12 +123,12 @@ func (s *selector) better(now time.Time) {
 			}
 			return
 		}
-		usable := s.usable(now, g)
+		usable := s.usable(now, g, s.marks.on)
 		if len(usable) == 0 {
 			continue
 		}
 		a := usable[s.draw(len(usable))]
-		sel := s.selection(a, s.first(s.open(now, a)))
+		sel := s.selection(a, s.first(s.open(now, a, s.marks.on)))
 		if !s.checks {
 			s.use(now, sel, s.improvement(sel))
 			return
@@ -141,39 +141,43 @@ func (s *selector) better(now time.Time) {
 }
 
 // open returns the targets of an advert that aren't marked.
-func (s *selector) open(now time.Time, a *Advert) []Target {
-	return slices.DeleteFunc(slices.Clone(a.Targets), func(t Target) bool { return s.marks.on(now, placeOf(a.Proto, t)) != nil })
+func (s *selector) open(now time.Time, a *Advert, marked func(time.Time, place) *mark) []Target {
+	return slices.DeleteFunc(slices.Clone(a.Targets), func(t Target) bool { return marked(now, placeOf(a.Proto, t)) != nil })
 }
 
 // usable returns the adverts that have a target which isn't marked.
-func (s *selector) usable(now time.Time, group []*Advert) []*Advert {
+func (s *selector) usable(now time.Time, group []*Advert, marked func(time.Time, place) *mark) []*Advert {
 	return slices.DeleteFunc(slices.Clone(group), func(a *Advert) bool {
-		return !slices.ContainsFunc(a.Targets, func(t Target) bool { return s.marks.on(now, placeOf(a.Proto, t)) == nil })
+		return !slices.ContainsFunc(a.Targets, func(t Target) bool { return marked(now, placeOf(a.Proto, t)) == nil })
 	})
 }
 
 // next chooses (APIs: Discovery, steps 5 and 6): another target of the same
-// instance (RFC 6763 §5), else at random among the first equals that have one.
+// instance (RFC 6763 §5), else at random among the first equals that have one,
+// and where all are marked, among those that may be tried again.
 func (s *selector) next(now time.Time, old *Selection) (*Selection, string) {
 	for a := range s.all() {
 		if old == nil || !a.same(&old.Found) {
 			continue
 		}
-		if t := s.open(now, a); len(t) > 0 {
+		if t := s.open(now, a, s.marks.on); len(t) > 0 {
 			sel := s.selection(a, s.first(t))
 			return sel, fmt.Sprintf("%s is at %s, too", sel.title(), sel.place())
 		}
 	}
 	before := 0
-	for _, g := range s.ranked.Groups {
-		usable := s.usable(now, g)
-		if len(usable) == 0 {
-			before += len(g)
-			continue
+	for _, marked := range [...]func(time.Time, place) *mark{s.marks.on, s.marks.shut} {
+		before = 0
+		for _, g := range s.ranked.Groups {
+			usable := s.usable(now, g, marked)
+			if len(usable) == 0 {
+				before += len(g)
+				continue
+			}
+			a := usable[s.draw(len(usable))]
+			sel := s.selection(a, s.first(s.open(now, a, marked)))
+			return sel, s.chosen(sel, len(usable), before)
 		}
-		a := usable[s.draw(len(usable))]
-		sel := s.selection(a, s.first(s.open(now, a)))
-		return sel, s.chosen(sel, len(usable), before)
 	}
 	return nil, s.exhausted(before)
 }

@@ -22,9 +22,15 @@ const (
 // mark says that an API didn't work.
 type mark struct {
 	at, until time.Time
-	failures  int // in a row
-	why       error
+	// again is when it may be tried again though it is marked, while all are;
+	// the zero time for not before until.
+	again    time.Time
+	failures int // in a row
+	why      error
 }
+
+// end is when it may be tried again.
+func (x *mark) end() time.Time { return earliest(x.again, x.until) }
 
 // marks are those that didn't work, by their place.
 type marks map[place]*mark
@@ -40,7 +46,7 @@ func (m marks) put(now time.Time, at place, why error, life time.Duration) {
 		m[at] = x
 	}
 	x.failures++
-	x.at, x.why = now, why
+	x.at, x.why, x.again = now, why, time.Time{}
 	x.until = now.Add(min(life<<min(x.failures-1, 16), max(maxInvalid, life)))
 }
 
@@ -62,21 +68,29 @@ func (m marks) on(now time.Time, at place) *mark {
 	return nil
 }
 
-// lapse lets marks end early, for nothing else is left: each after a time that
-// grows with its failures.
+// shut is on, but for places that may be tried again because all are marked.
+func (m marks) shut(now time.Time, at place) *mark {
+	if x := m.on(now, at); x != nil && x.end().After(now) {
+		return x
+	}
+	return nil
+}
+
+// lapse lets places be tried again early, for nothing else is left: each after a
+// time that grows with its failures.
 func (m marks) lapse() {
 	for _, x := range m {
-		if t := x.at.Add(min(leastInvalid<<min(x.failures-1, 16), mostLeast)); t.Before(x.until) {
-			x.until = t
-		}
+		x.again = x.at.Add(min(leastInvalid<<min(x.failures-1, 16), mostLeast))
 	}
 }
 
-// expire forgets what ended long ago and returns when the next mark ends, the
-// zero time for never.
+// expire forgets what ended long ago and returns when the next place may be
+// tried again, the zero time for never.
 func (m marks) expire(now time.Time) (next time.Time) {
 	for at, x := range m {
 		switch {
+		case x.end().After(now):
+			next = earliest(next, x.end())
 		case x.until.After(now):
 			next = earliest(next, x.until)
 		case !x.until.Add(forgetAfter).After(now):

@@ -77,8 +77,9 @@ func (m *model) orders() {
 		case beginLook:
 			// A browser begins; it doesn't settle at once.
 			if o.look.via == viaMulticast && !m.s.merge && !m.s.fallBack {
+				silent := m.s.round > 0 && m.s.looks[0].unanswered() && m.s.looks[1].unanswered()
 				for _, l := range m.s.looks[:2] {
-					if !l.settled || l.responds() {
+					if !l.settled || l.responds() && !silent {
 						m.Fatalf("mDNS is asked though unicast DNS in %s has settled (%v) and responds (%v)", l.domain, l.settled, l.responds())
 					}
 				}
@@ -124,14 +125,14 @@ func (m *model) check(wake time.Time) {
 		}
 		if s.complete && !s.dirty && !s.gathered.After(m.now) {
 			for a := range s.all() {
-				if len(s.open(m.now, a)) > 0 {
+				if len(s.open(m.now, a, s.marks.shut)) > 0 {
 					m.Fatalf("%s is left, but nothing is selected: %s", a.Name, s.cause)
 				}
 			}
 		}
 		return
 	}
-	if s.marks.on(m.now, sel.place()) != nil {
+	if s.marks.shut(m.now, sel.place()) != nil {
 		m.Fatalf("%s is selected and marked", sel.Name)
 	}
 	if s.listed(sel) == nil {
@@ -151,11 +152,21 @@ func (m *model) chosen(sel *Selection) {
 	if m.last.Advert != nil && sel.same(&m.last.Found) {
 		return
 	}
+	// One that is marked is chosen only where all are.
+	marked := m.s.marks.on
+	if marked(m.now, sel.place()) != nil {
+		for a := range m.s.all() {
+			if len(m.s.open(m.now, a, marked)) > 0 {
+				m.Fatalf("%s is marked and was selected, %s isn't", sel.Name, a.Name)
+			}
+		}
+		marked = m.s.marks.shut
+	}
 	for _, g := range m.s.ranked.Groups {
 		if slices.ContainsFunc(g, func(a *Advert) bool { return a.same(&sel.Found) }) {
 			return
 		}
-		if better := m.s.usable(m.now, g); len(better) > 0 {
+		if better := m.s.usable(m.now, g, marked); len(better) > 0 {
 			m.Fatalf("%s was selected, %s comes before it", sel.Name, better[0].Name)
 		}
 	}
@@ -379,5 +390,60 @@ func TestPausesAreFullJitter(t *testing.T) {
 		if least < leastPause || least > leastPause+most/50 || longest > most || longest < most*9/10 {
 			t.Errorf("round %d: pauses from %v to %v, want up to %v", round, least, longest, most)
 		}
+	}
+}
+
+// Many changes at a time are ranked together.
+func TestManyChangesAreRankedTogether(t *testing.T) {
+	k, _ := KindOf("netctrl")
+	l := &look{via: viaUnicast, domain: "local", service: k.Service}
+	s := &selector{kinds: []Kind{k}, invalidFor: DefaultInvalidFor, marks: marks{}, dirty: true, looks: []*look{l}}
+	now := time.Unix(1e9, 0)
+	s.advance(now)
+	s.hear(now, l, dnssd.Event{Op: dnssd.Settled}, nil)
+	ranked := map[time.Time]bool{}
+	for i := range 1000 {
+		now = now.Add(time.Millisecond)
+		s.hear(now, l, dnssd.Event{Op: dnssd.Add, Service: service(fmt.Sprint(i%4), 1, "192.0.2.1")}, nil)
+		s.advance(now)
+		ranked[s.rankedAt] = true
+	}
+	if n := len(ranked); n > 101 || n < 50 {
+		t.Errorf("1000 changes in a second were ranked %d times", n)
+	}
+}
+
+// After something was in use for a while an outage begins anew.
+func TestPausesBeginAnew(t *testing.T) {
+	k, _ := KindOf("netctrl")
+	fixed, err := ParseLocation(k, "http://192.0.2.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &selector{kinds: []Kind{k}, invalidFor: DefaultInvalidFor, marks: marks{}, dirty: true, fixed: &fixed, rand: rand.New(rand.NewPCG(1, 1))}
+	now := time.Unix(1e9, 0)
+	outage := func(life time.Duration) (longest time.Duration) {
+		for end := now.Add(life); now.Before(end); {
+			wake := s.advance(now)
+			if s.selected != nil {
+				s.failed(now, *s.selected, errors.New("refused"))
+				continue
+			}
+			longest = max(longest, s.retryAt.Sub(now))
+			now = wake
+		}
+		for s.selected == nil {
+			now = s.advance(now)
+		}
+		return longest
+	}
+	if d := outage(10 * time.Minute); d < 20*time.Second {
+		t.Errorf("after ten minutes the pauses are %v long", d)
+	}
+	s.failed(now.Add(DefaultInvalidFor), *s.selected, errors.New("refused"))
+	now = now.Add(DefaultInvalidFor)
+	s.advance(now)
+	if d := s.retryAt.Sub(now); d > time.Second {
+		t.Errorf("the first pause of a new outage is %v long", d)
 	}
 }

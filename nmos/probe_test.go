@@ -135,8 +135,9 @@ func TestProbeVerifiesTheName(t *testing.T) {
 	addr, port := at(t, s)
 	p := nmos.Probe{DialContext: (&net.Dialer{}).DialContext, TLS: &tls.Config{RootCAs: roots}}
 	for host, works := range map[string]bool{"example.com": true, "example.com.": true, "other.local": false} {
-		if err := p.Check(t.Context(), selection(t, "netctrl", "https", host, port, addr)); (err == nil) != works {
-			t.Errorf("%s: %v", host, err)
+		s := selection(t, "netctrl", "https", host, port, addr)
+		if err := p.Check(t.Context(), s); (err == nil) != works || strings.HasSuffix(s.TLSName(), ".") {
+			t.Errorf("%s: %v", s.TLSName(), err)
 		}
 	}
 	var unknown x509.UnknownAuthorityError

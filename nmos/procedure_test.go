@@ -256,9 +256,9 @@ func TestDNSServerFallsSilent(t *testing.T) {
 		p.want("U") // its turn has come again
 		p.fail("refused")
 		time.Sleep(3 * time.Second)
-		p.want("V") // and its
+		p.want("V") // mDNS wasn't asked yet
 		p.fail("refused")
-		p.want("M")
+		p.want("M") // though U may be tried again: it never failed
 	})
 }
 

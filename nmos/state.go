@@ -51,8 +51,8 @@ func (s *selector) state(now time.Time) State {
 		out.Again = s.retryAt
 	}
 	for at, m := range s.marks {
-		if m.until.After(now) {
-			out.Invalid = append(out.Invalid, Invalid{at.String(), m.until, m.why})
+		if s.marks.shut(now, at) != nil {
+			out.Invalid = append(out.Invalid, Invalid{at.String(), m.end(), m.why})
 		}
 	}
 	slices.SortFunc(out.Invalid, func(a, b Invalid) int { return strings.Compare(a.Place, b.Place) })
