@@ -329,7 +329,8 @@ check_every = "200ms"
 	}
 }
 
-// A machine that moves gets another resolv.conf; its node looks there anew.
+// A machine that moves gets another resolv.conf; its node, and who watches alone, look
+// there anew.
 func TestNMOSSelectionFollowsResolvConf(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
@@ -363,9 +364,14 @@ func TestNMOSSelectionFollowsResolvConf(t *testing.T) {
 			return nil
 		})
 	}
+	c := desk.Lanfolk("nmos", "select", "--type", "query", "--mode", "unicast", "--watch", "--json")
+	c.Mounts = up.Mounts
+	alone := c.Start()
+	change(t, alone, 5*time.Second, "choice", chose("old"))
 	keeps(5*time.Second, "http://a.example.test:80")
 	if err := os.WriteFile(conf, []byte("nameserver 10.99.1.11\nsearch moved.test\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	change(t, alone, 20*time.Second, "choice elsewhere", chose("new"))
 	keeps(20*time.Second, "http://b.moved.test:80")
 }

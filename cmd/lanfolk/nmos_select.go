@@ -155,16 +155,10 @@ func (x *selecting) run(ctx context.Context) error {
 		}
 	}
 	return x.withLateEngine(ctx, *x.interfaces, func(ctx context.Context, multicast dnssd.Source) error {
+		dial := (&net.Dialer{}).DialContext
+		resolver := source.Resolver{Read: os.ReadFile, Dial: dial, Advice: "name one with --server"}
 		return by(ctx, source.NMOS{
-			Unicast: func(servers []string) (dnssd.Source, []string, error) {
-				src, system, err := x.unicastSource(servers)
-				if err != nil {
-					return nil, nil, err
-				}
-				return src, system.Search, nil
-			},
-			Multicast: func() dnssd.Source { return multicast },
-			Dial:      (&net.Dialer{}).DialContext,
+			Unicast: resolver.Ask, Moved: resolver.Moved, Multicast: func() dnssd.Source { return multicast }, Dial: dial,
 		})
 	})
 }

@@ -3,7 +3,9 @@ package node
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -65,15 +67,24 @@ func (n *Node) dnsPart() *part {
 	return &part{name: "dns-sd", run: n.runDNS, detail: n.domains.detail, counters: n.domains.counters}
 }
 
+// openResolver takes the servers of the config, or else those of the machine.
+func (n *Node) openResolver() {
+	n.resolver = &source.Resolver{
+		Read: os.ReadFile, Dial: (&net.Dialer{}).DialContext, Advice: "name one in dns.servers", Log: n.Log,
+	}
+	for _, s := range n.Config.DNS.Servers {
+		n.resolver.Servers = append(n.resolver.Servers, s.AddrPort)
+	}
+}
+
 // runDNS browses the domains that the config names, and those that are
 // recommended, and tells the registry.
 func (n *Node) runDNS(ctx context.Context) error {
 	c := n.Config.DNS
-	system, err := n.resolver.system()
+	src, err := n.resolver.Source()
 	if err != nil {
 		return err
 	}
-	src := n.resolver.shared(system.Servers)
 	n.domains.set(src)
 	defer n.domains.set(nil)
 

@@ -25,7 +25,7 @@ type selected struct {
 // nmosSource chooses APIs for those who ask the node.
 func (n *Node) nmosSource() source.NMOS {
 	return source.NMOS{
-		Unicast: n.resolver.ask,
+		Unicast: n.resolver.Ask, Moved: n.resolver.Moved,
 		Multicast: func() dnssd.Source {
 			if !n.Config.MDNS.Enabled {
 				return nil
@@ -59,8 +59,7 @@ func noSelection(why string) find.Selection {
 	return find.Selection{Groups: [][]find.Advert{}, Discarded: []find.Reason{}, Others: []find.Reason{}, Steps: []string{}, Reason: why}
 }
 
-// runSelect keeps one selection. When the machine gets other DNS servers or
-// domains to search, it begins anew.
+// runSelect keeps one selection.
 func (n *Node) runSelect(ctx context.Context, s *selected) error {
 	c := s.config
 	if c.Mode == config.NMOSMDNS && c.URL == "" && !n.Config.MDNS.Enabled {
@@ -68,32 +67,14 @@ func (n *Node) runSelect(ctx context.Context, s *selected) error {
 	}
 	by := n.nmosSource()
 	by.Log = n.Log.With("part", "nmos "+c.Title())
-	for ctx.Err() == nil {
-		r, err := selectRequest(c)
-		if err == nil {
-			err = n.keepSelection(ctx, s, by, r)
-		}
-		if err != nil {
-			s.failed(err)
-			return err
-		}
-	}
-	return nil
-}
-
-// keepSelection takes over what is selected until ctx ends or resolv.conf says
-// something else.
-func (n *Node) keepSelection(ctx context.Context, s *selected, by source.NMOS, r find.SelectRequest) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	if r.URL == "" && r.Mode != string(config.NMOSMDNS) && (len(r.Domains) == 0 || len(r.Servers) == 0) {
-		go func() {
-			defer stop()
-			n.resolver.wait(ctx)
-		}()
+	r, err := selectRequest(c)
+	if err != nil {
+		s.failed(err)
+		return err
 	}
 	for ch, err := range by.WatchSelection(ctx, r) {
 		if err != nil {
+			s.failed(err)
 			return err
 		}
 		s.set(ch)

@@ -46,7 +46,7 @@ type Node struct {
 	domains       domains
 	reflection    reflection
 	announced     announced
-	resolver      resolver
+	resolver      *source.Resolver
 	selections    []*selected   // as the config lists them
 	registrations []*registered // in the order of the config
 	links         links
@@ -86,7 +86,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if err := n.openZones(); err != nil {
 		return err
 	}
-	n.resolver = resolver{config: n.Config.DNS, read: os.ReadFile, log: n.Log}
+	n.openResolver()
 	more := append(n.selectParts(), n.registerParts()...)
 	server, err := n.openAPI(ctx)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/lanfolk/lanfolk/dnssd"
@@ -32,6 +33,8 @@ type NMOS struct {
 	// Unicast returns what asks the servers, those that the machine uses if none is
 	// named, and the domains that it searches. An error says why nobody is asked.
 	Unicast func(servers []string) (src dnssd.Source, search []string, err error)
+	// Moved returns when that would be others now, or ctx ends; nil: they stay.
+	Moved func(ctx context.Context)
 	// Multicast returns what to ask by mDNS, nil while there's none. It is called
 	// once for each request.
 	Multicast func() dnssd.Source
@@ -178,42 +181,71 @@ func (n NMOS) Select(ctx context.Context, r find.SelectRequest) (find.Selection,
 	return selection(&st, without), nil
 }
 
-// WatchSelection keeps a choice and yields what changes until ctx ends. The last pair may
+// WatchSelection keeps a choice and yields what changes until ctx ends. It begins
+// anew when the machine gets other DNS servers or domains to search. The last pair may
 // hold an error: not for ctx's end.
 func (n NMOS) WatchSelection(ctx context.Context, r find.SelectRequest) iter.Seq2[find.SelectionChange, error] {
 	return func(yield func(find.SelectionChange, error) bool) {
-		c, without, err := n.client(r)
-		if err == nil {
-			err = n.probe(c, r)
-		}
-		if err != nil {
-			yield(find.SelectionChange{}, err)
-			return
-		}
-		ctx, stop := context.WithCancel(ctx)
-		ended := make(chan error, 1)
-		go func() {
-			err := c.Run(ctx)
-			stop()
-			ended <- err
-		}()
-		wanted := true
-		var last *nmos.State
-		for st := range c.Changes(ctx) {
-			if !st.Complete {
-				continue
+		w := watch{NMOS: n, request: r, yield: yield}
+		for ctx.Err() == nil && !w.enough {
+			if err := w.run(ctx); err != nil {
+				yield(find.SelectionChange{}, err)
+				return
 			}
-			ch := find.SelectionChange{Event: changed(last, &st), Time: st.Time.UTC(), Selection: selection(&st, without)}
-			if wanted = yield(ch, nil); !wanted {
-				break
-			}
-			last = &st
-		}
-		stop()
-		if err := <-ended; err != nil && wanted {
-			yield(find.SelectionChange{}, err)
 		}
 	}
+}
+
+// watch is one call of WatchSelection.
+type watch struct {
+	NMOS
+	request find.SelectRequest
+	yield   func(find.SelectionChange, error) bool
+	enough  bool // yield returned false
+	last    *nmos.State
+}
+
+// run yields what changes until ctx ends, the reader has enough, or the machine has moved.
+func (w *watch) run(ctx context.Context) error {
+	c, without, err := w.client(w.request)
+	if err != nil {
+		return err
+	}
+	if err := w.probe(c, w.request); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer stop()
+	running.Go(func() {
+		defer stop()
+		err = c.Run(ctx)
+	})
+	if w.Moved != nil && w.depends(c) {
+		running.Go(func() {
+			defer stop()
+			w.Moved(ctx)
+		})
+	}
+	for st := range c.Changes(ctx) {
+		if !st.Complete {
+			continue
+		}
+		ch := find.SelectionChange{Event: changed(w.last, &st), Time: st.Time.UTC(), Selection: selection(&st, without)}
+		if w.enough = !w.yield(ch, nil); w.enough {
+			break
+		}
+		w.last = &st
+	}
+	stop()
+	running.Wait()
+	return err
+}
+
+// depends says whether it makes a difference which servers and domains are the machine's.
+func (w *watch) depends(c *nmos.Client) bool {
+	return c.Location == "" && c.Mode != nmos.MulticastOnly && (len(w.request.Domains) == 0 || len(w.request.Servers) == 0)
 }
 
 // probe lets the client try what it chooses.
