@@ -2,7 +2,7 @@ package store
 
 // Every statement stands here. They keep to what SQLite and PostgreSQL both
 // accept: numbered parameters, ON CONFLICT, row values, no functions but
-// lower() and count(). In PostgreSQL text columns need COLLATE "C", so that
+// lower(), upper() and count(). In PostgreSQL text columns need COLLATE "C", so that
 // lower() touches ASCII only there, too.
 
 const (
@@ -58,6 +58,9 @@ const (
 	sqlPutSighting    = `INSERT INTO sighting (key, doc) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET doc = excluded.doc`
 	sqlForgetSighting = `DELETE FROM sighting WHERE key = $1`
 	sqlSightings      = `SELECT key, doc FROM sighting`
+
+	// Of another program's table; $1 is in capitals.
+	sqlServiceFields = `SELECT key, value FROM services WHERE upper(service) = $1 LIMIT $2`
 )
 
 const (

@@ -70,7 +70,7 @@ type heard struct {
 // ask asks until the timeout is over or take returns false. It returns an error
 // if there was nothing to take.
 func (c *Client) ask(ctx context.Context, service string, take func(Answer) bool) error {
-	if err := checkName(service); err != nil {
+	if err := CheckName(service); err != nil {
 		return fmt.Errorf("tged: ask: %w", err)
 	}
 	timeout := c.Timeout

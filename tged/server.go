@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 // Default rates of a Server, in answers a second.
 const (
 	DefaultPerSource = 500
-	DefaultTotal     = 100_000
+	DefaultTotal     = 200_000
 )
 
 const (
@@ -46,8 +47,9 @@ type Server struct {
 	// answered in a second; as many may come at once. 0 means DefaultPerSource and
 	// DefaultTotal, less than 0 no limit. What the machine asks itself counts in Total only.
 	PerSource, Total int
-	// Opened, if set, is called when the server listens on a link, from Run's goroutine.
-	Opened func(packet.Link)
+	// Opened, if set, is called from Run's goroutine whenever links were opened, with
+	// the names of those that the server listens on now, sorted.
+	Opened func(names []string)
 	Log    *slog.Logger // nil is silent
 
 	stats counters
@@ -130,6 +132,7 @@ func (r *serving) open() error {
 	var errs []error
 	there := map[int]bool{}
 	r.retry = nil
+	opened := false
 	for _, link := range r.links {
 		if s.Address.IsValid() && !link.Has(s.Address) {
 			continue
@@ -160,9 +163,7 @@ func (r *serving) open() error {
 			case <-r.ctx.Done():
 			}
 		})
-		if s.Opened != nil {
-			s.Opened(link)
-		}
+		opened = true
 	}
 	for index, l := range r.listeners {
 		if !there[index] {
@@ -174,6 +175,14 @@ func (r *serving) open() error {
 		if !there[index] {
 			delete(r.broken, index)
 		}
+	}
+	if opened && s.Opened != nil {
+		var names []string
+		for _, l := range r.listeners {
+			names = append(names, l.link.Load().Name)
+		}
+		slices.Sort(names)
+		s.Opened(names)
 	}
 	if len(errs) > 0 {
 		return fmt.Errorf("tged: no link could be opened: %w", errors.Join(errs...))

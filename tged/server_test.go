@@ -161,7 +161,7 @@ func TestLinksComeAndGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		var opened []string
-		s := &tged.Server{Services: services(t), Opened: func(l packet.Link) { opened = append(opened, l.Name) }}
+		s := &tged.Server{Services: services(t), Opened: func(names []string) { opened = append(opened, strings.Join(names, " ")) }}
 		r.serve(s)
 		lab := r.network.Wire("lab")
 		nic := r.server.Attach(lab, "eth1", "10.9.0.1/24")
@@ -189,7 +189,7 @@ func TestLinksComeAndGo(t *testing.T) {
 		if got := r.ask(canonical, "10.0.0.1:4745"); len(got) != 1 {
 			t.Errorf("%d answers on the other link", len(got))
 		}
-		if diff := cmp.Diff([]string{"lo", "eth0", "eth1"}, opened); diff != "" {
+		if diff := cmp.Diff([]string{"eth0 lo", "eth0 eth1 lo"}, opened); diff != "" {
 			t.Error(diff)
 		}
 	})

@@ -38,7 +38,7 @@ func NewService(name string, fields []Field) (*Service, error) {
 // newService also returns which field is wrong, -1 if it's none of them.
 func newService(name string, fields []Field) (_ *Service, wrong int, _ error) {
 	s := &Service{name: name, fields: make([]Field, len(fields))}
-	if err := checkName(name); err != nil {
+	if err := CheckName(name); err != nil {
 		return nil, -1, err
 	}
 	for n, f := range fields {
@@ -66,7 +66,10 @@ func newService(name string, fields []Field) (_ *Service, wrong int, _ error) {
 	return s, -1, nil
 }
 
-func checkName(name string) error {
+// CheckName says why nothing can be called by a name: it is empty or longer than
+// 255 bytes, holds control characters or bytes that aren't UTF-8, or begins or ends with
+// white space.
+func CheckName(name string) error {
 	switch {
 	case name == "":
 		return errors.New("the name is empty")

@@ -42,8 +42,8 @@ func (o onHost) listen(l packet.Link, port uint16) (c tged.Conn, err error) {
 // listens on n links.
 func (o onHost) serve(s *tged.Server, n int) {
 	o.t.Helper()
-	opened := make(chan string, 16)
-	s.Links, s.Listen, s.Opened = o.watch, o.listen, func(l packet.Link) { opened <- l.Name }
+	opened := make(chan []string, 16)
+	s.Links, s.Listen, s.Opened = o.watch, o.listen, func(names []string) { opened <- names }
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- s.Run(ctx) }()
@@ -53,9 +53,12 @@ func (o onHost) serve(s *tged.Server, n int) {
 			o.t.Error(err)
 		}
 	})
-	for range n {
+	for {
 		select {
-		case <-opened:
+		case names := <-opened:
+			if len(names) == n {
+				return
+			}
 		case <-time.After(5 * time.Second):
 			o.t.Fatal("the server doesn't listen after 5 s")
 		}

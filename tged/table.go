@@ -75,7 +75,7 @@ func (t *Table) Lookup(name []byte) (*Service, error) {
 	if e := t.entries[string(key)]; e != nil && time.Now().Before(e.until) {
 		return e.answer()
 	}
-	if string(key) == Invalid || checkName(string(key)) != nil {
+	if string(key) == Invalid || CheckName(string(key)) != nil {
 		return nil, ErrUnknown
 	}
 	return nil, ErrPending

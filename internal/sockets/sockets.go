@@ -6,6 +6,7 @@ package sockets
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -18,6 +19,9 @@ import (
 type Selection struct {
 	Names   []string // only these
 	Exclude []string // never these
+	// Loopback takes the loopback link, too, where Names doesn't say which: a
+	// protocol that is spoken by unicast is asked on the machine itself there.
+	Loopback bool
 }
 
 // Choose returns the links of the machine that are chosen. A name in Names
@@ -26,6 +30,13 @@ func (s Selection) Choose(links []packet.Link) ([]packet.Link, error) {
 	chosen, err := lan.Select(links, s.Names)
 	if err != nil {
 		return nil, err
+	}
+	if s.Loopback && len(s.Names) == 0 {
+		for _, l := range links {
+			if loopback(l) {
+				chosen = append(chosen, l)
+			}
+		}
 	}
 	return slices.DeleteFunc(chosen, s.excluded), nil
 }
@@ -38,9 +49,11 @@ func (s Selection) Filter(links []packet.Link) []packet.Link {
 		if len(s.Names) > 0 {
 			return !slices.Contains(s.Names, l.Name) || s.excluded(l)
 		}
-		return !lan.Usable(l) || s.excluded(l)
+		return !lan.Usable(l) && !(s.Loopback && loopback(l)) || s.excluded(l)
 	})
 }
+
+func loopback(l packet.Link) bool { return l.Flags&net.FlagLoopback != 0 && l.Up() }
 
 func (s Selection) excluded(l packet.Link) bool { return slices.Contains(s.Exclude, l.Name) }
 

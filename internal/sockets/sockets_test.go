@@ -39,6 +39,8 @@ func TestSelection(t *testing.T) {
 		{sockets.Selection{}, []string{"eth0", "wlan0"}},
 		{sockets.Selection{Exclude: []string{"wlan0"}}, []string{"eth0"}},
 		{sockets.Selection{Names: []string{"lo"}}, []string{"lo"}},
+		{sockets.Selection{Names: []string{"eth0"}, Loopback: true}, []string{"eth0"}},
+		{sockets.Selection{Exclude: []string{"eth0", "wlan0"}, Loopback: true}, []string{"lo"}},
 		{sockets.Selection{Names: []string{"eth0", "down0"}}, []string{"eth0", "down0"}},
 	} {
 		chosen, err := c.s.Choose(machine())

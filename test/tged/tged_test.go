@@ -1,0 +1,221 @@
+// Package tged tests `lanfolk tged` from end to end, on hosts of their own.
+package tged
+
+import (
+	"database/sql"
+	"encoding/json"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	_ "modernc.org/sqlite"
+
+	"github.com/lanfolk/lanfolk/test/lab"
+)
+
+func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }
+
+// site is a laptop with two interfaces, and a server on the second one's
+// subnet. Nobody has a default route.
+type site struct {
+	*lab.Lab
+	t              *testing.T
+	server, laptop *lab.Host
+	ours, theirs   *lab.Subnet
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	t.Parallel()
+	lab.Require(t, "root", "ip")
+	s := &site{Lab: lab.New(t), t: t}
+	s.ours, s.theirs = s.Subnet("ours", "10.99.1.0/24"), s.Subnet("theirs", "10.99.2.0/24")
+	s.laptop = s.Host("laptop").Join(s.ours).Join(s.theirs)
+	s.server = s.Host("server").Join(s.theirs)
+	return s
+}
+
+func (s *site) file(name, content string) string {
+	s.t.Helper()
+	path := filepath.Join(s.Dir(), name)
+	if err := os.WriteFile(path+".tmp", []byte(content), 0o644); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.Rename(path+".tmp", path); err != nil {
+		s.t.Fatal(err)
+	}
+	return path
+}
+
+// serve starts a server and waits until it is ready.
+func (s *site) serve(h *lab.Host, args ...string) *lab.Process {
+	s.t.Helper()
+	p := h.Lanfolk(append([]string{"tged", "serve", "--services"}, args...)...).Start()
+	p.WaitLine(20*time.Second, "ready", func(line string) bool { return line == "ready" })
+	return p
+}
+
+// answer is what `tged ask` prints.
+type answer struct {
+	Service, Server string
+	Fields          map[string]string
+}
+
+// ask runs `tged ask` and returns what it printed and its exit code.
+func (s *site) ask(args ...string) ([]answer, int) {
+	s.t.Helper()
+	r := s.laptop.Lanfolk(append([]string{"tged", "ask", "-o", "jsonl"}, args...)...).Run()
+	var all []answer
+	for line := range strings.Lines(r.Stdout) {
+		var a answer
+		if err := json.Unmarshal([]byte(line), &a); err != nil {
+			s.t.Fatalf("%s: %v", line, err)
+		}
+		all = append(all, a)
+	}
+	return all, r.Exit
+}
+
+// becomes waits for the service SQL to have that HOST.
+func (s *site) becomes(host string) {
+	s.t.Helper()
+	var got []answer
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if got, _ = s.ask("SQL"); len(got) == 1 && got[0].Fields["HOST"] == host {
+			return
+		}
+	}
+	s.t.Fatalf("after 5 s the answer is %v, want HOST %s", got, host)
+}
+
+const services = `{"SQL": {"HOST": "test", "FQDN": "test.example.com", "IP": "192.168.0.34", "PORT": 3306, "USER": "john"}}`
+
+func TestAsk(t *testing.T) {
+	s := newSite(t)
+	address := s.server.Link(s.theirs).V4.String()
+	s.serve(s.server, s.file("services.json", services))
+	want := []answer{{"SQL", address, map[string]string{"HOST": "test", "FQDN": "test.example.com", "IP": "192.168.0.34", "PORT": "3306", "USER": "john"}}}
+	for _, args := range [][]string{{"SQL"}, {"SQL", "--to", address}, {"SQL", "--to", address + ":4745"}, {"SQL", "--all", "--timeout", "1s"}} {
+		got, exit := s.ask(args...)
+		if diff := cmp.Diff(want, got); diff != "" || exit != 0 {
+			t.Errorf("%q: exit %d\n%s", args, exit, diff)
+		}
+	}
+	if got, exit := s.ask("NOPE", "--timeout", "1s"); len(got) > 0 || exit != 5 {
+		t.Errorf("unknown: %v, exit %d", got, exit)
+	}
+	if got, exit := s.ask("SQL", "--timeout", "1s", "-i", s.laptop.Link(s.ours).Name); len(got) > 0 || exit != 6 {
+		t.Errorf("on the wrong interface: %v, exit %d", got, exit)
+	}
+	r := s.laptop.Lanfolk("tged", "ask", "SQL").Run()
+	people := "SVR   " + address + "\nHOST  test\nFQDN  test.example.com\nIP    192.168.0.34\nPORT  3306\nUSER  john\n"
+	if r.Stdout != people || r.Exit != 0 {
+		t.Errorf("exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
+	}
+	// The server's own host.
+	for _, to := range []string{"127.0.0.1", address} {
+		if r := s.server.Lanfolk("tged", "ask", "SQL", "--to", to, "-o", "name").Run(); r.Stdout != to+"\n" {
+			t.Errorf("--to %s: exit %d: %s%s", to, r.Exit, r.Stdout, r.Stderr)
+		}
+	}
+}
+
+// TestTwoServers: the one that doesn't know the service answers first, and the
+// other doesn't lose.
+func TestTwoServers(t *testing.T) {
+	s := newSite(t)
+	near := s.Host("near").Join(s.ours)
+	s.serve(near, s.file("near.json", `{"OTHER": {"HOST": "near"}, "BOTH": {"HOST": "near"}}`))
+	s.serve(s.server, s.file("far.json", `{"SQL": {"HOST": "far"}, "BOTH": {"HOST": "far"}}`))
+	for service, host := range map[string]string{"SQL": "far", "OTHER": "near"} {
+		if got, exit := s.ask(service); len(got) != 1 || got[0].Fields["HOST"] != host || exit != 0 {
+			t.Errorf("%s: %v, exit %d", service, got, exit)
+		}
+	}
+	if got, exit := s.ask("both", "--all", "--timeout", "1s"); len(got) != 2 || got[0].Server == got[1].Server || exit != 0 {
+		t.Errorf("%v, exit %d", got, exit)
+	}
+}
+
+// TestReload: a file that is replaced, broken and put right, and SIGHUP.
+func TestReload(t *testing.T) {
+	s := newSite(t)
+	p := s.serve(s.server, s.file("services.json", services))
+	s.becomes("test")
+	s.file("services.json", `{"SQL": {"HOST": "new"}}`)
+	s.becomes("new")
+	s.file("services.json", `{"SQL": {"HOST": }}`)
+	p.WaitText(5*time.Second, "services.json:1:18: ")
+	s.becomes("new")
+	s.file("services.json", `{"SQL": {"HOST": "newer"}}`)
+	s.becomes("newer")
+	p.Signal(syscall.SIGHUP)
+	p.WaitText(5*time.Second, "services are as they were")
+	p.Signal(syscall.SIGINT)
+	if exit := p.Wait(5 * time.Second); exit != 0 {
+		t.Errorf("exit %d: %s", exit, p.Stderr())
+	}
+	if n := strings.Count(p.Stderr(), "can't be used"); n != 1 {
+		t.Errorf("the broken file was logged %d times:\n%s", n, p.Stderr())
+	}
+}
+
+func TestServicesInSQLite(t *testing.T) {
+	s := newSite(t)
+	path := filepath.Join(s.Dir(), "services.db")
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	do := func(statement string) {
+		t.Helper()
+		if _, err := db.Exec(statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do(`CREATE TABLE services (service TEXT, key TEXT, value TEXT)`)
+	do(`INSERT INTO services VALUES ('SQL', 'HOST', 'one'), ('SQL', 'PORT', 3306)`)
+	p := s.serve(s.server, "sqlite:"+path)
+	s.becomes("one")
+	do(`UPDATE services SET value = 'two' WHERE key = 'HOST'`)
+	s.becomes("two")
+	do(`ALTER TABLE services RENAME TO away`)
+	time.Sleep(1500 * time.Millisecond) // what was read is no longer fresh
+	s.becomes("two")
+	p.WaitText(5*time.Second, "services can't be read, the last good ones stay")
+}
+
+// TestTCPAndCompact: the old server's other transport and its style.
+func TestTCPAndCompact(t *testing.T) {
+	s := newSite(t)
+	address := s.server.Link(s.theirs).V4.String()
+	s.serve(s.server, s.file("services.json", services), "--tcp", "--reply-style", "compact", "--listen", address+":4745")
+	var got string
+	err := s.laptop.Do(func() error {
+		c, err := net.DialTimeout("tcp", address+":4745", 5*time.Second)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+			return err
+		}
+		if _, err := c.Write([]byte("\x00\x00\x00\x1eTGED DISCOVERY 1.0\r\nRQ:SQL\r\n\r\n")); err != nil {
+			return err
+		}
+		b := make([]byte, 2048)
+		n, err := c.Read(b)
+		got = string(b[:n])
+		return err
+	})
+	want := "\x00\x00\x00\x5bTGED REPLY 1.0\r\nHOST:test\r\nFQDN:test.example.com\r\nIP:192.168.0.34\r\nPORT:3306\r\nUSER:john\r\n\r\n"
+	if err != nil || got != want {
+		t.Errorf("got %q, %v\nwant %q", got, err, want)
+	}
+}
