@@ -174,10 +174,14 @@ func (x *selecting) print(s find.Selection) error {
 			return err
 		}
 	}
-	if s.Selected == nil {
-		return outcome{fmt.Sprintf("nmos: no %s API: %s", x.request.Kind, visible(s.Reason)), errNotFound}
+	if s.Selected != nil {
+		return nil
 	}
-	return nil
+	words := fmt.Sprintf("nmos: no %s API: %s", x.request.Kind, s.Reason)
+	if x.format.name != "table" && x.format.name != "wide" { // which have told it
+		words = strings.Join(append([]string{words}, s.Steps...), "; ")
+	}
+	return outcome{visible(words), errNotFound}
 }
 
 // follow prints each change of what is chosen until ctx ends.
