@@ -127,13 +127,18 @@ func foundOf(s dnssd.Service, via string) Found {
 	return f
 }
 
-// zoned returns the addresses, those that hold on a link alone with its name.
+// zoned returns the addresses that a host can have, those that hold on a link
+// alone with its name.
 func zoned(addresses []netip.Addr, link string) []netip.Addr {
-	out := slices.Clone(addresses)
-	for i, a := range out {
-		if link != "" && a.Is6() && a.IsLinkLocalUnicast() {
-			out[i] = a.WithZone(link)
+	var out []netip.Addr
+	for _, a := range addresses {
+		if !a.IsValid() || a.IsUnspecified() || a.IsMulticast() {
+			continue // 0.0.0.0 would lead to ourselves
 		}
+		if link != "" && a.Is6() && a.IsLinkLocalUnicast() {
+			a = a.WithZone(link)
+		}
+		out = append(out, a)
 	}
 	return out
 }

@@ -32,7 +32,7 @@ func lookOf(services ...dnssd.Service) *look {
 }
 
 func TestOneInstanceOnTwoLinksIsOne(t *testing.T) {
-	l := lookOf(service("A", 2, "192.0.2.1", "fe80::1"), service("a", 1, "192.0.2.1", "fe80::1", "2001:db8::1"))
+	l := lookOf(service("A", 2, "192.0.2.1", "fe80::1"), service("a", 1, "192.0.2.1", "0.0.0.0", "fe80::1", "ff02::1", "2001:db8::1"))
 	got := l.found()
 	if len(got) != 1 || len(got[0].Targets) != 1 {
 		t.Fatalf("found %+v", got)

@@ -378,6 +378,11 @@ func TestNothingIsAskedInALoop(t *testing.T) {
 			p.run()
 			time.Sleep(time.Hour)
 			p.want("")
+			if want := "nothing was found; unicast: no answer for " + netctrl + " in example.com: REFUSED"; fails != nil {
+				p.reason(want)
+			} else {
+				p.reason("nothing was found")
+			}
 			unicast, multicast := p.unicast.askedFor(netctrl, "example.com"), p.mdns.askedFor(netctrl, "local")
 			if unicast < 120 || unicast > 400 || multicast < 5 || multicast > 20 {
 				p.t.Errorf("asked %d times by unicast DNS and %d times by mDNS in an hour", unicast, multicast)

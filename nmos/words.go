@@ -148,6 +148,11 @@ func (s *selector) exhausted(n int) string {
 	case len(s.ranked.Discarded) > 0:
 		return fmt.Sprintf("nothing fits: %s discarded", count(len(s.ranked.Discarded), "advertisement"))
 	}
+	for _, l := range s.looks {
+		if l.unanswered() {
+			return fmt.Sprintf("nothing was found; %s: %s", l.via, s.step(l))
+		}
+	}
 	return "nothing was found"
 }
 
