@@ -140,48 +140,67 @@ func (s *site) questions(name string, types ...uint16) []time.Time {
 	return out
 }
 
-// Everything fails: how often is it tried, and when is the server asked again?
+// Everything fails: how often is it tried, and when is asked again?
 func TestAllFailed(t *testing.T) {
 	t.Parallel()
-	c := loadCase(t, "all-failed-requery-with-backoff")
-	s := newSite(t)
-	s.bind(c)
-	apis := s.apis(c)
-	for _, step := range c.Steps {
-		if step.Fail != "" {
-			apis[step.Fail].set(step.How)
+	eachWay(t, "all-failed-requery-with-backoff", func(t *testing.T, s *site, c testCase, args []string) {
+		apis := s.apis(c)
+		for _, step := range c.Steps {
+			if step.Fail != "" {
+				apis[step.Fail].set(step.How)
+			}
 		}
-	}
-	w := s.watch(apis, c.unicastArgs()...)
-	w.selects(15*time.Second, "A")
-	w.selects(5*time.Second, "B")
-	none := w.next(10 * time.Second)
-	if none.Selected != nil {
-		t.Fatalf("selected %+v", none.Selected)
-	}
-	lab.Eventually(t, 5*time.Second, "query", func() error {
-		for _, at := range s.questions(c.Type+".example.com.", dns.TypePTR) {
-			if d := at.Sub(none.Time); d > 0 {
-				if d > 2*time.Second {
-					t.Errorf("asked again %v after the last one failed", d)
+		w := s.watch(apis, args...)
+		w.selects(15*time.Second, "A")
+		w.selects(5*time.Second, "B")
+		none := w.next(10 * time.Second)
+		if none.Selected != nil {
+			t.Fatalf("selected %+v", none.Selected)
+		}
+		lab.Eventually(t, 5*time.Second, "query", func() error {
+			for _, at := range s.questions(c.Type+"."+c.Advertisements[0].Domain+".", dns.TypePTR) {
+				if d := at.Sub(none.Time); d > 0 {
+					if d > 2*time.Second {
+						t.Errorf("asked again %v after the last one failed", d)
+					}
+					return nil
 				}
-				return nil
+			}
+			return fmt.Errorf("not asked again")
+		})
+		time.Sleep(time.Until(s.attempts(apis)[0].at.Add(30 * time.Second)))
+		for label := range apis {
+			n := 0
+			for _, a := range s.attempts(apis) {
+				if a.label == label {
+					n++
+				}
+			}
+			if n < 2 || n > 6 {
+				t.Errorf("%s was tried %d times in 30 s", label, n)
 			}
 		}
-		return fmt.Errorf("not asked again")
 	})
-	time.Sleep(time.Until(s.attempts(apis)[0].at.Add(30 * time.Second)))
-	for label := range apis {
-		n := 0
-		for _, a := range s.attempts(apis) {
-			if a.label == label && a.at.Sub(none.Time) < 30*time.Second {
-				n++
-			}
-		}
-		if n < 2 || n > 6 {
-			t.Errorf("%s was tried %d times in 30 s", label, n)
-		}
-	}
+}
+
+// eachWay publishes a case by unicast DNS and by mDNS, each on a site of its own.
+// args say for what the client looks, and how.
+func eachWay(t *testing.T, name string, f func(t *testing.T, s *site, c testCase, args []string)) {
+	t.Helper()
+	c := loadCase(t, name)
+	t.Run("unicast", func(t *testing.T) {
+		t.Parallel()
+		s := newSite(t)
+		s.bind(c)
+		f(t, s, c, c.unicastArgs())
+	})
+	t.Run("mdns", func(t *testing.T) {
+		t.Parallel()
+		c := c.inLocal()
+		s := newSite(t)
+		s.publishLocal(c)
+		f(t, s, c, append(c.needs(), "--mode", "mdns"))
+	})
 }
 
 // The DNS server dies. What it said is used for longer than its TTL, since nobody
@@ -270,43 +289,42 @@ func TestBetterOneAppears(t *testing.T) {
 // others are left.
 func TestFailOverOrder(t *testing.T) {
 	t.Parallel()
-	c := loadCase(t, "failover-order")
-	s := newSite(t)
-	s.bind(c)
-	apis := s.apis(c)
-	w := s.watch(apis, c.unicastArgs()...)
-	if len(c.Steps)+1 != len(c.Expect.Attempts) {
-		t.Fatalf("%d steps and %d attempts", len(c.Steps), len(c.Expect.Attempts))
-	}
-	at := w.selects(15*time.Second, c.Expect.Attempts[0]...)
-	used := []string{at}
-	for i, step := range c.Steps {
-		if step.Fail != "selected" {
-			t.Fatalf("step %+v", step)
+	eachWay(t, "failover-order", func(t *testing.T, s *site, c testCase, args []string) {
+		apis := s.apis(c)
+		w := s.watch(apis, args...)
+		if len(c.Steps)+1 != len(c.Expect.Attempts) {
+			t.Fatalf("%d steps and %d attempts", len(c.Steps), len(c.Expect.Attempts))
 		}
-		lab.Eventually(t, 5*time.Second, "a try of "+at, func() error {
-			if got := s.tried(apis); len(got) != len(used) {
-				return fmt.Errorf("tried %q", got)
+		at := w.selects(15*time.Second, c.Expect.Attempts[0]...)
+		used := []string{at}
+		for i, step := range c.Steps {
+			if step.Fail != "selected" {
+				t.Fatalf("step %+v", step)
+			}
+			lab.Eventually(t, 5*time.Second, "a try of "+at, func() error {
+				if got := s.tried(apis); len(got) != len(used) {
+					return fmt.Errorf("tried %q", got)
+				}
+				return nil
+			})
+			apis[at].set(step.How)
+			failed := time.Now()
+			at = w.selects(10*time.Second, c.Expect.Attempts[i+1]...)
+			if d := time.Since(failed); d > tryEvery+tryTimeout+2*time.Second {
+				t.Errorf("%s: the next one after %v", step.How, d)
+			}
+			used = append(used, at)
+		}
+		lab.Eventually(t, 5*time.Second, "tries in order", func() error {
+			if got := s.tried(apis); strings.Join(got, " ") != strings.Join(used, " ") {
+				return fmt.Errorf("tried %q, selected %q", got, used)
 			}
 			return nil
 		})
-		apis[at].set(step.How)
-		failed := time.Now()
-		at = w.selects(10*time.Second, c.Expect.Attempts[i+1]...)
-		if d := time.Since(failed); d > tryEvery+tryTimeout+2*time.Second {
-			t.Errorf("%s: the next one after %v", step.How, d)
+		if mdns, unicast := s.asked(); len(mdns) > 0 && len(unicast) > 0 {
+			t.Errorf("%d queries by mDNS and %d by unicast DNS", len(mdns), len(unicast))
 		}
-		used = append(used, at)
-	}
-	lab.Eventually(t, 5*time.Second, "tries in order", func() error {
-		if got := s.tried(apis); strings.Join(got, " ") != strings.Join(used, " ") {
-			return fmt.Errorf("tried %q, selected %q", got, used)
-		}
-		return nil
 	})
-	if n, _ := s.asked(); len(n) > 0 {
-		t.Errorf("%d queries by mDNS", len(n))
-	}
 }
 
 // One instance with two SRV records: its targets by SRV priority, then the next
@@ -374,33 +392,32 @@ func TestUnresponsiveUnicastStaysUnicast(t *testing.T) {
 // has passed.
 func TestRecovered(t *testing.T) {
 	t.Parallel()
-	c := loadCase(t, "all-failed-requery-with-backoff")
-	s := newSite(t)
-	s.bind(c)
-	apis := s.apis(c)
-	recovered := ""
-	for _, step := range c.Steps {
-		if step.Fail != "" {
-			apis[step.Fail].set(step.How)
-		} else {
-			recovered = step.Recover
+	eachWay(t, "all-failed-requery-with-backoff", func(t *testing.T, s *site, c testCase, args []string) {
+		apis := s.apis(c)
+		recovered := ""
+		for _, step := range c.Steps {
+			if step.Fail != "" {
+				apis[step.Fail].set(step.How)
+			} else {
+				recovered = step.Recover
+			}
 		}
-	}
-	w := s.watch(apis, c.unicastArgs()...)
-	for w.next(15*time.Second).Selected != nil {
-	}
-	apis[recovered].set(works)
-	from := time.Now()
-	var last change
-	lab.Eventually(t, 35*time.Second, recovered+" in use", func() error {
-		all := w.changes()
-		last = all[len(all)-1]
-		if last.label(apis) != recovered || time.Since(last.Time) < tryEvery+tryTimeout+200*time.Millisecond {
-			return fmt.Errorf("selected %q", last.label(apis))
+		w := s.watch(apis, args...)
+		for w.next(15*time.Second).Selected != nil {
 		}
-		return nil
+		apis[recovered].set(works)
+		from := time.Now()
+		var last change
+		lab.Eventually(t, 35*time.Second, recovered+" in use", func() error {
+			all := w.changes()
+			last = all[len(all)-1]
+			if last.label(apis) != recovered || time.Since(last.Time) < tryEvery+tryTimeout+200*time.Millisecond {
+				return fmt.Errorf("selected %q", last.label(apis))
+			}
+			return nil
+		})
+		t.Logf("in use %v after it works again", last.Time.Sub(from))
 	})
-	t.Logf("in use %v after it works again", last.Time.Sub(from))
 }
 
 // RFC 6762 §10.4: what was found by mDNS doesn't work. Its SRV record is asked for
