@@ -257,7 +257,14 @@ func (z *zone) checking(s *slot) bool {
 // nextCheck does what is due about a check.
 func (z *zone) nextCheck(now time.Time, c *check) {
 	over := latest(c.began.Add(checkPause), c.last.Add(firstGap))
+	// Those who ask may have had it asked since, in a series of their own (§5.2).
+	var again time.Time
+	if a := c.slot.ask; a != nil {
+		again = a.asked.Add(firstGap)
+	}
 	switch asks := c.sent < checkTries && z.live && z.checking(c.slot); {
+	case asks && again.After(now):
+		z.checks.set(c, again)
 	case asks:
 		z.collectNow(c.slot)
 		z.checks.set(c, now.Add(firstGap<<c.sent))

@@ -57,6 +57,29 @@ func TestReconfirmedRecordThatNobodyConfirmsGoesAfterTenSeconds(t *testing.T) {
 	})
 }
 
+// A question that goes out for two reasons, because somebody asks and because its answer
+// is doubted, rests for a second between them, too (RFC 6762 §5.2).
+func TestReconfirmKeepsASecondFromTheSeries(t *testing.T) {
+	for late := time.Duration(0); late < 8*time.Second; late += 150 * time.Millisecond {
+		inBubble(t, func(r *rig) {
+			r.run()
+			r.subscribe(q("_http._tcp.local", dnswire.TypePTR))
+			time.Sleep(50 * time.Millisecond)
+			r.respond(ptr("_http._tcp.local", "a._http._tcp.local", 4500), ptr("_http._tcp.local", "b._http._tcp.local", 4500))
+			time.Sleep(time.Second + late)
+			r.reconfirm(ptr("_http._tcp.local", "a._http._tcp.local", 4500))
+			time.Sleep(15 * time.Second)
+			all := r.queries()
+			for i, at := range times(all, http) {
+				if i > 0 && at-times(all, http)[i-1] < time.Second {
+					t.Errorf("doubted after %v: asked at %v", time.Second+late, times(all, http))
+					break
+				}
+			}
+		})
+	}
+}
+
 func TestReconfirmedRecordThatIsConfirmedStays(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		r.run()
