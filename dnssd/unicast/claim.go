@@ -30,9 +30,16 @@ func (g *registration) registerOnce(ctx context.Context) (time.Duration, error) 
 			return 0, err
 		}
 	}
+	named := g.names.instance
 	granted, err := g.claimInstance(ctx)
 	if err != nil {
 		return 0, err
+	}
+	if len(g.offer.Addresses) > 0 && !named.Equal(g.names.instance) {
+		// The lease of the host is to name the instance as it is called now.
+		if err := g.claimHost(ctx); err != nil {
+			return 0, err
+		}
 	}
 	if len(g.offer.Addresses) == 0 && g.host.ours {
 		if err := g.takeBackHost(ctx, g.host); err != nil {
@@ -116,7 +123,13 @@ func (g *registration) putInstance(ctx context.Context) (time.Duration, bool, er
 // instanceLease returns the changes that renew the instance's lease record.
 func (g *registration) instanceLease() ([]dnswire.RR, time.Time) {
 	until := time.Now().Add(g.lease)
-	rr, err := lease{until: until, subtypes: g.offer.Subtypes}.record(g.names.instance, g.ttl)
+	l := lease{until: until, subtypes: g.offer.Subtypes}
+	for _, h := range g.former {
+		if h.ours {
+			l.hosts = append(l.hosts, h.name.String())
+		}
+	}
+	rr, err := l.record(g.names.instance, g.ttl)
 	if err != nil {
 		g.noLease(&g.service, err)
 		return nil, time.Time{}
@@ -160,14 +173,19 @@ func (g *registration) pointers() []dnswire.RR {
 
 // takeBackAll removes all that is ours.
 func (g *registration) takeBackAll(ctx context.Context) error {
-	var errs []error
-	if g.service.ours {
-		errs = append(errs, g.takeBack(ctx))
-	}
+	// The hosts first: if that is as far as we get, the instance's lease still leads
+	// to what is left.
+	errs := []error{g.takeBackFormer(ctx)}
 	if g.host.ours {
 		errs = append(errs, g.takeBackHost(ctx, g.host))
 	}
-	return errors.Join(append(errs, g.takeBackFormer(ctx))...)
+	if err := errors.Join(errs...); err != nil && !policy(err) {
+		return err
+	}
+	if g.service.ours {
+		errs = append(errs, g.takeBack(ctx))
+	}
+	return errors.Join(errs...)
 }
 
 // takeBack removes the instance, and its type from the list of types if it was

@@ -15,6 +15,7 @@ import (
 type hostHolding struct {
 	holding
 	wanted, name dnswire.Name // as it was asked for, and at present
+	lease        dnswire.RR   // as it was written last
 }
 
 func (g *registration) newHost(wanted dnswire.Name) *hostHolding {
@@ -64,28 +65,32 @@ func (g *registration) putHost(ctx context.Context, h *hostHolding) (taken bool,
 		}
 		return append([]dnswire.RR{withoutAll(h.name, dnswire.TypeA), withoutAll(h.name, dnswire.TypeAAAA)}, addresses...)
 	}
-	if c.lease, c.until, err = g.hostLease(ctx, h); err != nil {
+	var record dnswire.RR
+	if c.lease, record, c.until, err = g.hostLease(ctx, h); err != nil {
 		return false, err
 	}
 	_, taken, err = g.put(ctx, &h.holding, c)
+	if h.ours {
+		h.lease = record
+	}
 	return taken, err
 }
 
 // hostLease returns the changes that renew the host's lease record for the
-// instance; those for others stay.
-func (g *registration) hostLease(ctx context.Context, h *hostHolding) ([]dnswire.RR, time.Time, error) {
+// instance, and that record; those for others stay.
+func (g *registration) hostLease(ctx context.Context, h *hostHolding) ([]dnswire.RR, dnswire.RR, time.Time, error) {
 	if time.Now().Before(h.leaseNext) {
-		return nil, time.Time{}, nil
+		return nil, dnswire.RR{}, time.Time{}, nil
 	}
 	until := time.Now().Add(g.lease)
-	rr, err := lease{until: until, holder: holderOf(g.wantedInstance())}.record(h.name, g.ttl)
+	rr, err := lease{until: until, holder: holderOf(g.names.instance)}.record(h.name, g.ttl)
 	if err != nil {
 		g.noLease(&h.holding, err)
-		return nil, time.Time{}, nil
+		return nil, dnswire.RR{}, time.Time{}, nil
 	}
-	there, err := g.hostLeases(ctx, h.name)
+	there, err := g.hostLeases(ctx, h)
 	if err != nil {
-		return nil, time.Time{}, err
+		return nil, dnswire.RR{}, time.Time{}, err
 	}
 	var out []dnswire.RR
 	for _, m := range there.mine {
@@ -94,7 +99,7 @@ func (g *registration) hostLease(ctx context.Context, h *hostHolding) ([]dnswire
 	if !g.granted {
 		out = append(out, rr)
 	}
-	return out, until, nil
+	return out, rr, until, nil
 }
 
 // leases are the lease records of a host.
@@ -106,17 +111,18 @@ type leases struct {
 }
 
 // hostLeases asks for the host's lease records.
-func (g *registration) hostLeases(ctx context.Context, host dnswire.Name) (l leases, err error) {
-	if l.at, err = leaseName(host); err != nil {
+func (g *registration) hostLeases(ctx context.Context, h *hostHolding) (l leases, err error) {
+	if l.at, err = leaseName(h.name); err != nil {
 		return l, err
 	}
 	if l.all, err = g.pool.records(ctx, l.at, dnswire.TypeTXT, maxLeases); err != nil {
 		return l, err
 	}
-	holder := holderOf(g.wantedInstance())
+	holder := holderOf(g.names.instance)
 	for _, rr := range l.all {
 		switch one, ok := parseLease(rr); {
-		case ok && one.holder == holder:
+		// The instance may have had another name when the lease was written.
+		case ok && (one.holder == holder || rr.SameData(h.lease)):
 			l.mine = append(l.mine, rr)
 		case !ok || !one.ranOut(time.Now(), g.grace):
 			l.held = true
@@ -189,7 +195,7 @@ func (g *registration) takeBackHostOnce(ctx context.Context, h *hostHolding) (bo
 	var same, drop []dnswire.RR // that the leases are as they were read; what goes of them
 	if h.leaseErr == nil {
 		var err error
-		if l, err = g.hostLeases(ctx, h.name); err != nil {
+		if l, err = g.hostLeases(ctx, h); err != nil {
 			return false, err
 		}
 		same, drop = requireAll(l.at, dnswire.TypeTXT, l.all), []dnswire.RR{withoutAll(l.at, dnswire.TypeTXT)}

@@ -13,7 +13,7 @@ import (
 // lease is what a lease record says. Most servers know nothing of leases (RFC 9664),
 // so a Registrar writes one beside each name that it keeps, and refreshes it:
 //
-//	_lease.Web._http._tcp.example.com  TXT  "lease=1" "until=2026-11-21T18:00:00Z" "subtype=_admin"
+//	_lease.Web._http._tcp.example.com  TXT  "lease=1" "until=2026-11-21T18:00:00Z" "subtype=_admin" "host=old.example.com"
 //	_lease.www.example.com             TXT  "lease=1" "until=2026-11-21T18:00:00Z" "for=Web._http._tcp.example.com"
 //
 // An instance has one, a host one for each instance that it is kept for. The
@@ -23,7 +23,10 @@ type lease struct {
 	// subtypes are those by which an instance is listed: nothing else leads to
 	// them when its owner is gone.
 	subtypes []string
-	holder   string // the instance that a host is kept for
+	// hosts are those that the instance led to before, and whose addresses are to
+	// be removed.
+	hosts  []string
+	holder string // the instance that a host is kept for
 }
 
 const (
@@ -52,6 +55,9 @@ func (l lease) record(n dnswire.Name, ttl uint32) (dnswire.RR, error) {
 	if l.holder != "" {
 		text = append(text, "for="+l.holder)
 	}
+	for _, s := range l.hosts {
+		text = append(text, "host="+s)
+	}
 	for _, s := range l.subtypes {
 		text = append(text, "subtype="+s)
 	}
@@ -75,6 +81,8 @@ func parseLease(rr dnswire.RR) (l lease, ok bool) {
 			l.until = t
 		case "for":
 			l.holder = value
+		case "host":
+			l.hosts = append(l.hosts, value)
 		case "subtype":
 			if value != "" && len(value) <= maxLabel {
 				l.subtypes = append(l.subtypes, value)

@@ -12,7 +12,7 @@ import (
 const leased dnswire.Name = "\x03Web\x05_http\x04_tcp\x07example\x03com\x00"
 
 var leaseSeeds = []string{
-	"lease=1\nuntil=2026-11-21T18:00:00Z\nsubtype=_admin\nsubtype=a b", "lease=1\nuntil=2026-11-21T18:00:00+02:00\nfor=Web._http._tcp.example.com",
+	"lease=1\nuntil=2026-11-21T18:00:00Z\nsubtype=_admin\nhost=old.example.com\nsubtype=a b", "lease=1\nuntil=2026-11-21T18:00:00+02:00\nfor=Web._http._tcp.example.com",
 	"lease=1\nuntil=yesterday", "lease=1\nuntil=9999-12-31T23:59:59-01:00", "lease=2\nuntil=2026-11-21T18:00:00Z", "until=2026-11-21T18:00:00Z\nlease=1", "lease=1", "",
 	"lease=1\nuntil=2026-11-21T18:00:00Z\nuntil=1999-11-21T18:00:00Z", "lease=1\nuntil=2026-11-21T18:00:00Z\nlater=key\nsubtype=",
 }
@@ -36,7 +36,7 @@ func FuzzLease(f *testing.F) {
 			t.Skip("too many subtypes")
 		}
 		b, ok := parseLease(again)
-		if !ok || !b.until.Equal(l.until.Truncate(time.Second)) || b.holder != l.holder || !slices.Equal(b.subtypes, l.subtypes) {
+		if !ok || !b.until.Equal(l.until.Truncate(time.Second)) || b.holder != l.holder || !slices.Equal(b.subtypes, l.subtypes) || !slices.Equal(b.hosts, l.hosts) {
 			t.Errorf("%+v was read again as %+v", l, b)
 		}
 	})

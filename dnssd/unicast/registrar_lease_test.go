@@ -26,9 +26,22 @@ func mortal(r *unicast.Registrar) (kill func()) {
 		if dead.Load() {
 			return nil, errors.New("dead")
 		}
-		return dial(ctx, network, address)
+		c, err := dial(ctx, network, address)
+		return mortalConn{c, &dead}, err
 	}
 	return func() { dead.Store(true) }
+}
+
+type mortalConn struct {
+	net.Conn
+	dead *atomic.Bool
+}
+
+func (c mortalConn) Write(b []byte) (int, error) {
+	if c.dead.Load() {
+		return 0, errors.New("dead")
+	}
+	return c.Conn.Write(b)
 }
 
 // short gives a Registrar a lease of a minute and a grace of ten seconds; it
@@ -318,5 +331,90 @@ func TestAddressesGoWithTheLastInstance(t *testing.T) {
 		n.end(second)
 		same(t, "zone at the end", p.all(), nil)
 		n.end(dies)
+	})
+}
+
+// Two that want the same name on the same host are told apart by the names that they got.
+func TestSameNameOnTheSameHost(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		p := n.primary(first)
+		one := n.register(short)
+		time.Sleep(time.Second)
+		var kill func()
+		two := n.register(func(r *unicast.Registrar) { short(r); r.Port = 81; kill = mortal(r) })
+		time.Sleep(time.Second)
+		three := n.register(func(r *unicast.Registrar) { short(r); r.Port = 82 })
+		time.Sleep(time.Minute)
+		var holders []string
+		for _, l := range p.leases() {
+			if _, holder, ok := strings.Cut(l, `"for=`); ok {
+				holders = append(holders, holder)
+			}
+		}
+		slices.Sort(holders)
+		if want := []string{`Web (2)._http._tcp.example.com"`, `Web (3)._http._tcp.example.com"`, `Web._http._tcp.example.com"`}; !slices.Equal(holders, want) {
+			t.Errorf("the host is held by %q, want %q", holders, want)
+		}
+		n.end(three)
+		kill()
+		time.Sleep(3 * time.Minute)
+		if got := p.all(); !holds(got, "www.") || !holds(got, "Web.") || len(got) != 8 {
+			t.Errorf("zone %q", got)
+		}
+		n.end(one)
+		same(t, "zone at the end", p.all(), nil)
+		n.end(two)
+	})
+}
+
+// What dies while it moves to another host leaves none of both.
+func TestBothHostsOfTheDeadGo(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		p := n.primary(first)
+		var kill func()
+		dies := n.register(func(r *unicast.Registrar) { short(r); kill = mortal(r) })
+		lives := n.register(another("Other", "other", "192.0.2.2"))
+		time.Sleep(time.Second)
+		n.change(func() {
+			updates := 0
+			p.after = func() {
+				if updates++; updates == 2 { // the new host is there, and the instance leads to it
+					kill()
+				}
+			}
+		})
+		dies.update(t, func(o *unicast.Offer) { o.Host = "new.example.com" })
+		time.Sleep(time.Second)
+		if got := p.has(); !holds(got, "www.") || !holds(got, "new.") || !slices.Contains(got, "Web._http._tcp.@ 120 IN SRV 0 0 80 new.@") {
+			t.Errorf("zone at its death %q", got)
+		}
+		time.Sleep(3 * time.Minute)
+		if got := p.all(); len(got) != 8 {
+			t.Errorf("zone %q", got)
+		}
+		n.end(lives)
+		same(t, "zone at the end", p.all(), nil)
+		n.end(dies)
+	})
+}
+
+// A host whose lease was renewed after its instance's is not forgotten.
+func TestHostThatOutlivesItsInstance(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		at := func(d time.Duration) string { return n.start.Add(d).UTC().Format(time.RFC3339) }
+		p := n.primary(first, "_http._tcp 120 PTR Web._http._tcp", "Web._http._tcp 120 SRV 0 0 80 www", `Web._http._tcp 120 TXT "a"`,
+			`_lease.Web._http._tcp 120 TXT "lease=1" "until=`+at(time.Minute)+`"`,
+			"www 120 A 192.0.2.1", `_lease.www 120 TXT "lease=1" "until=`+at(5*time.Minute)+`" "for=Web._http._tcp.example.com"`)
+		r := n.register(another("Other", "other", "192.0.2.2"))
+		time.Sleep(5 * time.Minute)
+		if got := p.all(); !holds(got, "www.") || !holds(got, "Web.") {
+			t.Errorf("zone before %q", got)
+		}
+		time.Sleep(2 * time.Minute)
+		if got := p.all(); len(got) != 8 {
+			t.Errorf("zone after %q", got)
+		}
+		n.end(r)
+		same(t, "zone at the end", p.all(), nil)
 	})
 }

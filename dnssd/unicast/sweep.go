@@ -86,9 +86,9 @@ func (g *registration) dead(ctx context.Context, n dnswire.Name) ([]dnswire.RR, 
 	return records, all
 }
 
-// removeIfDead removes an instance whose lease ran out, and its host if that one's
-// leases did, too. It says whether the instance is gone. Nothing happens to one that was
-// renewed meanwhile: its records must be just those that were read.
+// removeIfDead removes an instance whose lease ran out, and the hosts that it kept
+// if nobody else does. It says whether the instance is gone. Nothing happens to one
+// that was renewed meanwhile: its records must be just those that were read.
 func (g *registration) removeIfDead(ctx context.Context, instance, zone dnswire.Name) bool {
 	if _, ok := g.cannot[instance.Fold()]; ok {
 		return false
@@ -101,10 +101,10 @@ func (g *registration) removeIfDead(ctx context.Context, instance, zone dnswire.
 	if err != nil {
 		return false
 	}
-	// The host first: nothing leads to it any more when the instance is gone.
-	for _, rr := range srv {
-		if s, ok := rr.SRV(); ok && s.Target.HasSuffix(zone) {
-			g.removeHostIfDead(ctx, s.Target, zone)
+	// The hosts first: nothing leads to them any more when the instance is gone.
+	for _, h := range hostsOf(srv, all) {
+		if !g.release(ctx, h, holderOf(instance)) {
+			return false
 		}
 	}
 	service := instance.Parent()
@@ -124,6 +124,72 @@ func (g *registration) removeIfDead(ctx context.Context, instance, zone dnswire.
 	}
 	g.unlist(ctx, zone, g.names.types, service) //nolint:errcheck // it is only a list; the next one who leaves does it
 	return true
+}
+
+// hostsOf are the hosts that an instance led to, by its SRV records and its leases.
+func hostsOf(srv []dnswire.RR, all []lease) []dnswire.Name {
+	var out []dnswire.Name
+	add := func(n dnswire.Name) {
+		if !slices.ContainsFunc(out, n.Equal) && len(out) < maxDead && n != dnswire.Root {
+			out = append(out, n)
+		}
+	}
+	for _, rr := range srv {
+		if s, ok := rr.SRV(); ok {
+			add(s.Target)
+		}
+	}
+	for _, l := range all {
+		for _, h := range l.hosts {
+			if n, err := dnswire.ParseName(h); err == nil {
+				add(n)
+			}
+		}
+	}
+	return out
+}
+
+// release ends that a dead instance keeps a host: its lease goes and, if it was
+// the last, the host's addresses. It says whether there is nothing left to do, now
+// or later: a host without a lease was never to be removed, nor is one that the server
+// keeps from us.
+func (g *registration) release(ctx context.Context, host dnswire.Name, holder string) bool {
+	if _, ok := g.cannot[host.Fold()]; ok || Multicast(host) {
+		return true
+	}
+	at, err := leaseName(host)
+	if err != nil {
+		return true
+	}
+	records, err := g.pool.records(ctx, at, dnswire.TypeTXT, maxLeases)
+	if err != nil {
+		return false
+	}
+	var stale []dnswire.RR
+	for _, rr := range records {
+		if l, ok := parseLease(rr); ok && l.holder == holder && !rr.SameData(g.host.lease) {
+			if !l.ranOut(time.Now(), g.grace) {
+				return false // it was renewed after the instance's
+			}
+			stale = append(stale, rr)
+		}
+	}
+	if len(stale) == 0 {
+		return true
+	}
+	zone, err := g.pool.zoneOf(ctx, host)
+	if err != nil {
+		return false
+	}
+	if g.removeHostIfDead(ctx, host, zone) {
+		return true
+	}
+	u := update{zone: zone, require: requireAll(at, dnswire.TypeTXT, records)}
+	for _, rr := range stale {
+		u.change = append(u.change, without(rr))
+	}
+	done, err := g.sendIf(ctx, u)
+	return done || policy(err)
 }
 
 // removeHostIfDead removes a host's addresses if all its leases ran out, and says
