@@ -1,7 +1,6 @@
 package unicast
 
 import (
-	"container/heap"
 	"errors"
 	"math/rand/v2"
 	"net/netip"
@@ -81,6 +80,7 @@ type entry struct {
 	source   netip.Addr
 	next     time.Time // when to ask, the zero time for never
 	ready    bool      // its turn has come
+	urgent   bool      // somebody has just asked, and waits for more than a refresh
 	flying   bool
 	landed   time.Time // when it last was
 	failures int
@@ -138,7 +138,7 @@ func (c *cache) want(now time.Time, u user, q mdns.Question) {
 	}
 	fresh := e == nil
 	if fresh {
-		if len(c.entries) >= maxQuestions && !c.evict() {
+		if len(c.entries) >= maxQuestions && !c.evict(nil) {
 			c.refused++
 			u.receive(mdns.Event{Op: mdns.OpFailed, Question: q, Time: now, Err: errFull})
 			return
@@ -184,7 +184,7 @@ func (c *cache) want(now time.Time, u user, q mdns.Question) {
 	case e.failures > 0 && e.next.After(now):
 		u.receive(mdns.Event{Op: mdns.OpFailed, Question: q, Time: now, Err: e.failure})
 	default:
-		e.next = now
+		e.next, e.urgent = now, true
 	}
 	c.fix(e)
 }
@@ -238,9 +238,9 @@ func (c *cache) drop(e *entry) {
 	c.fix(e)
 }
 
-// evict makes room by dropping an answer that nobody wants: of some that are
-// looked at the one that runs out first.
-func (c *cache) evict() bool {
+// evict makes room by dropping an answer that nobody wants, but for one: of some
+// that are looked at the one that runs out first.
+func (c *cache) evict(but *entry) bool {
 	const looks = 32
 	var worst *entry
 	seen := 0
@@ -248,7 +248,7 @@ func (c *cache) evict() bool {
 		if c.idle == 0 || seen >= looks {
 			break
 		}
-		if len(e.users) > 0 || e.flying {
+		if len(e.users) > 0 || e.flying || e == but {
 			continue
 		}
 		seen++
@@ -275,17 +275,12 @@ func (c *cache) advance(now time.Time) (ask []*entry, wake time.Time) {
 			c.expire(now, e)
 			continue
 		}
-		if len(c.ready) > 2*len(c.entries) {
-			c.ready = slices.DeleteFunc(c.ready, func(e *entry) bool { return !e.ready })
-		}
-		e.ready = true
-		c.ready = append(c.ready, e)
-		c.fix(e)
+		c.line(e)
 	}
 	if len(c.queue) > 0 {
 		wake = c.queue[0].due()
 	}
-	for len(c.ready) > 0 && c.flights < c.most() { // else the end of one wakes us
+	for len(c.ready) > 0 && c.flights < c.most(c.ready[0]) { // else the end of one wakes us
 		if c.tokens < 1 {
 			if at := now.Add(time.Second / perSecond); wake.IsZero() || at.Before(wake) {
 				wake = at
@@ -299,7 +294,7 @@ func (c *cache) advance(now time.Time) (ask []*entry, wake time.Time) {
 		}
 		c.tokens--
 		c.flights++
-		e.flying, e.ready = true, false
+		e.flying, e.ready, e.urgent = true, false, false
 		c.fix(e)
 		ask = append(ask, e)
 		for u, why := range e.users {
@@ -311,10 +306,25 @@ func (c *cache) advance(now time.Time) (ask []*entry, wake time.Time) {
 	return ask, wake
 }
 
-// most returns how many queries may be under way now. While no server says
-// anything one at a time is enough to learn when that changes.
-func (c *cache) most() int {
-	if c.down {
+// line puts an entry in line for its turn. While no server says anything what is
+// tried again doesn't hold up who has just asked.
+func (c *cache) line(e *entry) {
+	if len(c.ready) > 2*len(c.entries) {
+		c.ready = slices.DeleteFunc(c.ready, func(e *entry) bool { return !e.ready })
+	}
+	e.ready = true
+	at := len(c.ready)
+	if c.down && e.urgent {
+		at = 0
+	}
+	c.ready = slices.Insert(c.ready, at, e)
+	c.fix(e)
+}
+
+// most returns how many queries may be under way when it is an entry's turn. While no
+// server says anything one at a time is enough to learn when that changes.
+func (c *cache) most(e *entry) int {
+	if c.down && !e.urgent {
 		return 1
 	}
 	return maxFlights
@@ -414,7 +424,7 @@ func sizeOf(records []dnswire.RR) int {
 // take takes in an answer and tells what it changes.
 func (c *cache) take(now time.Time, e *entry, a answer, how origin) {
 	size := sizeOf(a.records)
-	for c.bytes-e.size+size > maxBytes && c.evict() {
+	for c.bytes-e.size+size > maxBytes && c.evict(e) {
 	}
 	if c.bytes-e.size+size > maxBytes {
 		c.refused++
@@ -475,74 +485,6 @@ func (c *cache) lifetime(a answer) time.Duration {
 		most = maxNegative
 	}
 	return max(min(a.ttl, most), c.minTTL)
-}
-
-// reconfirmGap is how old an answer must be to be doubted.
-const reconfirmGap = 2 * time.Second
-
-// reconfirm has a record asked for again that failed somebody, and what it leads
-// to: from PTR over SRV and TXT to the addresses. What the servers no longer have
-// is gone then; while they are silent it is kept.
-func (c *cache) reconfirm(now time.Time, rr dnswire.RR) {
-	name := rr.Name.Fold()
-	c.doubt(now, key{name, rr.Type})
-	if to, ok := rr.PTR(); ok {
-		name = to.Fold()
-		c.doubt(now, key{name, dnswire.TypeTXT})
-	}
-	if rr.Type != dnswire.TypePTR && rr.Type != dnswire.TypeSRV {
-		return
-	}
-	for _, record := range c.doubt(now, key{name, dnswire.TypeSRV}) {
-		if srv, ok := record.SRV(); ok {
-			c.doubt(now, key{srv.Target.Fold(), dnswire.TypeA})
-			c.doubt(now, key{srv.Target.Fold(), dnswire.TypeAAAA})
-		}
-	}
-}
-
-// alongWait is how long to wait for what may come along with another answer.
-const alongWait = time.Second
-
-// doubt has a question asked again now, or forgets the answer if nobody wants it.
-// What came along may come along again with what it came with, which is asked
-// for now. It returns what was known.
-func (c *cache) doubt(now time.Time, k key) []dnswire.RR {
-	e := c.entries[k]
-	if e == nil || !e.known || e.flying {
-		return nil
-	}
-	records := e.records
-	switch {
-	case now.Sub(e.heard) < reconfirmGap:
-	case len(e.users) == 0:
-		c.drop(e)
-	case e.origin != direct:
-		e.next = now.Add(alongWait)
-		c.fix(e)
-	default:
-		e.next = now
-		c.fix(e)
-	}
-	return records
-}
-
-// requeryGap is the least time between an answer, or a failure, and the same question.
-const requeryGap = time.Second
-
-// requery has a question asked again now, if somebody wants the answer.
-func (c *cache) requery(now time.Time, q mdns.Question) {
-	e := c.entries[key{q.Name.Fold(), q.Type}]
-	if e == nil || len(e.users) == 0 || e.flying || e.ready {
-		return
-	}
-	if at := e.landed.Add(requeryGap); at.After(now) {
-		now = at
-	}
-	if e.next.IsZero() || now.Before(e.next) {
-		e.next = now
-		c.fix(e)
-	}
 }
 
 // schedule decides when a question is asked again: between 80 and 90 % of its
@@ -652,41 +594,4 @@ func (e *entry) event(now time.Time, op mdns.Op, rr dnswire.RR) mdns.Event {
 		ev.Question, ev.Err = mdns.Question{Name: e.name, Type: e.key.typ}, e.none
 	}
 	return ev
-}
-
-// fix puts an entry at its place in the queue.
-func (c *cache) fix(e *entry) {
-	waits := !e.due().IsZero()
-	switch {
-	case waits && e.place < 0:
-		heap.Push(&c.queue, e)
-	case waits:
-		heap.Fix(&c.queue, e.place)
-	case e.place >= 0:
-		heap.Remove(&c.queue, e.place)
-	}
-}
-
-// queue is a heap of entries by what is due first. An entry whose time changes
-// is fixed before another one's does.
-type queue []*entry
-
-func (q queue) Len() int           { return len(q) }
-func (q queue) Less(i, j int) bool { return q[i].due().Before(q[j].due()) }
-func (q queue) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].place, q[j].place = i, j
-}
-func (q *queue) Push(x any) {
-	e := x.(*entry)
-	e.place = len(*q)
-	*q = append(*q, e)
-}
-func (q *queue) Pop() any {
-	old := *q
-	e := old[len(old)-1]
-	old[len(old)-1] = nil
-	*q = old[:len(old)-1]
-	e.place = -1
-	return e
 }

@@ -23,17 +23,18 @@ const (
 	maxStreams = 4
 )
 
-// conns are connections to DNS servers. One that has done its work serves the
-// next query soon after.
+// conns are connections to DNS servers. While somebody holds them open one that
+// has done its work serves the next query soon after.
 type conns struct {
 	dial    DialFunc
 	streams chan struct{} // holds one for each TCP connection in use
 	sent    atomic.Uint64 // messages
 	byTCP   atomic.Uint64 // of these
 
-	mu    sync.Mutex
-	idle  []*conn // the one that has waited longest first
-	sweep *time.Timer
+	mu      sync.Mutex
+	holders int
+	idle    []*conn // the one that has waited longest first
+	sweep   *time.Timer
 }
 
 type conn struct {
@@ -84,9 +85,8 @@ func (cs *conns) open(ctx context.Context, network string, server netip.AddrPort
 	return &conn{Conn: c, network: network, server: server, opened: time.Now()}, nil
 }
 
-// put has a connection wait for the next query, unless ctx has ended: then
-// release may have been called.
-func (cs *conns) put(ctx context.Context, c *conn) {
+// put has a connection wait for the next query, if somebody holds it open.
+func (cs *conns) put(c *conn) {
 	c.waits = time.Now()
 	c.uses++
 	if c.network == "udp" && c.uses >= portUses || !c.until().After(c.waits) {
@@ -95,7 +95,7 @@ func (cs *conns) put(ctx context.Context, c *conn) {
 	}
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if ctx.Err() != nil {
+	if cs.holders == 0 {
 		c.Close()
 		return
 	}
@@ -129,10 +129,20 @@ func (cs *conns) tidy() {
 	}
 }
 
-// release closes the connections that wait.
+// hold has connections wait for the next query until release.
+func (cs *conns) hold() {
+	cs.mu.Lock()
+	cs.holders++
+	cs.mu.Unlock()
+}
+
+// release closes the connections that wait if nobody else holds them open.
 func (cs *conns) release() {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
+	if cs.holders--; cs.holders > 0 {
+		return
+	}
 	for _, c := range cs.idle {
 		c.Close()
 	}
@@ -155,7 +165,7 @@ func (cs *conns) use(ctx context.Context, c *conn, do func(*conn) (reply, error)
 	if !stop() || err != nil {
 		c.Close()
 	} else {
-		cs.put(ctx, c)
+		cs.put(c)
 	}
 	return got, err
 }

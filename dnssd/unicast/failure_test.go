@@ -261,3 +261,52 @@ func TestRefusedRecordsHoldUpNothing(t *testing.T) {
 		})
 	})
 }
+
+// Hundreds of questions that are tried again don't hold up who asks for something new, nor who
+// wants to know again.
+func TestNewQuestionsComeBeforeThoseThatFailed(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		var records []string
+		for i := range 300 {
+			records = append(records, web(fmt.Sprintf("Web%d", i), fmt.Sprintf("h%d", i), "60", "192.0.2.1")...)
+		}
+		s := n.serve(first, records...)
+		src := n.source()
+		time.AfterFunc(30*time.Second, func() { n.change(func() { s.down = true }) })
+		for i := range 20 {
+			time.AfterFunc(10*time.Minute+time.Duration(i)*17*time.Second, func() {
+				start := time.Now()
+				_, err := n.once(src, dnssd.Browser{Type: fmt.Sprintf("_t%d._tcp", i)})
+				if d := time.Since(start); !errors.Is(err, dnssd.ErrTimeout) || d != 3*time.Second {
+					t.Errorf("a new look failed after %v: %v", d, err)
+				}
+			})
+		}
+		asked := false
+		time.AfterFunc(20*time.Minute, func() {
+			n.change(func() { s.down, s.zone = false, s.zone[:0] })
+			if err := dnssd.Requery(src, "_http._tcp", "", "example.com"); err != nil {
+				t.Error(err)
+			}
+			asked = true
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 25*time.Minute)
+		defer cancel()
+		b := resolve
+		b.Source, b.Domain = src, "example.com"
+		b.Looked = func(l dnssd.Look) {
+			if l.Err == nil || !errors.Is(l.Err, dnssd.ErrNone) {
+				return
+			}
+			if d := time.Since(n.start) - 20*time.Minute; !asked || d > 4*time.Second {
+				t.Errorf("it is back after %v", d)
+			}
+			cancel()
+		}
+		for _, err := range b.Events(ctx) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}

@@ -160,6 +160,7 @@ func (r *Registrar) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	g.pool.conns.hold()
 	defer g.pool.conns.release()
 	r.mu.Lock()
 	wake := r.signal()

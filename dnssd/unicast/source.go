@@ -119,6 +119,7 @@ func (s *Source) Feed(refreshes bool) dnssd.Feed {
 	if s.stop == nil {
 		ctx, stop := context.WithCancel(context.Background())
 		s.stop = stop
+		s.pool.conns.hold()
 		go s.run(ctx)
 	}
 	return f
