@@ -23,6 +23,7 @@ type delegation struct {
 	printers                    *lab.AvahiDaemon
 	bind                        *lab.Process
 	node                        *lab.RunningNode
+	config, key                 string // the node's configuration, a file with the key for transfers
 }
 
 const (
@@ -47,15 +48,15 @@ func newDelegation(t *testing.T, more string) *delegation {
 		}}},
 		Recursion: true,
 	})
-	key := filepath.Join(t.TempDir(), "tsig.key")
-	if err := os.WriteFile(key, []byte(transferName+":hmac-sha256:"+transferSecret), 0o600); err != nil {
+	d.key = filepath.Join(t.TempDir(), "tsig.key")
+	if err := os.WriteFile(d.key, []byte(transferName+":hmac-sha256:"+transferSecret), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	d.printers = d.printer.Avahi(lab.Avahi{HostName: "laser", Services: []lab.Service{
 		{Name: "Laser 2.0 Büro", Type: "_ipp._tcp", Subtypes: []string{"_universal"}, Port: 631, TXT: []string{"txtvers=1", "rp=ipp/print", "ro", "empty="}},
 		{Name: "Secret", Type: "_ssh._tcp", Port: 22},
 	}})
-	d.node = d.gate.Up(lab.Node{Config: fmt.Sprintf(`
+	d.config = fmt.Sprintf(`
 name = "gate"
 
 [[zone]]
@@ -72,7 +73,8 @@ key_file = %q
 name = "Gate's page"
 type = "_http._tcp"
 port = 8080
-`, more, "10.99.1.10", key)})
+`, more, "10.99.1.10", d.key)
+	d.node = d.gate.Up(lab.Node{Config: d.config})
 	return d
 }
 
@@ -223,6 +225,15 @@ func TestZoneHasASecondary(t *testing.T) {
 		d.wait(t, 4*time.Second, change.what+" at the secondary", change.ok, server, "+short", "+norec", "_ipp._tcp.lan.example.test", "PTR")
 		t.Logf("%s was at the secondary after %v", change.what, time.Since(begin))
 	}
+	// A restart takes nothing away: the node isn't asked, and tells nobody, before it
+	// knows what is there.
+	d.node.Stop()
+	d.node = d.gate.Up(lab.Node{Config: d.config, State: d.node.State})
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if out := d.dig(server, "+short", "+norec", "_ipp._tcp.lan.example.test", "PTR"); !strings.Contains(out, laserName) {
+			t.Fatalf("the secondary lost a service at the restart: %s", out)
+		}
+	}
 	// Both have the same serial number, and nobody else gets the zone.
 	d.wait(t, 3*time.Second, "the same serial at both", func(out string) bool {
 		return out != "" && out == d.dig("10.99.1.12", "+short", "lan.example.test", "SOA")
@@ -315,7 +326,7 @@ host = "docs"
 addresses = ["10.99.1.80"]
 `})
 	d := delegation{desk: desk}
-	lab.Eventually(t, 5*time.Second, "the status that says who has the address", func() error {
+	lab.Eventually(t, 10*time.Second, "the status that says who has the address", func() error {
 		if out := node.Run("status").Stdout; !has("not on 10.99.1.10:53: another program listens there", "Registry of type _nmos-register._tcp is dead")(out) {
 			return errors.New(out)
 		}

@@ -123,30 +123,29 @@ func (a *Answerer) Answer(dst []byte, in Asked) ([]byte, Verdict) {
 		q.room = maxMessage
 	}
 	var err error
-	q.Message, err = dnswire.Parse(in.Query)
+	if q.Message, err = dnswire.Parse(in.Query); err != nil {
+		q.Message = dnswire.Message{Header: headerOf(in.Query)}
+	}
+	sound := q.extras()
+	if !in.TCP && a.Limiter != nil {
+		switch r := a.Limiter.take(in.Time, in.From.Addr()); {
+		case r == slip && err == nil && q.signed == nil: // who is really there can ask by TCP
+			a.begin(dst, &q, rcodeNoError, true)
+			return a.finish(&q, rcodeNoError), Limited
+		case r != pass:
+			return nil, Limited
+		}
+	}
 	switch {
 	case err != nil:
-		q.Message = dnswire.Message{Header: headerOf(in.Query)}
 		return a.fail(dst, &q, rcodeFormErr, Malformed)
 	case q.Opcode != dnswire.OpcodeQuery:
 		return a.fail(dst, &q, rcodeNotImp, NotKnown)
-	case q.QDCount != 1 || q.ANCount != 0 || !q.extras():
+	case q.QDCount != 1 || q.ANCount != 0 || !sound:
 		return a.fail(dst, &q, rcodeFormErr, Malformed)
-	}
-	for x := range q.Questions() {
-		q.question = x
 	}
 	if code := a.verify(&q); code != 0 {
 		return a.failSigned(dst, &q, code)
-	}
-	if !in.TCP && q.key == nil && a.Limiter != nil {
-		switch a.Limiter.take(in.Time, in.From.Addr()) {
-		case slip: // who is really there can ask by TCP
-			a.begin(dst, &q, rcodeNoError, true)
-			return a.finish(&q, rcodeNoError), Limited
-		case drop:
-			return nil, Limited
-		}
 	}
 	if q.edns && q.version > 0 { // RFC 6891 §6.1.3
 		return a.fail(dst, &q, rcodeBadVers, Malformed)
@@ -176,9 +175,14 @@ func headerOf(b []byte) dnswire.Header {
 	return m.Header
 }
 
-// extras takes in EDNS and the signature. It returns false if they can't be so
-// (RFC 6891 §6.1.1, RFC 8945 §5.1).
+// extras takes in a single question, EDNS and the signature. It returns false if
+// these two can't be so (RFC 6891 §6.1.1, RFC 8945 §5.1).
 func (q *query) extras() bool {
+	if q.QDCount == 1 {
+		for x := range q.Questions() {
+			q.question = x
+		}
+	}
 	for r := range q.Records() {
 		if q.signed != nil {
 			return false // a signature is the last

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,7 +24,9 @@ type secondary struct {
 	key   bool
 	deaf  int // how many messages it doesn't answer
 	lie   func(*dns.Msg)
-	told  []string // when, and which serial
+
+	mu   sync.Mutex
+	told []string // when, and which serial
 }
 
 func (s *secondary) dial(_ context.Context, network, address string) (net.Conn, error) {
@@ -51,9 +54,12 @@ func (s *secondary) answer(c net.Conn) {
 		s.t.Errorf("told by %v", m.String())
 		return
 	}
+	s.mu.Lock()
 	s.told = append(s.told, fmt.Sprintf("%v %d", time.Since(s.start), m.Answer[0].(*dns.SOA).Serial))
-	if s.deaf > 0 {
-		s.deaf--
+	s.deaf--
+	deaf := s.deaf >= 0
+	s.mu.Unlock()
+	if deaf {
 		return
 	}
 	var r dns.Msg

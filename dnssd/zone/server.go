@@ -105,8 +105,9 @@ func (s *Server) ServePacket(ctx context.Context, c net.PacketConn) error {
 			return nil
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("zone: read: %w", err)
-		case err != nil:
-			continue // what became of an answer that nobody wanted
+		case err != nil: // what became of an answer that nobody wanted
+			time.Sleep(time.Millisecond) // should it be something else, and stay
+			continue
 		}
 		if n > maxQuery {
 			s.verdicts[Ignored].Add(1)

@@ -62,9 +62,6 @@ func (a *Answerer) Transfer(in Asked) iter.Seq[[]byte] {
 		if q.Message, err = dnswire.Parse(in.Query); err != nil || q.QDCount != 1 || !q.extras() || a.verify(&q) != 0 {
 			return // not after that verdict
 		}
-		for x := range q.Questions() {
-			q.question = x
-		}
 		a.name = q.question.Name.AppendFolded(a.name[:0])
 		if q.zone = a.zoneOf(); q.zone == nil {
 			return

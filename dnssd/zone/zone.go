@@ -20,6 +20,10 @@ import (
 // MaxServices is how many services a zone holds.
 const MaxServices = 100_000
 
+// maxTXT is how long a TXT record may be, in bytes: what multicast DNS can carry is
+// shorter (RFC 6762 §17), and it must fit a message of a transfer.
+const maxTXT = 32 << 10
+
 // ErrFull says that a zone holds MaxServices services already.
 var ErrFull = fmt.Errorf("zone: there are %d services already", MaxServices)
 
@@ -361,8 +365,11 @@ func (z *Zone) compile(s Service) ([]dnswire.RR, error) {
 	}
 	for _, t := range texts {
 		rr, err := dnswire.NewTXT(name, ttl, t...)
+		if err == nil && len(rr.Data) > maxTXT {
+			err = fmt.Errorf("the TXT record has %d bytes, more than %d", len(rr.Data), maxTXT)
+		}
 		if err != nil {
-			return nil, fmt.Errorf("zone: %w", err)
+			return nil, fmt.Errorf("zone: instance %q of %s: %w", s.Name, s.Type, err)
 		}
 		out = append(out, rr)
 	}

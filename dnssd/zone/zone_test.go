@@ -277,7 +277,10 @@ func TestWhatCantBePublished(t *testing.T) {
 		"has a label longer than 63":      func(s *zone.Service) { s.Name = strings.Repeat("x", 64) },
 		"host: dnswire: name \"\" is emp": func(s *zone.Service) { s.Targets[0].Host = "" },
 		"subtype":                         func(s *zone.Service) { s.Subtypes = []string{""} },
-		"more than 255":                   func(s *zone.Service) { s.TXT = []dnssd.TXT{{strings.Repeat("x", 256)}} },
+		"has 32896 bytes, more than 32768": func(s *zone.Service) {
+			s.TXT = []dnssd.TXT{slices.Repeat(dnssd.TXT{strings.Repeat("x", 127)}, 257)}
+		},
+		"more than 255": func(s *zone.Service) { s.TXT = []dnssd.TXT{{strings.Repeat("x", 256)}} },
 	} {
 		s := laser()
 		change(&s)

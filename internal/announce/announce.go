@@ -79,11 +79,9 @@ func (v *Verdict) now() (works bool, changed <-chan struct{}, dead error) {
 }
 
 // Elsewhere leaves the telling to changed: it is told whether the service is to be known
-// of, and why not if that is known; first, after each change, and false at the end, by
-// one goroutine.
+// of, and why not if that is known; first and after each change, by one goroutine.
 func Elsewhere(changed func(works bool, dead error)) Way {
 	return func(ctx context.Context, v *Verdict) error {
-		defer changed(false, nil)
 		for {
 			works, turned, dead := v.now()
 			changed(works, dead)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -80,10 +81,13 @@ func (z *Zone) Stats() Stats {
 }
 
 // Run publishes what is found of the types, "_ipp._tcp" or with a subtype
-// "_universal._sub._ipp._tcp", until ctx ends or the source does. What was found is then
-// taken back.
-func (z *Zone) Run(ctx context.Context, src dnssd.Source, types []string) error {
-	tasks, ctx := errgroup.WithContext(ctx)
+// "_universal._sub._ipp._tcp", until ctx ends or the source does. If the source does,
+// what was found is taken back. settled, if it isn't nil, is called when the first look is
+// complete: what is there has most likely been found.
+func (z *Zone) Run(ctx context.Context, src dnssd.Source, types []string, settled func()) error {
+	tasks, running := errgroup.WithContext(ctx)
+	var looking atomic.Int64
+	looking.Store(int64(len(types)))
 	for i, t := range types {
 		b := dnssd.Browser{Source: src, Type: t, Resolve: true}
 		if sub, service, ok := strings.Cut(t, "._sub."); ok {
@@ -93,17 +97,28 @@ func (z *Zone) Run(ctx context.Context, src dnssd.Source, types []string) error 
 			b.Type, b.All = "", true
 		}
 		tasks.Go(func() error {
-			defer z.forget(i)
-			for ev, err := range b.Events(ctx) {
-				if err != nil {
+			for ev, err := range b.Events(running) {
+				switch {
+				case err != nil:
 					return err
+				case ev.Op == dnssd.Settled:
+					if looking.Add(-1) == 0 && settled != nil {
+						settled()
+					}
+				default:
+					z.Hear(time.Now(), i, ev)
 				}
-				z.Hear(time.Now(), i, ev)
 			}
 			return nil
 		})
 	}
-	return tasks.Wait()
+	err := tasks.Wait()
+	if ctx.Err() == nil {
+		for i := range types {
+			z.forget(i)
+		}
+	}
+	return err
 }
 
 // own is the feed of what this node announces itself; those of Run count from 0.

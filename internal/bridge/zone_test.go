@@ -276,7 +276,10 @@ func TestFromTheLinkIntoTheZone(t *testing.T) {
 		z := newBridge(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
-		go func() { ended <- z.Run(ctx, dnssd.Multicast(here), []string{"_ipp._tcp", "_universal._sub._ipp._tcp"}) }()
+		settled, start := time.Duration(0), time.Now()
+		go func() {
+			ended <- z.Run(ctx, dnssd.Multicast(here), []string{"_ipp._tcp", "_universal._sub._ipp._tcp"}, func() { settled = time.Since(start) })
+		}()
 		publisher := &dnssd.Publisher{Engine: there, Host: "laser"}
 		laser, err := publisher.Publish(dnssd.Announcement{Name: "Laser", Type: "_ipp._tcp", Port: 631, Subtypes: []string{"_universal"}})
 		if err != nil {
@@ -293,9 +296,42 @@ func TestFromTheLinkIntoTheZone(t *testing.T) {
 		<-laser.Done()
 		time.Sleep(1100 * time.Millisecond) // RFC 6762 §10.1 has a second
 		want(t, z)
+		if settled == 0 || settled > 4*time.Second {
+			t.Errorf("the first look was complete after %v", settled)
+		}
+		again, err := publisher.Publish(dnssd.Announcement{Name: "Laser", Type: "_ipp._tcp", Port: 631})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer again.Withdraw()
+		time.Sleep(5 * time.Second)
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
+		// At the end nobody is told that all is gone: a secondary may go on.
+		want(t, z, "Laser._ipp._tcp SRV 0 0 631 laser", "laser A 10.0.0.2")
+	})
+}
+
+// A source that ends says nothing more, so what it said doesn't hold.
+func TestSourceEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := lantest.New(1)
+		host := network.Host("here")
+		host.Attach(network.Wire("lan"), "eth0", "10.0.0.1/24")
+		e := &mdns.Engine{Links: host.WatchLinks, Listen: func(l packet.Link, g netip.AddrPort) (mdns.Conn, error) { return host.ListenMulticast(l, g) }}
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { _ = e.Run(ctx) }()
+		z := newBridge(t)
+		ended := make(chan error, 1)
+		go func() { ended <- z.Run(t.Context(), dnssd.Multicast(e), []string{"*"}, nil) }()
+		synctest.Wait()
+		hear(z, service("eth0", "Laser", "laser", "192.0.2.7"))
+		cancel()
+		if err := <-ended; err == nil {
+			t.Error("no error")
+		}
+		want(t, z)
 	})
 }

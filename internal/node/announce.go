@@ -179,7 +179,6 @@ func (n *Node) tellAnnounced(ctx context.Context) error {
 		case <-tick.C:
 		case <-ctx.Done():
 			tell(nil)
-			n.announcedOnLinks(nil)
 			return nil
 		}
 	}

@@ -48,6 +48,20 @@ func (n *Node) runDNSServer(ctx context.Context) error {
 	}
 	s := &n.dnsServer
 	defer s.close()
+	full := make(chan struct{})
+	for _, z := range n.zones {
+		go func() {
+			select {
+			case <-z.full:
+			case <-ctx.Done():
+				return
+			}
+			select {
+			case full <- struct{}{}:
+			case <-ctx.Done():
+			}
+		}()
+	}
 	tick := time.NewTicker(listenAgain)
 	defer tick.Stop()
 	var now []packet.Link
@@ -58,6 +72,7 @@ func (n *Node) runDNSServer(ctx context.Context) error {
 				return nil
 			}
 			now = l
+		case <-full:
 		case <-tick.C:
 			if !s.failing() {
 				continue
@@ -75,6 +90,9 @@ func (n *Node) listenForQueries(ctx context.Context, links []packet.Link) {
 	s := &n.dnsServer
 	wanted := map[netip.AddrPort][]*publishedZone{}
 	for _, z := range n.zones {
+		if !z.isFull() {
+			continue
+		}
 		for _, l := range z.config.Listen {
 			addrs := []netip.Addr{l.Addr}
 			if !l.Addr.IsValid() {
@@ -105,6 +123,16 @@ func (n *Node) listenForQueries(ctx context.Context, links []packet.Link) {
 	}
 	s.forget(wanted)
 	n.tellNameservers(wanted)
+}
+
+// isFull says whether others may know the zone.
+func (z *publishedZone) isFull() bool {
+	select {
+	case <-z.full:
+		return true
+	default:
+		return false
+	}
 }
 
 // everyAddress returns the addresses of links that mean something beyond them.

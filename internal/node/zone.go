@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -32,7 +33,17 @@ type publishedZone struct {
 	bridge   *bridge.Zone
 	notifier *zone.Notifier
 	serial   string // the file that keeps the serial number while it is ahead of the clock
+
+	full  chan struct{} // closed when it holds most of what there is: only then may others know it
+	fills sync.Once
 }
+
+// firstLook bounds the wait until a zone is full: no longer does a first look
+// take. What the node announces itself has its name after ownLook.
+const (
+	firstLook = 6 * time.Second
+	ownLook   = 2 * time.Second
+)
 
 // openZones makes the zones of the config.
 func (n *Node) openZones() error {
@@ -48,7 +59,7 @@ func (n *Node) openZones() error {
 
 func (n *Node) newZone(c config.Zone) (*publishedZone, error) {
 	domain := strings.ToLower(c.Domain.String())
-	z := &publishedZone{config: c, serial: filepath.Join(n.State, "zone-"+domain+".serial")}
+	z := &publishedZone{config: c, full: make(chan struct{}), serial: filepath.Join(n.State, "zone-"+domain+".serial")}
 	o := zone.Config{
 		Domain: domain, Contact: c.Contact,
 		TTL: c.FixedTTL.Duration(), Negative: c.NegativeTTL.Duration(),
@@ -141,11 +152,51 @@ func (n *Node) zoneParts() []*part {
 	return out
 }
 
-// runZone fills a zone with what the config wants in it.
+// runZone fills a zone with what the config wants in it. Nobody may know it before
+// the first look is complete: else a restart would have resolvers and secondaries believe
+// that everything was gone.
 func (n *Node) runZone(ctx context.Context, z *publishedZone) error {
 	tasks, ctx := errgroup.WithContext(ctx)
-	tasks.Go(func() error { return z.notifier.Run(ctx) })
+	looked := make(chan struct{}, 1)
+	settled := func() {
+		select {
+		case looked <- struct{}{}:
+		default:
+		}
+	}
 	tasks.Go(func() error { return z.keepSerial(ctx, n) })
+	tasks.Go(func() error {
+		end, cancel := context.WithTimeout(ctx, firstLook)
+		defer cancel()
+		if z.config.Announced {
+			sleep(end, ownLook)
+		}
+		if len(z.config.Types) > 0 {
+			select {
+			case <-looked:
+			case <-end.Done():
+			}
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		z.fills.Do(func() { close(z.full) })
+		return z.notifier.Run(ctx)
+	})
+	tasks.Go(func() error { return n.feedZone(ctx, z, settled) })
+	return tasks.Wait()
+}
+
+// sleep waits for d, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// feedZone publishes services of the links, on whichever engine runs.
+func (n *Node) feedZone(ctx context.Context, z *publishedZone, settled func()) error {
 	for ctx.Err() == nil && len(z.config.Types) > 0 {
 		engine, changed := n.mdns.watch()
 		if engine == nil {
@@ -156,18 +207,14 @@ func (n *Node) runZone(ctx context.Context, z *publishedZone) error {
 			continue
 		}
 		// It ends with the engine.
-		err := z.bridge.Run(ctx, dnssd.Multicast(engine), z.config.Types)
+		err := z.bridge.Run(ctx, dnssd.Multicast(engine), z.config.Types, settled)
 		if err != nil && ctx.Err() == nil {
 			n.Log.Warn("a zone isn't fed", "source", z.zone.Domain(), "err", err)
-			select {
-			case <-changed:
-			case <-time.After(time.Second):
-			case <-ctx.Done():
-			}
+			sleep(ctx, time.Second)
 		}
 	}
 	<-ctx.Done()
-	return tasks.Wait()
+	return nil
 }
 
 // keepSerial keeps the serial number for the next run, while it is ahead of the
@@ -176,7 +223,7 @@ func (z *publishedZone) keepSerial(ctx context.Context, n *Node) error {
 	for {
 		changed := z.zone.Changed()
 		if serial := z.zone.Serial(); int32(serial-uint32(time.Now().Unix())) >= 0 {
-			if err := os.WriteFile(z.serial, []byte(strconv.FormatUint(uint64(serial), 10)), 0o600); err != nil {
+			if err := writeSerial(z.serial, serial); err != nil {
 				n.Log.Warn("a zone's serial number isn't kept", "source", z.zone.Domain(), "err", err)
 			}
 		}
@@ -185,11 +232,16 @@ func (z *publishedZone) keepSerial(ctx context.Context, n *Node) error {
 		case <-ctx.Done():
 			return nil
 		}
-		select { // many changes take one number after another
-		case <-time.After(time.Second):
-		case <-ctx.Done():
-		}
+		sleep(ctx, time.Second) // many changes take one number after another
 	}
+}
+
+func writeSerial(file string, serial uint32) error {
+	half := file + ".new"
+	if err := os.WriteFile(half, []byte(strconv.FormatUint(uint64(serial), 10)), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(half, file)
 }
 
 // readSerial reads what keepSerial wrote, 0 if it wrote nothing.
@@ -211,8 +263,11 @@ func (z *publishedZone) detail() string {
 	if st := z.bridge.Stats(); st.Hidden > 0 {
 		s += fmt.Sprintf("; %d not published: no address beyond the link", st.Hidden)
 	}
-	if len(z.config.Listen) == 0 {
+	switch {
+	case len(z.config.Listen) == 0:
 		s += "; not served"
+	case !z.isFull():
+		s += "; not served before the first look is complete"
 	}
 	if _, failed := z.notifier.Stats(); failed > 0 {
 		s += fmt.Sprintf("; secondaries were silent %d times", failed)
