@@ -156,6 +156,25 @@ func (h *Host) Link(s *Subnet) *Link {
 	return k
 }
 
+// Addresses returns all addresses that the host sends from.
+func (h *Host) Addresses() []netip.Addr {
+	var all []netip.Addr
+	for _, k := range h.Links {
+		for _, a := range []netip.Addr{k.V4, k.V6, k.LinkLocal()} {
+			if a.IsValid() {
+				all = append(all, a)
+			}
+		}
+	}
+	return all
+}
+
+// LinkLocal returns the link's IPv6 address that follows from its MAC (RFC 4291).
+func (k *Link) LinkLocal() netip.Addr {
+	m := k.MAC
+	return netip.AddrFrom16([16]byte{0xfe, 0x80, 8: m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]})
+}
+
 func (h *Host) linkTo(s *Subnet) *Link {
 	for _, k := range h.Links {
 		if k.Subnet == s {

@@ -144,6 +144,8 @@ func (s *site) questions(name string, types ...uint16) []time.Time {
 func TestAllFailed(t *testing.T) {
 	t.Parallel()
 	eachWay(t, "all-failed-requery-with-backoff", func(t *testing.T, s *site, c testCase, args []string) {
+		var lag lab.Meter
+		go lag.Run(t.Context())
 		apis := s.apis(c)
 		for _, step := range c.Steps {
 			if step.Fail != "" {
@@ -179,6 +181,9 @@ func TestAllFailed(t *testing.T) {
 			if n < 2 || n > 6 {
 				t.Errorf("%s was tried %d times in 30 s", label, n)
 			}
+		}
+		if c.Advertisements[0].Via == "mdns" {
+			s.verdict(&lag)
 		}
 	})
 }
@@ -430,6 +435,8 @@ func TestFailureFlushesMulticastData(t *testing.T) {
 			t.Parallel()
 			c := loadCase(t, "all-failed-requery-with-backoff").inLocal()
 			s := newSite(t)
+			var lag lab.Meter
+			go lag.Run(t.Context())
 			apis := s.apis(c)
 			a, b := c, c
 			a.Advertisements, b.Advertisements = c.Advertisements[:1], c.Advertisements[1:]
@@ -476,6 +483,7 @@ func TestFailureFlushesMulticastData(t *testing.T) {
 			if has == silent {
 				t.Errorf("10 s after the failure A is in the list: %v; SRV was asked for %d times; %+v", has, asked(), ch)
 			}
+			s.verdict(&lag)
 		})
 	}
 }

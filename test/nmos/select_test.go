@@ -11,6 +11,7 @@ import (
 
 	"github.com/gopacket/gopacket/layers"
 
+	"github.com/lanfolk/lanfolk/test/judge"
 	"github.com/lanfolk/lanfolk/test/lab"
 )
 
@@ -161,4 +162,21 @@ func (s *site) asked() (mdns, unicast []time.Time) {
 		}
 	}
 	return mdns, unicast
+}
+
+// verdict holds what the desk said by mDNS against RFC 6762. One program alone may
+// have run there.
+func (s *site) verdict(lag *lab.Meter) {
+	s.t.Helper()
+	s.flush()
+	trace := judge.Read(s.wire.MDNS())
+	subject := judge.Subject{
+		Is: judge.From(s.desk.Addresses()...), Early: 10 * time.Millisecond, Late: 250*time.Millisecond + 10*lag.Worst(), Lag: lag.Near, Whole: true,
+	}
+	if len(trace.By(subject.Is)) == 0 {
+		s.t.Error("the client said nothing by mDNS")
+	}
+	for _, line := range judge.Summary(trace.Judge(subject)) {
+		s.t.Error(line)
+	}
 }

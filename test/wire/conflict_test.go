@@ -129,7 +129,7 @@ func TestManyConflictsSlowItDown(t *testing.T) {
 		t.Fatalf("only %d attempts", len(times))
 	}
 	for i := 16; i < len(times); i++ {
-		if gap := times[i].Sub(times[i-1]); times[i-1].Sub(times[i-15]) < 10*time.Second && gap < 5*time.Second-early-r.lag.near(times[i-1]) {
+		if gap := times[i].Sub(times[i-1]); times[i-1].Sub(times[i-15]) < 10*time.Second && gap < 5*time.Second-early-r.lag.Near(times[i-1]) {
 			t.Errorf("attempt %d after %v", i+1, gap)
 		}
 	}
@@ -208,7 +208,7 @@ func TestTwoLinksOnOneBridge(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.d.Join(r.net)
-	r.judge.Is = judge.From(addresses(r.d)...)
+	r.judge.Is = judge.From(r.d.Addresses()...)
 	e := r.engine(r.d)
 	all := r.publish(e, host("nas"), service("Web", "_http._tcp", "nas.local", 80, nil))
 	span := 8 * time.Second

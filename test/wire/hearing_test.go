@@ -368,7 +368,7 @@ func TestOwnPacketsComeBackOverABridge(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.d.Join(r.net) // a second link to the same subnet
-	r.judge.Is = judge.From(addresses(r.d)...)
+	r.judge.Is = judge.From(r.d.Addresses()...)
 	b := r.browse("_back._tcp")
 	q := r.asks(r.start, 5*time.Second, "_back._tcp.local", dns.TypePTR)
 	time.Sleep(time.Until(q.Time.Add(1500 * time.Millisecond)))

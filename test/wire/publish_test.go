@@ -513,7 +513,7 @@ func TestAddressesOfTheirLink(t *testing.T) {
 	other := r.Subnet("b", "10.99.2.0/24", "fd99:2::/64")
 	r.d.Join(other)
 	y := r.Host("other").Join(other).Link(other).Tester()
-	r.judge.Is = judge.From(addresses(r.d)...)
+	r.judge.Is = judge.From(r.d.Addresses()...)
 	r.publish(r.engine(r.d), host("nas"))
 	settled()
 	asked := time.Now()
@@ -526,7 +526,7 @@ func TestAddressesOfTheirLink(t *testing.T) {
 		v4   string
 		link *lab.Link
 	}{{m, "10.99.1.10", r.d.Links[0]}, {n, "10.99.2.10", r.d.Links[1]}} {
-		want := []string{"nas.local. A " + c.v4, "nas.local. AAAA " + c.link.V6.String(), "nas.local. AAAA " + linkLocal(c.link).String()}
+		want := []string{"nas.local. A " + c.v4, "nas.local. AAAA " + c.link.V6.String(), "nas.local. AAAA " + c.link.LinkLocal().String()}
 		slices.Sort(want)
 		var got []string
 		for _, x := range c.m.Records {

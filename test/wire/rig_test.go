@@ -50,7 +50,7 @@ type rig struct {
 	x     *lab.Tester
 	start time.Time
 	judge judge.Subject
-	lag   meter
+	lag   lab.Meter
 }
 
 func newRig(t *testing.T) *rig {
@@ -60,24 +60,9 @@ func newRig(t *testing.T) *rig {
 	r.d = l.Host("d").Join(r.net)
 	r.x = l.Host("tester").Join(r.net).Link(r.net).Tester()
 	r.start = time.Now()
-	go r.lag.run(t.Context())
-	r.judge = judge.Subject{Is: judge.From(addresses(r.d)...), Early: early, Late: late, Whole: true}
+	go r.lag.Run(t.Context())
+	r.judge = judge.Subject{Is: judge.From(r.d.Addresses()...), Early: early, Late: late, Whole: true}
 	return r
-}
-
-// addresses returns all that a host sends from.
-func addresses(h *lab.Host) []netip.Addr {
-	var all []netip.Addr
-	for _, k := range h.Links {
-		all = append(all, k.V4, k.V6, linkLocal(k))
-	}
-	return all
-}
-
-// linkLocal returns the link's address that follows from its MAC (RFC 4291).
-func linkLocal(k *lab.Link) netip.Addr {
-	m := k.MAC
-	return netip.AddrFrom16([16]byte{0xfe, 0x80, 8: m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]})
 }
 
 // verdict holds everything that the host under test sent against the rules.
@@ -88,64 +73,18 @@ func (r *rig) verdict(except ...string) {
 		r.t.Error("nothing was captured of the host under test")
 	}
 	s := r.judge
-	s.Late, s.Lag = r.late(), r.lag.near
+	s.Late, s.Lag = r.late(), r.lag.Near
 	for _, line := range judge.Summary(trace.Judge(s, except...)) {
 		r.t.Error(line)
 	}
 	if r.t.Failed() {
-		r.t.Logf("the machine was late by up to %v", r.lag.worst())
+		r.t.Logf("the machine was late by up to %v", r.lag.Worst())
 	}
-}
-
-// meter measures by how much this machine is late: a packet that should have
-// been sent, and was sent so much later, makes the gap to the next one shorter.
-type meter struct {
-	mu   sync.Mutex // guards what follows
-	max  time.Duration
-	lags []lag
-}
-
-// lag is a time during which nothing of this process ran.
-type lag struct{ from, to time.Time }
-
-func (m *meter) run(ctx context.Context) {
-	const pause, worth = time.Millisecond, 3 * time.Millisecond
-	for ctx.Err() == nil {
-		before := time.Now()
-		time.Sleep(pause)
-		now := time.Now()
-		m.mu.Lock()
-		if d := now.Sub(before) - pause; d > worth {
-			m.max = max(m.max, d)
-			m.lags = append(m.lags, lag{before, now})
-		}
-		m.mu.Unlock()
-	}
-}
-
-func (m *meter) worst() time.Duration {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.max
-}
-
-// near returns how late the machine was at about a time.
-func (m *meter) near(t time.Time) time.Duration {
-	const about = 20 * time.Millisecond
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var sum time.Duration
-	for _, l := range m.lags {
-		if !l.from.After(t.Add(about)) && !l.to.Before(t.Add(-about)) {
-			sum += l.to.Sub(l.from)
-		}
-	}
-	return sum
 }
 
 // late is how much later than it should something may happen here: it can have
 // waited for many turns.
-func (r *rig) late() time.Duration { return late + 10*r.lag.worst() }
+func (r *rig) late() time.Duration { return late + 10*r.lag.Worst() }
 
 // say sends a message, written as judge.Pack takes it, from the tester.
 func (r *rig) say(text string) {
@@ -379,7 +318,7 @@ func (l listener) none(d time.Duration) {
 // this machine can tell.
 func (r *rig) gap(what string, first, second time.Time, want time.Duration) {
 	r.t.Helper()
-	r.within(what, second.Sub(first)+early+r.lag.near(first), want, want)
+	r.within(what, second.Sub(first)+early+r.lag.Near(first), want, want)
 }
 
 // within fails unless something took a time between two, as far as this machine
@@ -387,7 +326,7 @@ func (r *rig) gap(what string, first, second time.Time, want time.Duration) {
 func (r *rig) within(what string, got, from, to time.Duration) {
 	r.t.Helper()
 	if got < from-time.Millisecond || got > to+r.late() {
-		r.t.Errorf("%s: %v, want %v to %v; the machine was late by up to %v", what, got, from, to, r.lag.worst())
+		r.t.Errorf("%s: %v, want %v to %v; the machine was late by up to %v", what, got, from, to, r.lag.Worst())
 	}
 }
 
