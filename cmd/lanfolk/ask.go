@@ -125,15 +125,19 @@ func (a app) withEngine(ctx context.Context, interfaces []string, do func(contex
 }
 
 // withLateEngine is withEngine for what may do without mDNS: the engine runs, and
-// its sockets are opened, only when the source is asked.
+// its sockets are opened, only when the source is asked. That it can't run fails
+// the source alone; an interface that doesn't exist is a mistake in any case.
 func (a app) withLateEngine(ctx context.Context, interfaces []string, do func(context.Context, dnssd.Source) error) error {
+	engine, failure := a.newEngine(interfaces)
+	if u := (usage{}); errors.As(failure, &u) {
+		return failure
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var ended atomic.Pointer[<-chan error]
 	err := do(ctx, source.Late{Open: sync.OnceValues(func() (dnssd.Source, error) {
-		engine, err := a.newEngine(interfaces)
-		if err != nil {
-			return nil, err
+		if failure != nil {
+			return nil, failure
 		}
 		running := start(ctx, engine, cancel)
 		ended.Store(&running)

@@ -155,16 +155,23 @@ func (n NMOS) client(r find.SelectRequest) (c *nmos.Client, without missing, err
 // says why there are none.
 func (n NMOS) unicast(c *nmos.Client, servers []string) error {
 	src, search, err := n.Unicast(servers)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case len(c.Domains) == 0 && len(search) == 0:
+	}
+	if len(c.Domains) == 0 {
+		c.Domains = slices.DeleteFunc(slices.Clone(search), local)
+	}
+	if len(c.Domains) == 0 {
 		return errors.New("no domain to look in is known: resolv.conf searches none; name one")
-	case len(c.Domains) == 0:
-		c.Domains = search
 	}
 	c.Unicast = src
 	return nil
+}
+
+// local says whether a domain's names are asked for by mDNS alone.
+func local(domain string) bool {
+	n, err := dnswire.ParseName(domain)
+	return err != nil || unicast.Multicast(n)
 }
 
 // Select returns what is chosen when the first look is complete; its Selected is
