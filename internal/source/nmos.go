@@ -2,17 +2,14 @@ package source
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/lanfolk/lanfolk/dnssd"
@@ -188,90 +185,6 @@ func (n NMOS) Select(ctx context.Context, r find.SelectRequest) (find.Selection,
 	return selection(&st, without), nil
 }
 
-// WatchSelection keeps a choice and yields what changes until ctx ends. It begins
-// anew when the machine gets other DNS servers or domains to search. The last pair may
-// hold an error: not for ctx's end.
-func (n NMOS) WatchSelection(ctx context.Context, r find.SelectRequest) iter.Seq2[find.SelectionChange, error] {
-	return func(yield func(find.SelectionChange, error) bool) {
-		w := watch{NMOS: n, request: r, yield: yield}
-		for ctx.Err() == nil && !w.enough {
-			if err := w.run(ctx); err != nil {
-				yield(find.SelectionChange{}, err)
-				return
-			}
-		}
-	}
-}
-
-// watch is one call of WatchSelection.
-type watch struct {
-	NMOS
-	request find.SelectRequest
-	yield   func(find.SelectionChange, error) bool
-	enough  bool // yield returned false
-	last    *nmos.State
-}
-
-// run yields what changes until ctx ends, the reader has enough, or the machine has moved.
-func (w *watch) run(ctx context.Context) error {
-	c, without, err := w.client(w.request)
-	if err != nil {
-		return err
-	}
-	if err := w.probe(c, w.request); err != nil {
-		return err
-	}
-	ctx, stop := context.WithCancel(ctx)
-	var running sync.WaitGroup
-	defer running.Wait()
-	defer stop()
-	running.Go(func() {
-		defer stop()
-		err = c.Run(ctx)
-	})
-	if w.Moved != nil && w.depends(c) {
-		running.Go(func() {
-			defer stop()
-			w.Moved(ctx)
-		})
-	}
-	for st := range c.Changes(ctx) {
-		if !st.Complete {
-			continue
-		}
-		ch := find.SelectionChange{Event: changed(w.last, &st), Time: st.Time.UTC(), Selection: selection(&st, without)}
-		if w.enough = !w.yield(ch, nil); w.enough {
-			break
-		}
-		w.last = &st
-	}
-	stop()
-	running.Wait()
-	return err
-}
-
-// depends says whether it makes a difference which servers and domains are the machine's.
-func (w *watch) depends(c *nmos.Client) bool {
-	return c.Location == "" && c.Mode != nmos.MulticastOnly && (len(w.request.Domains) == 0 || len(w.request.Servers) == 0)
-}
-
-// probe lets the client try what it chooses.
-func (n NMOS) probe(c *nmos.Client, r find.SelectRequest) error {
-	roots, err := readCA(r.CA)
-	if err != nil {
-		return err
-	}
-	p := nmos.Probe{DialContext: n.Dial, Timeout: r.Timeout}
-	if roots != nil {
-		p.TLS = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
-	}
-	if c.CheckEvery <= 0 {
-		c.CheckEvery = DefaultCheckEvery
-	}
-	c.Check = p.Check
-	return nil
-}
-
 // readCA reads certificates; no text means those of the system, nil.
 func readCA(pem string) (*x509.CertPool, error) {
 	if pem == "" {
@@ -282,17 +195,6 @@ func readCA(pem string) (*x509.CertPool, error) {
 		return nil, invalid{errors.New("what was given to verify APIs by holds no certificate: want PEM")}
 	}
 	return pool, nil
-}
-
-// changed says what happened between two states, of which the first may be nil.
-func changed(was, now *nmos.State) string {
-	switch {
-	case now.Selected == nil && (was == nil || was.Selected != nil):
-		return find.SelectionNone
-	case now.Selected != nil && (was == nil || was.Selected == nil || !was.Since.Equal(now.Since)):
-		return find.SelectionMade
-	}
-	return find.SelectionUpdate
 }
 
 // selection puts a state into words that do without nmos.
