@@ -93,6 +93,9 @@ func (r *responder) send(l *listener, out []packet.Datagram) {
 		if err == nil || n >= len(out) {
 			return
 		}
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
 		r.stats.by[failed].Add(1)
 		r.logged.Do(func() {
 			r.log.Warn("TGED answer not sent", "if", l.link.Load().Name, "addr", out[n].Dst, "err", err)

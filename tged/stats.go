@@ -2,11 +2,11 @@ package tged
 
 import "sync/atomic"
 
-// Stats counts what a Server heard and what became of it. Every datagram is in
-// Received and in just one of the others up to Failed.
+// Stats counts what a Server heard and what became of it. Every request is in
+// Received and in just one of the others up to Unavailable, unless it still waits.
 type Stats struct {
 	Received uint64
-	// Replies and Invalids were sent.
+	// Replies and Invalids were answered.
 	Replies, Invalids uint64
 	// NotTGED and TooLong were no requests, and Answers were others' REPLY or
 	// INVALID: none is ever answered.
@@ -21,10 +21,9 @@ type Stats struct {
 	Crowded uint64
 	// Unavailable could not be looked up.
 	Unavailable uint64
-	// Failed could not be sent.
+	// Failed counts Replies and Invalids that could not be sent.
 	Failed uint64
-
-	// Connections counts those over TCP; each of their requests is in Received.
+	// Connections counts those over TCP, but for those that were Crowded out.
 	Connections uint64
 }
 

@@ -87,17 +87,20 @@ func (r *responder) converse(conn net.Conn, links []packet.Link) {
 		return
 	}
 	n := binary.BigEndian.Uint32(head[:])
+	r.stats.received.Add(1)
 	if n > MaxRequest {
 		r.drop(tooLong)
 		return
 	}
 	b := make([]byte, n)
 	if _, err := io.ReadFull(conn, b); err != nil {
+		r.drop(notTGED)
 		return
 	}
-	r.stats.received.Add(1)
 	src, dst := addrPort(conn.RemoteAddr()), addrPort(conn.LocalAddr())
-	i := slices.IndexFunc(links, func(l packet.Link) bool { return l.Has(dst.Addr()) })
+	i := slices.IndexFunc(links, func(l packet.Link) bool {
+		return l.Has(dst.Addr()) || l.Flags&net.FlagLoopback != 0 && l.OnLink(dst.Addr())
+	})
 	if i < 0 {
 		r.drop(offLink)
 		return
