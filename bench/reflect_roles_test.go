@@ -33,6 +33,7 @@ import (
 func roles() map[string]func(args []string) error {
 	return map[string]func([]string) error{
 		"send": roleSend, "receive": roleReceive, "reflect": roleReflect, "copy": roleCopy, "dns-browse": roleDNSBrowse, "dns-loop": roleDNSLoop,
+		"dns-zone":    roleDNSZone,
 		"nmos-select": roleNMOSSelect, "nmos-failover": roleNMOSFailOver, "tged-load": roleTGEDLoad,
 	}
 }

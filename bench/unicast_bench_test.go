@@ -19,6 +19,7 @@ import (
 
 	"github.com/lanfolk/lanfolk/dnssd"
 	"github.com/lanfolk/lanfolk/dnssd/unicast"
+	"github.com/lanfolk/lanfolk/dnssd/zone"
 	"github.com/lanfolk/lanfolk/test/lab"
 )
 
@@ -65,6 +66,12 @@ func BenchmarkUnicast(b *testing.B) {
 	})
 	b.Run("dnsmasq=200", func(b *testing.B) {
 		lookUp(b, func(h *lab.Host) { h.Dnsmasq(masqueraded()...) })
+	})
+	// Our own zone sends all of it along with the list of adverts.
+	b.Run("zone=200", func(b *testing.B) {
+		lookUp(b, func(h *lab.Host) {
+			startRole(h, "dns-zone", netip.AddrPortFrom(h.Links[0].V4, unicast.DefaultPort).String()).WaitText(5*time.Second, "ready")
+		})
 	})
 }
 
@@ -138,6 +145,36 @@ func roleDNSBrowse(args []string) error {
 		}
 		return found, int(src.Stats().Queries), nil
 	})
+}
+
+// roleDNSZone serves the adverts until it is ended.
+func roleDNSZone(args []string) error {
+	z, err := zone.New(zone.Config{Domain: advertDomain}, time.Now())
+	if err != nil {
+		return err
+	}
+	for i := range many {
+		name := fmt.Sprintf("Control %03d", i)
+		if err := z.Put(time.Now(), name, zone.Service{
+			Name: name, Type: "_nmos-netctrl._tcp", TTL: time.Minute,
+			Targets: []dnssd.Target{{Host: fmt.Sprintf("ctl-%03d", i), Port: uint16(8000 + i), Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 99, 7, byte(1 + i)})}}},
+			TXT:     []dnssd.TXT{{"api_proto=http", "api_ver=v1.0", "api_auth=false", fmt.Sprintf("pri=%d", i)}},
+		}); err != nil {
+			return err
+		}
+	}
+	udp, err := net.ListenPacket("udp", args[0])
+	if err != nil {
+		return err
+	}
+	tcp, err := net.Listen("tcp", args[0])
+	if err != nil {
+		return err
+	}
+	s := &zone.Server{Zones: []*zone.Zone{z}}
+	go s.Serve(context.Background(), tcp) //nolint:errcheck // the bench would tell
+	fmt.Println("ready")
+	return s.ServePacket(context.Background(), udp)
 }
 
 // roleDNSLoop sends the same queries and reads the answers.
