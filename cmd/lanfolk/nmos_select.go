@@ -177,11 +177,7 @@ func (x *selecting) print(s find.Selection) error {
 	if s.Selected != nil {
 		return nil
 	}
-	words := fmt.Sprintf("nmos: no %s API: %s", x.request.Kind, s.Reason)
-	if x.format.name != "table" && x.format.name != "wide" { // which have told it
-		words = strings.Join(append([]string{words}, s.Steps...), "; ")
-	}
-	return outcome{visible(words), errNotFound}
+	return outcome{fmt.Sprintf("nmos: no %s API: %s", x.request.Kind, visible(s.Reason)), errNotFound}
 }
 
 // follow prints each change of what is chosen until ctx ends.

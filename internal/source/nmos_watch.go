@@ -91,12 +91,13 @@ func (w *watch) tell(ctx context.Context, stop func(), states iter.Seq[nmos.Stat
 	var held *nmos.State // an update that waits
 	var due <-chan time.Time
 	for {
-		st, more := held, true
+		st := held
 		select {
-		case st, more = <-complete:
+		case next, more := <-complete:
 			if !more {
 				return
 			}
+			st = next
 			if since := time.Since(w.told); changed(w.last, st) == find.SelectionUpdate && since < updatesEvery {
 				if held == nil {
 					due = time.After(updatesEvery - since)
