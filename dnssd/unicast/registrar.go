@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -190,8 +191,9 @@ func (r *Registrar) Run(ctx context.Context) error {
 		select {
 		case <-time.After(time.Until(g.earliest(due))):
 		case <-wake:
-			g.change()
-			due = time.Time{}
+			if g.change() {
+				due = time.Time{}
+			}
 		case <-ctx.Done():
 		}
 	}
@@ -235,22 +237,32 @@ func (g *registration) earliest(due time.Time) time.Time {
 	return due
 }
 
-// change takes over what Update wants.
-func (g *registration) change() {
+// change takes over what Update wants, and says whether that is anything new.
+func (g *registration) change() bool {
 	o, ok := g.newOffer()
 	if !ok {
-		return
+		return false // begin has it already
 	}
 	n, err := g.checked(o, g.instance)
 	if err != nil { // Update has seen that it is right, but for a longer name
 		g.Log.Warn("a registration can't be changed", "name", g.instance.String(), "err", err)
-		return
+		return false
 	}
 	g.offer, g.names = o, n
-	if !n.host.Equal(g.host.wanted) {
-		g.former = append(g.former, g.host)
+	if n.host.Equal(g.host.wanted) {
+		return true
+	}
+	was := g.host
+	if i := slices.IndexFunc(g.former, func(h *hostHolding) bool { return h.wanted.Equal(n.host) }); i >= 0 {
+		g.host = g.former[i] // back to one that is still there
+		g.former = slices.Delete(g.former, i, i+1)
+	} else {
 		g.host = g.newHost(n.host)
 	}
+	if was.ours {
+		g.former = append(g.former, was)
+	}
+	return true
 }
 
 func (r *Registrar) begin() (*registration, error) {

@@ -125,7 +125,7 @@ func (w *town) want() []string {
 }
 
 func TestRegistrarsInAnyOrder(t *testing.T) {
-	seeds := uint64(15)
+	seeds := uint64(8)
 	if os.Getenv("LANFOLK_SOAK") != "" {
 		seeds = 500
 	}

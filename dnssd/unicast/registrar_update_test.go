@@ -114,6 +114,38 @@ func TestOfferChangesWhileTheServerIsAway(t *testing.T) {
 	})
 }
 
+// A host that is left and come back to before the server heard of it stays.
+func TestHostThatIsComeBackToStays(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		p := n.primary(first)
+		r := n.register(nil)
+		time.Sleep(time.Second)
+		p.whole("Web.")
+		whole := p.after
+		n.change(func() {
+			p.server.down = true
+			p.after = func() {
+				whole()
+				if !slices.ContainsFunc(p.server.zone, func(rr dns.RR) bool { return rr.Header().Name == "www.example.com." && rr.Header().Rrtype == dns.TypeA }) {
+					t.Errorf("after %v the host has no address", time.Since(n.start))
+				}
+			}
+		})
+		for _, host := range []string{"new.example.com", "third.example.com", "www.example.com"} {
+			r.update(t, func(o *unicast.Offer) { o.Host = host })
+			time.Sleep(10 * time.Second)
+		}
+		n.change(func() { p.server.down = false })
+		time.Sleep(10 * time.Minute)
+		if got := p.has(); len(got) != 6 || r.last().State != unicast.Registered || r.last().Host != "www.example.com" {
+			t.Errorf("zone %q, state %+v", got, r.last())
+		}
+		n.change(func() { p.after = nil })
+		n.end(r)
+		same(t, "zone at the end", p.all(), nil)
+	})
+}
+
 func TestOfferThatIsOffIsTakenBack(t *testing.T) {
 	bubble(t, func(t *testing.T, n *network) {
 		p := n.primary(first)
