@@ -98,6 +98,7 @@ func (c *Client) ask(ctx context.Context, service string, take func(Answer) bool
 	m := Message{Method: Discovery, Version: V1, Fields: []Field{{"RQ", service}}}
 	request := m.Append(nil, Compact)
 	q := newQuestion(time.Now(), service, c.Server)
+	sent := false
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -112,7 +113,9 @@ func (c *Client) ask(ctx context.Context, service string, take func(Answer) bool
 			return q.failure()
 		case now := <-timer.C:
 			if q.due(now) {
-				if err := c.send(routes, request); err != nil {
+				if err := c.send(routes, request); err == nil {
+					sent = true
+				} else if !sent { // later on it's a link that went down, and may come back
 					return err
 				}
 			}

@@ -4,6 +4,8 @@ package tged
 import (
 	"database/sql"
 	"encoding/json"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -218,4 +220,78 @@ func TestTCPAndCompact(t *testing.T) {
 	if err != nil || got != want {
 		t.Errorf("got %q, %v\nwant %q", got, err, want)
 	}
+}
+
+// resident returns how much memory a process has, in KiB.
+func resident(t *testing.T, pid int) int {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		var kib int
+		if _, err := fmt.Sscanf(line, "VmRSS: %d kB", &kib); err == nil {
+			return kib
+		}
+	}
+	t.Fatalf("no VmRSS in %s", b)
+	return 0
+}
+
+// TestNonsense floods the server at full speed with random datagrams, many of them nearly
+// right: its memory stays flat, and it answers right after. Under LANFOLK_SOAK this
+// goes on for ten minutes.
+func TestNonsense(t *testing.T) {
+	s := newSite(t)
+	address := s.server.Link(s.theirs).V4.String()
+	p := s.serve(s.server, s.file("services.json", services), "--off-link")
+	var conn net.Conn
+	err := s.laptop.Do(func() (err error) {
+		conn, err = net.Dial("udp", address+":4745")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	random := rand.New(rand.NewPCG(1, 2))
+	right := "TGED DISCOVERY 1.0\r\nRQ:SQL\r\n\r\n"
+	flood := func(d time.Duration) (n int) {
+		b := make([]byte, 65_000)
+		for end := time.Now().Add(d); time.Now().Before(end); n++ {
+			data := b[:random.IntN(64)]
+			switch random.IntN(4) {
+			case 0: // anything
+				for i := range data {
+					data[i] = byte(random.Uint32())
+				}
+			case 1: // long
+				data = b[:min(len(b), 1<<random.IntN(17))]
+				copy(data, right)
+			default: // a request with some bytes changed
+				data = b[:copy(b, right)]
+				for range random.IntN(4) {
+					data[random.IntN(len(data))] = byte(random.Uint32())
+				}
+			}
+			_, _ = conn.Write(data) // what doesn't fit is dropped
+		}
+		return n
+	}
+	flood(time.Second)
+	before := resident(t, p.Pid())
+	long := 3 * time.Second
+	if os.Getenv("LANFOLK_SOAK") != "" {
+		long = 10 * time.Minute
+	}
+	n := flood(long)
+	if after := resident(t, p.Pid()); after > before+8<<10 {
+		t.Errorf("%d datagrams: %d KiB, before %d", n, after, before)
+	}
+	time.Sleep(time.Second) // a second's worth of answers is spent
+	if got, exit := s.ask("SQL"); len(got) != 1 || exit != 0 {
+		t.Errorf("after %d datagrams: %v, exit %d", n, got, exit)
+	}
+	t.Logf("%d datagrams in %v", n, long)
 }
