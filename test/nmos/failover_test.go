@@ -35,7 +35,7 @@ func (ch change) label(apis map[string]*api) string {
 // How often the selected API is tried in these tests, and for how long.
 const (
 	tryEvery   = 500 * time.Millisecond
-	tryTimeout = time.Second
+	tryTimeout = 2 * time.Second
 )
 
 // watcher is `lanfolk nmos select --watch`.
@@ -443,7 +443,7 @@ func TestFailureFlushesMulticastData(t *testing.T) {
 			peer := s.responder(a)
 			s.responder(b)
 			apis["A"].set(refuses)
-			w := s.watch(apis, append(c.needs(), "--mode", "mdns", "--check-every", "100ms")...)
+			w := s.watch(apis, append(c.needs(), "--mode", "mdns", "--check-every", "100ms", "--timeout", "10s")...)
 			if silent {
 				w.WaitLine(15*time.Second, "selection", func(string) bool { return true })
 				peer.Silence()
