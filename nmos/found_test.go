@@ -99,6 +99,16 @@ func TestFoundIsInOrderOfName(t *testing.T) {
 	}
 }
 
+func TestFewAddressesAreTried(t *testing.T) {
+	var s Selection
+	for i := range 100 {
+		s.Target.Addresses = append(s.Target.Addresses, netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}))
+	}
+	if n := len(s.endpoints()); n != maxAddresses {
+		t.Errorf("%d addresses would be tried", n)
+	}
+}
+
 func TestFold(t *testing.T) {
 	for in, want := range map[string]string{"": "", "abc": "abc", "aBC.Z@[": "abc.z@[", "ÄÖ\xff": "ÄÖ\xff"} {
 		if got := fold(in); got != want {

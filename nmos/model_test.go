@@ -446,4 +446,30 @@ func TestPausesBeginAnew(t *testing.T) {
 	if d := s.retryAt.Sub(now); d > time.Second {
 		t.Errorf("the first pause of a new outage is %v long", d)
 	}
+	// So it does when it was found to work.
+	outage(10 * time.Minute)
+	s.worked(now, *s.selected)
+	s.failed(now, *s.selected, errors.New("refused"))
+	s.advance(now)
+	if d := s.retryAt.Sub(now); d > time.Second {
+		t.Errorf("the first pause after it had worked is %v long", d)
+	}
+}
+
+func TestWorkingForgetsFailures(t *testing.T) {
+	k, _ := KindOf("netctrl")
+	fixed, err := ParseLocation(k, "http://192.0.2.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &selector{kinds: []Kind{k}, invalidFor: DefaultInvalidFor, marks: marks{}, fixed: &fixed}
+	now := time.Unix(1e9, 0)
+	for range 3 {
+		s.failed(now, fixed, errors.New("refused"))
+	}
+	s.worked(now, fixed)
+	s.failed(now, fixed, nil)
+	if m := s.marks[fixed.place()]; m.until.Sub(now) != DefaultInvalidFor || m.why == nil {
+		t.Errorf("invalid for %v (%v) after it had worked", m.until.Sub(now), m.why)
+	}
 }

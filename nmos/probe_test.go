@@ -133,7 +133,11 @@ func TestProbeVerifiesTheName(t *testing.T) {
 	roots := x509.NewCertPool()
 	roots.AddCert(s.Certificate())
 	addr, port := at(t, s)
-	p := nmos.Probe{DialContext: (&net.Dialer{}).DialContext, TLS: &tls.Config{RootCAs: roots}}
+	p := nmos.Probe{DialContext: (&net.Dialer{}).DialContext, TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS10}}
+	c := p.Client(selection(t, "netctrl", "https", "example.com", port, addr)).Transport.(*http.Transport).TLSClientConfig
+	if c.MinVersion != tls.VersionTLS12 {
+		t.Error("an older TLS than 1.2 is spoken (BCP-003-01)")
+	}
 	for host, works := range map[string]bool{"example.com": true, "example.com.": true, "other.local": false} {
 		s := selection(t, "netctrl", "https", host, port, addr)
 		if err := p.Check(t.Context(), s); (err == nil) != works || strings.HasSuffix(s.TLSName(), ".") {
@@ -211,6 +215,29 @@ func TestDialRacesAddresses(t *testing.T) {
 		want := "0s [2001:db8::1]:80, 250ms 192.0.2.1:80, 250ms 192.0.2.2:80"
 		if got := strings.Join(order, ", "); got != want {
 			t.Errorf("dialled %s, want %s", got, want)
+		}
+	})
+}
+
+// A connection that comes too late is closed.
+func TestDialClosesLateConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		late, end := net.Pipe()
+		dial := func(_ context.Context, network, address string) (net.Conn, error) {
+			if address == "192.0.2.1:80" {
+				time.Sleep(time.Second)
+				return late, nil
+			}
+			conn, _ := net.Pipe()
+			return conn, nil
+		}
+		s := selection(t, "netctrl", "http", "ctl.local", 80, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"))
+		conn, err := s.Dial(dial)(t.Context(), "tcp", "")
+		if err != nil || conn == late {
+			t.Fatalf("%v, %v", conn, err)
+		}
+		if _, err := end.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("the late connection: %v, want its end", err)
 		}
 	})
 }

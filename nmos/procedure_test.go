@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -526,6 +527,47 @@ func TestSelectWaits(t *testing.T) {
 		// One second to see what else comes, and up to three by chance.
 		if s, err := p.client.Select(p.t.Context()); err != nil || s.Name != "A" || time.Since(began) > time.Minute+4100*time.Millisecond {
 			p.t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+}
+
+// Who is slow to read keeps no more than the last list of each selection, and
+// of those a few.
+func TestSlowReaderKeepsLittle(t *testing.T) {
+	inPlant(t, func(p *plant) {
+		p.unicast.publish(advert{name: "A", txt: txtOf("v1.0", "10")})
+		p.unicast.publish(advert{name: "B", txt: txtOf("v1.0", "10")})
+		p.run()
+		next, stop := iter.Pull(p.client.Changes(p.t.Context()))
+		defer stop()
+		if st, ok := next(); !ok || st.Selected == nil {
+			p.t.Fatal("no state")
+		}
+		for i := range 200 {
+			p.unicast.publish(advert{name: "C", txt: txtOf("v1.0", fmt.Sprint(20+i%2))})
+			time.Sleep(time.Second)
+		}
+		p.fail("refused")
+		was := p.selected()
+		first, _ := next()
+		second, _ := next()
+		if first.Reason == second.Reason || second.Selected == nil || second.Selected.Name != was {
+			p.t.Errorf("after 200 changes of the list %q, then %q", first.Reason, second.Reason)
+		}
+		for range 300 {
+			p.fail("refused")
+			time.Sleep(time.Minute)
+		}
+		n := 0
+		var last nmos.State
+		for now := p.client.State(); last.Since != now.Since || last.Reason != now.Reason; n++ {
+			var ok bool
+			if last, ok = next(); !ok || n > 1000 {
+				p.t.Fatalf("after %d states there is no more", n)
+			}
+		}
+		if n > 64 {
+			p.t.Errorf("%d states were kept", n)
 		}
 	})
 }
