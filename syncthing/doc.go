@@ -1,0 +1,51 @@
+// Package syncthing is the Syncthing Device Discovery Protocol v2: devices say
+// by UDP where they can be reached, on the local network to everyone and on the
+// internet to a server that others ask.
+//
+// A device is known by the SHA-256 of its certificate, a [DeviceID]. There are
+// two packets, in XDR (RFC 4506): big-endian words of four bytes, and lists and
+// byte strings behind their length.
+//
+//	Announcement                          Query
+//	┌──────────────────────────┐          ┌──────────────────────────┐
+//	│ magic 0x9D79BC39         │          │ magic 0x2CA856F5         │
+//	├──────────────────────────┤          ├──────────────────────────┤
+//	│ Device: who sends this   │          │ length of the ID: 32     │
+//	├──────────────────────────┤          │ ID, 32 bytes             │
+//	│ number of extras, 0…16   │          └──────────────────────────┘
+//	│ Device, each             │
+//	└──────────────────────────┘
+//	Device                                Address
+//	┌──────────────────────────┐          ┌──────────────────────────┐
+//	│ length of the ID: 32     │          │ length of the IP:        │
+//	│ ID, 32 bytes             │          │   0, 4 or 16             │
+//	├──────────────────────────┤          │ IP                       │
+//	│ number of addresses,     │          ├──────────────────────────┤
+//	│   0…16                   │          │ port, 1…65,535           │
+//	│ Address, each            │          └──────────────────────────┘
+//	└──────────────────────────┘
+//
+// An address without an IP stands for the address that the packet came from; in an
+// extra it means nothing and is left out. Extras are others that the sender has heard of:
+// hearsay.
+//
+//	local    announcements to every host on the link, by IPv4 broadcast to port 21025 and by
+//	         IPv6 multicast to [ff32::5222]:21026, every 30 to 60 s. Nobody replies.
+//	global   announcements to a server, UDP port 22026, every 30 minutes. The server answers a
+//	         query with an announcement, if it knows the device, and else not at all.
+//
+// # What is read
+//
+// The magic, the lengths and the counts must be right, and both ends of each
+// field in the packet; bytes behind the packet don't matter. An address whose port is
+// 0 or more than 65,535 is left out, and the rest of the packet counts. An IPv4
+// address in its IPv6 form (::ffff:192.0.2.1) is read as IPv4.
+//
+// The package opens no socket and is told the time where it keeps state.
+//
+// # Not supported
+//
+// Other versions of the protocol: v1 (magic 0x20121025), v2 before July 2014, the XDR
+// with URLs of Syncthing v0.12 and v0.13, and today's, which is in Protocol Buffers.
+// They have other magic numbers, and are told apart by them ([ErrMagic]).
+package syncthing
