@@ -267,7 +267,7 @@ func TestRefusedRecordsHoldUpNothing(t *testing.T) {
 func TestNewQuestionsComeBeforeThoseThatFailed(t *testing.T) {
 	bubble(t, func(t *testing.T, n *network) {
 		var records []string
-		for i := range 300 {
+		for i := range 100 {
 			records = append(records, web(fmt.Sprintf("Web%d", i), fmt.Sprintf("h%d", i), "60", "192.0.2.1")...)
 		}
 		s := n.serve(first, records...)
@@ -282,13 +282,11 @@ func TestNewQuestionsComeBeforeThoseThatFailed(t *testing.T) {
 				}
 			})
 		}
-		asked := false
 		time.AfterFunc(20*time.Minute, func() {
 			n.change(func() { s.down, s.zone = false, s.zone[:0] })
 			if err := dnssd.Requery(src, "_http._tcp", "", "example.com"); err != nil {
 				t.Error(err)
 			}
-			asked = true
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), 25*time.Minute)
 		defer cancel()
@@ -298,8 +296,8 @@ func TestNewQuestionsComeBeforeThoseThatFailed(t *testing.T) {
 			if l.Err == nil || !errors.Is(l.Err, dnssd.ErrNone) {
 				return
 			}
-			if d := time.Since(n.start) - 20*time.Minute; !asked || d > 4*time.Second {
-				t.Errorf("it is back after %v", d)
+			if d := time.Since(n.start) - 20*time.Minute; d < 0 || d > 4*time.Second {
+				t.Errorf("what is asked again is answered %v after the server is back", d)
 			}
 			cancel()
 		}
