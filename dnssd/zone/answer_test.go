@@ -128,6 +128,26 @@ func TestSizes(t *testing.T) {
 	}
 }
 
+// A set of records that comes along is whole (RFC 2181 §5).
+func TestAdditionalSetsAreWhole(t *testing.T) {
+	z := newZone(t)
+	s := laser()
+	for i := range 30 {
+		s.Targets[0].Addresses = append(s.Targets[0].Addresses, netip.AddrFrom4([4]byte{192, 0, 2, byte(100 + i)}))
+	}
+	put(t, z, s)
+	for size := uint16(512); size < 1232; size += 16 {
+		got := ask(t, z, instance, dns.TypeSRV, size)
+		count := map[uint16]int{}
+		for _, rr := range got.Extra {
+			count[rr.Header().Rrtype]++
+		}
+		if a := count[dns.TypeA]; len(got.Answer) != 1 || got.Truncated || a != 0 && a != 31 || count[dns.TypeAAAA] > 1 || size > 700 && a != 31 {
+			t.Fatalf("with %d: %d answers, %v", size, len(got.Answer), count)
+		}
+	}
+}
+
 // ANY gets one set of records by UDP, all by TCP (RFC 8482).
 func TestAny(t *testing.T) {
 	z := newZone(t)

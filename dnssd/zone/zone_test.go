@@ -326,7 +326,7 @@ func TestTenThousandServices(t *testing.T) {
 	for i := range 10_000 {
 		z.Remove(start, "_http._tcp "+web(i).Name)
 	}
-	if took := time.Since(begin); took > 5*time.Second {
+	if took := time.Since(begin); took > 30*time.Second {
 		t.Errorf("it took %v", took)
 	}
 	if _, records := z.Size(); records != 7 {

@@ -201,9 +201,9 @@ func TestOnlyWhatIsMeant(t *testing.T) {
 	z := newBridge(t)
 	z.Links = []string{"eth0"}
 	z.Own = func(i dnssd.Instance) bool { return i.Name == "Mine" }
-	elsewhere, unicast, domain := service("eth1", "Laser", "laser", "192.0.2.7"), service("eth0", "Laser", "laser", "192.0.2.7"), service("eth0", "Laser", "laser", "192.0.2.7")
+	elsewhere, unicast, domain := service("eth1", "A", "a", "192.0.2.7"), service("eth0", "B", "b", "192.0.2.7"), service("eth0", "C", "c", "192.0.2.7")
 	unicast.Via, domain.Domain = "unicast", "lan.example.com"
-	gone := service("eth0", "Laser", "laser", "192.0.2.7")
+	gone := service("eth0", "D", "d", "192.0.2.7")
 	gone.Resolved = false
 	typ := service("eth0", "", "", "192.0.2.7")
 	hear(z, elsewhere, unicast, domain, gone, typ, service("eth0", "Mine", "here", "192.0.2.9"))
@@ -248,7 +248,7 @@ func TestManyServicesOfOneHost(t *testing.T) {
 	if services, _ := z.Zone.Size(); services != 5000 {
 		t.Errorf("%d services", services)
 	}
-	if took := time.Since(begin); took > 5*time.Second {
+	if took := time.Since(begin); took > 30*time.Second {
 		t.Errorf("it took %v", took)
 	}
 }
