@@ -87,6 +87,13 @@ func (x *selecting) flags(cmd *cobra.Command) {
 	fl.DurationVar(&r.CheckEvery, "check-every", source.DefaultCheckEvery, "with --watch: how often to try the API")
 	fl.DurationVar(&r.Timeout, "timeout", nmos.DefaultTimeout, "with --watch: how long the API may take to answer")
 	fl.StringVar(&x.caFile, "ca-file", "", "with --watch: a `FILE` of certificates that sign the API's (default the system's)")
+	var kinds []string
+	for _, k := range nmos.Kinds() {
+		kinds = append(kinds, k.Name)
+	}
+	for name, values := range map[string][]string{"type": kinds, "mode": {"both", "unicast", "mdns"}, "auth": {"true", "false"}} {
+		_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+	}
 }
 
 // complete checks the flags and fills in what they name.

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -53,5 +54,36 @@ ca_file = "/etc/studio.pem"
 	}
 	if d := diff(c, parse(t, string(text))); d != "" {
 		t.Errorf("what TOML prints reads as something else (-was +reads):\n%s\n%s", d, text)
+	}
+}
+
+// The reference shows each key of a section [[nmos.select]], with its default.
+func TestReferenceShowsHowToSelect(t *testing.T) {
+	var example strings.Builder
+	inside := false
+	for line := range strings.Lines(string(config.Reference())) {
+		switch {
+		case strings.HasPrefix(line, "#[["):
+			inside = strings.HasPrefix(line, "#[[nmos.select]]")
+		case !strings.HasPrefix(line, "#"):
+			inside = false
+		}
+		if text := strings.TrimPrefix(line, "#"); inside && !strings.HasPrefix(text, " ") {
+			example.WriteString(text)
+		}
+	}
+	if d := diff(parse(t, "[[nmos.select]]\nkind = \"register\""), parse(t, example.String())); d != "" {
+		t.Errorf("the reference shows other values than the defaults (-default +reference):\n%s", d)
+	}
+	shown, err := parse(t, example.String()).TOML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(shown), "[[nmos.select]]\n")
+	section, _, _ = strings.Cut(section, "\n[")
+	for line := range strings.Lines(section) {
+		if key, _, ok := strings.Cut(line, " = "); ok && !strings.Contains(example.String(), "\n"+key+" = ") {
+			t.Errorf("the reference doesn't show %s", key)
+		}
 	}
 }
