@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -215,7 +214,7 @@ func TestAdvertiseWithoutALease(t *testing.T) {
 func TestAdvertiserThatDiesIsRemoved(t *testing.T) {
 	eachUpdatable(t, func(t *testing.T, s *publishing) {
 		s.start(s.server, nil, nil)
-		short := []string{"--lease", "4s", "--lease-grace", "2s"}
+		short := []string{"--lease", "6s", "--lease-grace", "4s"}
 		dies := s.advertise(s.desk, "dies", append(short, "--subtype", "_main")...)
 		registered(dies, "dies")
 		first := s.advertise(s.other, "first", short...)
@@ -223,36 +222,35 @@ func TestAdvertiserThatDiesIsRemoved(t *testing.T) {
 		registered(first, "first")
 		registered(second, "second")
 
-		var wg sync.WaitGroup
-		stop := make(chan struct{})
-		wg.Go(func() {
-			for {
-				if got := s.zone(t); !slices.Contains(got, "first._nmos-register._tcp SRV 0 0 8080 other") || !slices.Contains(got, "second._nmos-registration._tcp SRV 0 0 8080 other") || !slices.Contains(got, "other A "+s.other.Links[0].V4.String()) {
-					t.Errorf("a living one was removed: %q", got)
-				}
-				select {
-				case <-stop:
-					return
-				case <-time.After(200 * time.Millisecond):
+		look := func() []string {
+			got := s.zone(t)
+			for _, want := range []string{
+				"first._nmos-register._tcp SRV 0 0 8080 other", "second._nmos-registration._tcp SRV 0 0 8080 other", "other A " + s.other.Links[0].V4.String(),
+			} {
+				if !slices.Contains(got, want) {
+					t.Errorf("something of a living one is gone, %s: %q", want, got)
 				}
 			}
-		})
-		time.Sleep(5 * time.Second) // it is renewed meanwhile
+			return got
+		}
+		for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+			if got := look(); !slices.Contains(got, "dies._nmos-register._tcp SRV 0 0 8080 desk") { // it is renewed meanwhile
+				t.Fatalf("removed while it lived: %q", got)
+			}
+		}
 		killed := time.Now()
 		dies.Kill()
-		lab.Eventually(t, 20*time.Second, "removal of the dead", func() error {
-			for _, r := range s.zone(t) {
+		lab.Eventually(t, 40*time.Second, "removal of the dead", func() error {
+			for _, r := range look() {
 				if strings.Contains(r, "dies") || strings.HasPrefix(r, "desk") {
 					return fmt.Errorf("there is still %s", r)
 				}
 			}
 			return nil
 		})
-		if d := time.Since(killed); d < 3*time.Second {
-			t.Errorf("removed after %v: the lease of 4 s held for 2 s more, and then there is the grace", d)
+		if d := time.Since(killed); d < 6*time.Second {
+			t.Errorf("removed after %v: the lease of 6 s held for 3 s more, and then there are 4 s of grace", d)
 		}
-		close(stop)
-		wg.Wait()
 		for _, p := range []*lab.Process{first, second} {
 			if code := p.Stop(); code != 0 {
 				t.Errorf("stopped with %d: %s", code, p.Stderr())
