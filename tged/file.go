@@ -8,14 +8,16 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
 const (
-	// pollEvery is how often the file is looked at.
-	pollEvery = 500 * time.Millisecond
+	// settle is how long after a change the file is read: what changes it is
+	// rarely done with one write.
+	settle = 50 * time.Millisecond
 	// patience is how long a file may be broken or missing before that is
 	// a failure: it may be on its way, in two writes or by way of a deletion.
 	patience = 500 * time.Millisecond
@@ -97,26 +99,51 @@ func (f *File) Run(ctx context.Context) error {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	path, err := filepath.Abs(f.Path)
+	if err != nil {
+		return fmt.Errorf("tged: watch %s: %w", f.Path, err)
+	}
 	reload := make(chan struct{}, 1)
 	f.reload.Store(&reload)
 	defer f.reload.Store(nil)
+	w, err := newWatcher(path)
+	if err != nil {
+		log.Warn("services file is polled, its folder can't be watched", "path", f.Path, "err", err)
+	}
+	defer w.close()
 	l := loader{file: f, log: log}
-	judge := l.load(false)
-	poll := time.NewTicker(pollEvery)
+	read := time.After(0)
+	var judge <-chan time.Time // when a failure is one
+	poll := time.NewTimer(w.poll())
 	defer poll.Stop()
 	for {
 		asked := false
 		select {
 		case <-ctx.Done():
 			return nil
+		case e := <-w.events():
+			if read == nil && w.concerned(e) {
+				read = time.After(settle)
+			}
+			continue
+		case <-w.errors(): // events were lost, perhaps
+			if read == nil {
+				read = time.After(settle)
+			}
+			continue
 		case <-poll.C:
+			w.follow()
+			poll.Reset(w.poll())
 			if !f.looksNew() {
 				continue
 			}
 		case <-reload:
 			asked = true
+		case <-read:
+			read = nil
 		case <-judge:
 		}
+		w.follow() // first: what changes after the file is read must be seen
 		judge = l.load(asked)
 	}
 }
