@@ -64,7 +64,7 @@ type Client struct {
 	// InvalidFor is how long an API that failed is left alone while there are
 	// others, 0 for DefaultInvalidFor. It doubles with each failure in a row.
 	InvalidFor time.Duration
-	// Rand makes the random choices, nil for the runtime's chance.
+	// Rand makes the random choices, nil for the runtime's chance. Nobody else uses it.
 	Rand *rand.Rand
 	// Check says whether a selection works: at once, and then every CheckEvery
 	// (0 for DefaultCheckEvery). An error is as good as a call of Failed. nil: only
@@ -129,6 +129,9 @@ func (c *Client) plan() error {
 			n, err := dnswire.ParseName(d)
 			if err != nil {
 				return fmt.Errorf("nmos: domain %q: %w", d, err)
+			}
+			if slices.ContainsFunc(s.looks, func(l *look) bool { return equalFold(l.domain, n.String()) }) {
+				continue // named twice
 			}
 			for _, k := range s.kinds {
 				s.looks = append(s.looks, &look{via: viaUnicast, domain: n.String(), service: k.Service})
