@@ -221,6 +221,9 @@ func TestAdvertiserThatDiesIsRemoved(t *testing.T) {
 		second := s.advertise(s.other, "second", append(short, "--legacy")...)
 		registered(first, "first")
 		registered(second, "second")
+		second.WaitLine(15*time.Second, "registration by the former name", func(line string) bool {
+			return strings.Contains(line, `"event":"announced"`) && strings.Contains(line, "_nmos-registration._tcp")
+		})
 
 		look := func() []string {
 			got := s.zone(t)
