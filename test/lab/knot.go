@@ -17,6 +17,10 @@ type Knot struct {
 	// Grants are the names that each key may update, relative to the zone; none
 	// means all.
 	Grants map[string][]string
+	// Copies are zones that it has from a primary, by that one's address. With a
+	// CopyKey, one of Keys, transfers and what it is told are signed.
+	Copies  map[string]string
+	CopyKey string
 }
 
 // Knot starts a name server on port 53 of every address and waits until it
@@ -43,7 +47,24 @@ func (h *Host) Knot(k Knot) *Process {
 			fmt.Fprintf(&conf, "    update-owner: name\n    update-owner-match: equal\n    update-owner-name: [ %s ]\n", strings.Join(names, ", "))
 		}
 	}
+	copies := slices.Sorted(maps.Keys(k.Copies))
+	signed := ""
+	if k.CopyKey != "" {
+		signed = fmt.Sprintf("    key: %q\n", k.CopyKey)
+	}
+	for i, zone := range copies {
+		fmt.Fprintf(&conf, "  - id: told%d\n    address: %q\n%s    action: notify\n", i, k.Copies[zone], signed)
+	}
+	for i, zone := range copies {
+		if i == 0 {
+			conf.WriteString("remote:\n")
+		}
+		fmt.Fprintf(&conf, "  - id: primary%d\n    address: \"%s@53\"\n%s", i, k.Copies[zone], signed)
+	}
 	conf.WriteString("zone:\n")
+	for i, zone := range copies {
+		fmt.Fprintf(&conf, "  - domain: %q\n    master: primary%d\n    acl: [ told%d, whole ]\n    zonefile-sync: -1\n", zone, i, i)
+	}
 	for i, z := range k.Zones {
 		file := h.lab.writeFile(dir, fmt.Sprintf("zone%d", i),
 			fmt.Sprintf("$ORIGIN %s.\n$TTL 60\n@ SOA ns.invalid. hostmaster 1 3600 600 86400 10\n@ NS ns.invalid.\n%s\n", z.Name, strings.Join(z.Records, "\n")))
