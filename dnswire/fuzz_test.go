@@ -19,6 +19,7 @@ func seeds(f *testing.F) {
 			f.Add([]byte(c.msg))
 		}
 	}
+	f.Add([]byte(cutShort()))
 }
 
 // FuzzParse holds Parse against miekg/dns, and what was read against what is written of it.
@@ -136,6 +137,7 @@ func FuzzBuilderRoundTrip(f *testing.F) {
 		f.Add(g.msg, uint16(0), false)
 		f.Add(g.msg, uint16(200), true)
 	}
+	f.Add([]byte(cutShort()), uint16(0), false)
 	var used, copies dnswire.Builder // by the messages one after the other
 	f.Fuzz(func(t *testing.T, b []byte, limit uint16, legacy bool) {
 		m, err := dnswire.Parse(b)

@@ -273,12 +273,18 @@ func TestMalformedOPT(t *testing.T) {
 }
 
 // RFC 6763 §6.1: no strings, an empty string and no data at all.
-// The TXT record of AMWA INFO-004's TinyDNS example: its first string says that
-// it has 22 of its 27 bytes, so another begins in the middle of it.
+// tinyDNS is the TXT record of AMWA INFO-004's TinyDNS example: its first string
+// says that it has 22 of its 27 bytes, so another begins in the middle of it.
+const tinyDNS = "\x16api_ver=v1.0,v1.1,v1.2,v1.3\x0eapi_proto=http\x05pri=0"
+
+// cutShort is a message with two records whose strings are cut short among others.
+func cutShort() raw {
+	return header(0, 3, 0, 1).record(local, dnswire.TypeTXT, 1, tinyDNS).record(local, dnswire.TypeTXT, 1, "\x05pri=0").
+		record(local, dnswire.TypeSPF, 1, "\x02a").record(local, dnswire.TypeA, 1, addrA)
+}
+
 func TestTXTCutShort(t *testing.T) {
-	const rdata = "\x16api_ver=v1.0,v1.1,v1.2,v1.3\x0eapi_proto=http\x05pri=0"
-	m := parse(t, header(0, 3, 0, 1).record(local, dnswire.TypeTXT, 1, rdata).record(local, dnswire.TypeTXT, 1, "\x05pri=0").
-		record(local, dnswire.TypeSPF, 1, "\x02a").record(local, dnswire.TypeA, 1, addrA))
+	m := parse(t, cutShort())
 	var b dnswire.Builder
 	b.Reset(nil, m.Header, 0)
 	i := 0
@@ -291,7 +297,7 @@ func TestTXTCutShort(t *testing.T) {
 		if _, ok := rr.TXT(); r.Type == dnswire.TypeTXT && ok == broken {
 			t.Errorf("record %d: TXT says %v", i, ok)
 		}
-		if i == 0 && rr.Data != rdata {
+		if i == 0 && rr.Data != tinyDNS {
 			t.Errorf("data %q", rr.Data)
 		}
 		for s := range r.TXT() {

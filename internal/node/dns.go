@@ -167,5 +167,7 @@ func (d *domains) counters() map[string]uint64 {
 		return map[string]uint64{}
 	}
 	s := d.source.Stats()
-	return map[string]uint64{"queries": s.Queries, "answered": s.Answered, "failed": s.Failed, "refused": s.Refused}
+	return map[string]uint64{
+		"queries": s.Queries, "answered": s.Answered, "failed": s.Failed, "refused": s.Refused, "spared": s.Spared, "sent": s.Sent, "sent_by_tcp": s.ByTCP,
+	}
 }
