@@ -6,7 +6,6 @@ import (
 	"iter"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -126,26 +125,36 @@ func (a app) withEngine(ctx context.Context, interfaces []string, do func(contex
 
 // withLateEngine is withEngine for what may do without mDNS: the engine runs, and
 // its sockets are opened, only when the source is asked. That it can't run fails
-// the source alone; an interface that doesn't exist is a mistake in any case.
+// the source alone, until it is asked again: an interface may come up later. One
+// that doesn't exist is a mistake in any case.
 func (a app) withLateEngine(ctx context.Context, interfaces []string, do func(context.Context, dnssd.Source) error) error {
-	engine, failure := a.newEngine(interfaces)
+	_, failure := a.newEngine(interfaces)
 	if u := (usage{}); errors.As(failure, &u) {
 		return failure
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var ended atomic.Pointer[<-chan error]
-	err := do(ctx, source.Late{Open: sync.OnceValues(func() (dnssd.Source, error) {
-		if failure != nil {
-			return nil, failure
+	var mu sync.Mutex // guards what follows
+	var src dnssd.Source
+	var ended <-chan error
+	err := do(ctx, source.Late{Open: func() (dnssd.Source, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if src != nil {
+			return src, nil
 		}
-		running := start(ctx, engine, cancel)
-		ended.Store(&running)
-		return dnssd.Multicast(engine), nil
-	})})
+		engine, err := a.newEngine(interfaces)
+		if err != nil {
+			return nil, err
+		}
+		src, ended = dnssd.Multicast(engine), start(ctx, engine, cancel)
+		return src, nil
+	}})
 	cancel()
-	if running := ended.Load(); running != nil {
-		err = errors.Join(<-*running, err)
+	mu.Lock()
+	defer mu.Unlock()
+	if ended != nil {
+		err = errors.Join(<-ended, err)
 	}
 	return err
 }

@@ -85,3 +85,38 @@ func TestUnicastComesLater(t *testing.T) {
 		t.Errorf("after the failure of M: %+v", ch)
 	}
 }
+
+// The client is started before there is a network, as at boot: it finds its way
+// when one comes.
+func TestNetworkComesLater(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"unicast", "mdns", "both"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			c := pair(t, "http")
+			s := newSite(t)
+			if mode == "unicast" {
+				s.bind(c)
+			} else {
+				c = c.inLocal()
+				s.publishLocal(c) // and nobody runs a DNS server
+			}
+			c.Client.Mode = mode
+			apis := s.apis(c)
+			s.desk.Link(s.net).Down()
+			w := s.watch(apis, c.unicastArgs()...)
+			if ch := w.next(10 * time.Second); ch.Selected != nil {
+				t.Fatalf("selected %+v", ch.Selected)
+			}
+			time.Sleep(3 * time.Second)
+			s.desk.Link(s.net).Up()
+			lab.Eventually(t, 40*time.Second, "selection", func() error {
+				all := w.changes()
+				if last := all[len(all)-1]; last.label(apis) != "A" {
+					return fmt.Errorf("%s: %s", last.Event, last.Reason)
+				}
+				return nil
+			})
+		})
+	}
+}
