@@ -30,9 +30,9 @@ type Zone struct {
 	// Links are the only ones whose services are published; none means all.
 	Links []string
 	TTL   time.Duration // 0 is DefaultTTL
-	// Own says whether this node announces the instance itself. What is heard of one
-	// has come back. nil: it announces none.
-	Own func(dnssd.Instance) bool
+	// Own says whether this node announces the service itself: what is heard of it has
+	// come back, by a reflector say. nil: it announces none.
+	Own func(dnssd.Service) bool
 	// FirstSeen says when a service on a link was heard of first, in this run or an
 	// earlier one; the zero time if that isn't known. nil knows of none.
 	FirstSeen func(dnssd.Service) time.Time
@@ -153,10 +153,10 @@ func (z *Zone) Hear(now time.Time, feed int, ev dnssd.Event) {
 	if s.Name == "" || s.Via != "mdns" || !strings.EqualFold(s.Domain, dnssd.DefaultDomain) {
 		return
 	}
-	if len(z.Links) > 0 && !slices.Contains(z.Links, s.Interface) || z.Own != nil && z.Own(s.Instance) {
+	if len(z.Links) > 0 && !slices.Contains(z.Links, s.Interface) {
 		return
 	}
-	if ev.Op == dnssd.Remove || !s.Resolved {
+	if ev.Op == dnssd.Remove || !s.Resolved || z.Own != nil && z.Own(s) {
 		if in := z.instances[key(s.Instance)]; in != nil {
 			z.drop(now, feed, in, s.Interface)
 		}

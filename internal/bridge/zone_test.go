@@ -200,7 +200,7 @@ func TestMadeNameIsTaken(t *testing.T) {
 func TestOnlyWhatIsMeant(t *testing.T) {
 	z := newBridge(t)
 	z.Links = []string{"eth0"}
-	z.Own = func(i dnssd.Instance) bool { return i.Name == "Mine" }
+	z.Own = func(s dnssd.Service) bool { return s.Name == "Mine" && s.Host == "here.local" }
 	elsewhere, unicast, domain := service("eth1", "A", "a", "192.0.2.7"), service("eth0", "B", "b", "192.0.2.7"), service("eth0", "C", "c", "192.0.2.7")
 	unicast.Via, domain.Domain = "unicast", "lan.example.com"
 	gone := service("eth0", "D", "d", "192.0.2.7")
@@ -216,6 +216,14 @@ func TestOnlyWhatIsMeant(t *testing.T) {
 	want(t, z, "Mine._ipp._tcp SRV 0 0 631 here", "Yours._ipp._tcp SRV 0 0 631 here", "here A 192.0.2.77", "here A 192.0.2.9")
 	z.Announced(start, nil)
 	want(t, z, "Yours._ipp._tcp SRV 0 0 631 here", "here A 192.0.2.77")
+
+	// Another one's may have the name elsewhere, and goes when it goes.
+	yours := service("eth0", "Mine", "there", "192.0.2.78")
+	hear(z, yours)
+	z.Announced(start, []dnssd.Service{service("eth1", "Mine", "here", "192.0.2.9")})
+	want(t, z, "Mine._ipp._tcp SRV 0 0 631 here-eth1", "Mine (eth0)._ipp._tcp SRV 0 0 631 there", "Yours._ipp._tcp SRV 0 0 631 here", "here A 192.0.2.77", "here-eth1 A 192.0.2.9", "there A 192.0.2.78")
+	lose(z, yours)
+	want(t, z, "Mine._ipp._tcp SRV 0 0 631 here-eth1", "Yours._ipp._tcp SRV 0 0 631 here", "here A 192.0.2.77", "here-eth1 A 192.0.2.9")
 }
 
 // Two feeds tell of a service: one of the type, one of a subtype.

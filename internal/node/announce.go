@@ -226,17 +226,17 @@ func (a *announced) owns(link, key string) bool {
 	return ok
 }
 
-// ownsInstance says whether the node publishes the instance itself, on any link.
-func (a *announced) ownsInstance(i dnssd.Instance) bool {
+// ownsService says whether what was heard is a service that the node publishes itself,
+// on whatever link.
+func (a *announced) ownsService(s dnssd.Service) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	key := source.Key(i.String())
+	instance, host := false, false
 	for own := range a.own {
-		if own.key == key {
-			return true
-		}
+		instance = instance || own.key == source.Key(s.Instance.String())
+		host = host || own.key == source.Key(s.Host)
 	}
-	return false
+	return instance && host
 }
 
 // maxDetailed bounds the services that the status names.

@@ -93,7 +93,7 @@ func (n *Node) newZone(c config.Zone) (*publishedZone, error) {
 	}
 	z.bridge = &bridge.Zone{
 		Zone: z.zone, Links: c.Interfaces, TTL: c.TTL.Duration(), Log: n.Log,
-		Own: n.announced.ownsInstance, FirstSeen: n.firstSeen,
+		Own: n.announced.ownsService, FirstSeen: n.firstSeen,
 	}
 	z.notifier = &zone.Notifier{Zone: z.zone, Dial: z.dialer(), Log: n.Log}
 	return z, nil
@@ -220,13 +220,17 @@ func (n *Node) feedZone(ctx context.Context, z *publishedZone, settled func()) e
 // keepSerial keeps the serial number for the next run, while it is ahead of the
 // clock: only then could that begin with an earlier one.
 func (z *publishedZone) keepSerial(ctx context.Context, n *Node) error {
-	for {
-		changed := z.zone.Changed()
+	keep := func() {
 		if serial := z.zone.Serial(); int32(serial-uint32(time.Now().Unix())) >= 0 {
 			if err := writeSerial(z.serial, serial); err != nil {
 				n.Log.Warn("a zone's serial number isn't kept", "source", z.zone.Domain(), "err", err)
 			}
 		}
+	}
+	defer keep()
+	for {
+		changed := z.zone.Changed()
+		keep()
 		select {
 		case <-changed:
 		case <-ctx.Done():
