@@ -7,7 +7,8 @@ import (
 	"github.com/lanfolk/lanfolk/mdns"
 )
 
-// reconfirmGap is how old an answer must be to be doubted.
+// reconfirmGap is how old an answer must be to be doubted, and how long ago it was
+// last asked for in vain.
 const reconfirmGap = 2 * time.Second
 
 // reconfirm has a record asked for again that failed somebody, and what it leads
@@ -44,7 +45,7 @@ func (c *cache) doubt(now time.Time, k key) []dnswire.RR {
 	}
 	records := e.records
 	switch {
-	case now.Sub(e.heard) < reconfirmGap:
+	case now.Sub(e.heard) < reconfirmGap, now.Sub(e.landed) < reconfirmGap:
 	case len(e.users) == 0:
 		c.drop(e)
 	case e.origin != direct:

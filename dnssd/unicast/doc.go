@@ -12,17 +12,19 @@
 // TTL of its answer, 10 s at the least, and again before that runs out as long as
 // somebody wants it; negative answers hold as RFC 2308 says. Of an answer only
 // the records count that were asked for, those that lead to them as aliases, and
-// what a server sends along as RFC 6763 §12 has it: the SRV and TXT records of the instances that
-// a PTR record names, and the addresses of an SRV record's host. These aren't asked for,
-// then. Where addresses of one family came along alone, those of the other are
-// asked for one to five seconds later, and nobody waits for them.
+// what a server sends along as RFC 6763 §12 has it: the SRV and TXT records of the
+// instances that a PTR record names, and the addresses of an SRV record's host.
+// These aren't asked for, then. Where addresses of one family came along alone,
+// those of the other are asked for one to five seconds later, and nobody waits for
+// them.
 //
 // A server that fails comes last for a while, and one that is silent for a
-// quarter of a second gets company from the next. A refusal is told at once,
-// that a lone server is silent after three seconds. While none says anything one question at a
-// time is asked, and all others as soon as one does. A question that is refused
-// is asked less and less often. A browser's Looked tells of each of these. What was
-// known is kept meanwhile, for a day beyond its TTL (RFC 8767): only an answer takes a service away.
+// quarter of a second gets company from the next. A refusal is told at once, that
+// a lone server is silent after three seconds. While none says anything one
+// question at a time is asked, and all others as soon as one does. A question
+// that is refused is asked less and less often. A browser's Looked tells of each
+// of these. What was known is kept meanwhile, for a day beyond its TTL (RFC 8767):
+// only an answer takes a service away.
 //
 // An [Enumeration] finds the domains that a network recommends. A [Registrar]
 // keeps a service in a zone (RFC 2136), signed with a TSIG [Key] (RFC 8945), for a
