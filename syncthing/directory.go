@@ -294,7 +294,7 @@ func resolve(a netip.AddrPort, src netip.Addr) (endpoint, bool) {
 	}
 	ip, src = ip.Unmap().WithZone(""), src.Unmap()
 	if !ip.IsValid() || a.Port() == 0 || ip.IsUnspecified() || ip.IsMulticast() ||
-		ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}) || ip.IsLoopback() && !src.IsLoopback() {
+		ip == broadcast() || ip.IsLoopback() && !src.IsLoopback() {
 		return endpoint{}, false
 	}
 	return endpoint{ip.As16(), a.Port()}, true

@@ -41,11 +41,19 @@
 // 0 or more than 65,535 is left out, and the rest of the packet counts. An IPv4
 // address in its IPv6 form (::ffff:192.0.2.1) is read as IPv4.
 //
-// The package opens no socket and is told the time where it keeps state.
+// # Roles
+//
+// A [Server] is a global server, and keeps what it knows in a [Directory]. It answers from
+// the address that was asked; what may come from one prefix, and for one device, in a second is
+// bounded. What devices say of others (extras) isn't kept.
+//
+// The package opens no socket: conns are handed in, as package lan opens them.
 //
 // # Not supported
 //
-// Other versions of the protocol: v1 (magic 0x20121025), v2 before July 2014, the XDR
-// with URLs of Syncthing v0.12 and v0.13, and today's, which is in Protocol Buffers.
-// They have other magic numbers, and are told apart by them ([ErrMagic]).
+// What a server knows lives in memory alone.
+//
+// Other versions of the protocol: v1 (magic 0x20121025), v2 before July 2014, the XDR with
+// URLs of Syncthing v0.12 and v0.13, and today's, which is in Protocol Buffers. They have
+// other magic numbers ([ErrMagic]).
 package syncthing
