@@ -42,6 +42,7 @@ func (s *Server) zoneRoutes() {
 	op.Responses = map[string]*huma.Response{"200": {
 		Description: "A zone file (RFC 1035 §5).", Content: map[string]*huma.MediaType{"text/dns": {Schema: &huma.Schema{Type: huma.TypeString}}},
 	}}
+	op.Middlewares = huma.Middlewares{unhurried}
 	huma.Register(s.api, op, func(_ context.Context, in *zoneQuery) (*zoneFile, error) {
 		if s.o.Zones == nil {
 			return nil, errNoZones()

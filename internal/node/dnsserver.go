@@ -161,6 +161,9 @@ func domainsOf(zones []*publishedZone) string {
 func (n *Node) tellNameservers(wanted map[netip.AddrPort][]*publishedZone) {
 	open := n.dnsServer.sockets()
 	for _, z := range n.zones {
+		if z.isFull() {
+			defer z.serves.Do(func() { close(z.served) })
+		}
 		if len(z.config.Nameservers) > 0 {
 			continue
 		}

@@ -34,8 +34,10 @@ type publishedZone struct {
 	notifier *zone.Notifier
 	serial   string // the file that keeps the serial number while it is ahead of the clock
 
-	full  chan struct{} // closed when it holds most of what there is: only then may others know it
-	fills sync.Once
+	full   chan struct{} // closed when it holds most of what there is: only then may others know it
+	fills  sync.Once
+	served chan struct{} // closed when it is served, too, as far as it can be
+	serves sync.Once
 }
 
 // firstLook bounds the wait until a zone is full: no longer does a first look
@@ -59,7 +61,7 @@ func (n *Node) openZones() error {
 
 func (n *Node) newZone(c config.Zone) (*publishedZone, error) {
 	domain := strings.ToLower(c.Domain.String())
-	z := &publishedZone{config: c, full: make(chan struct{}), serial: filepath.Join(n.State, "zone-"+domain+".serial")}
+	z := &publishedZone{config: c, full: make(chan struct{}), served: make(chan struct{}), serial: filepath.Join(n.State, "zone-"+domain+".serial")}
 	o := zone.Config{
 		Domain: domain, Contact: c.Contact,
 		TTL: c.FixedTTL.Duration(), Negative: c.NegativeTTL.Duration(),
@@ -302,12 +304,21 @@ func (f zoneFiles) Zones() []find.Zone {
 	return out
 }
 
-// ZoneFile implements api.Zones.
+// ZoneFile implements api.Zones. Right after the start it waits until there is a whole
+// zone to hand out.
 func (f zoneFiles) ZoneFile(domain string, include bool) ([]byte, error) {
 	domain = strings.TrimSuffix(domain, ".")
 	for _, z := range f.node.zones {
 		if !strings.EqualFold(z.zone.Domain(), domain) {
 			continue
+		}
+		complete := z.full
+		if len(z.config.Listen) > 0 {
+			complete = z.served // with the addresses
+		}
+		select {
+		case <-complete:
+		case <-time.After(firstLook):
 		}
 		var b bytes.Buffer
 		write := z.zone.WriteTo
