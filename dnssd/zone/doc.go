@@ -32,6 +32,6 @@
 // Not supported: DNSSEC, dynamic updates (package unicast has the client's side),
 // wildcards, aliases, delegations from the zone, differences in IXFR (the whole zone
 // comes instead), long-lived queries and push (RFC 8764, RFC 8765), cookies. A set of
-// records is served as far as it fits a message of 64 KiB: some 1500 instances of one
+// records is served as far as it fits a message of 64 KiB: some 2000 instances of one
 // type, and all of them in a transfer.
 package zone
