@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,6 +58,7 @@ func TestCopiesOfOwnRecordsFromAnotherLinkAreNoConflict(t *testing.T) {
 // the copies that come back from the engine, as a reflector in this process does.
 type ownCopies struct {
 	ports map[mdns.Zone]mdns.RelayPort
+	mu    sync.Mutex // guards sent: each link has a reader of its own
 	sent  map[string]bool
 }
 
@@ -65,10 +67,13 @@ func (o *ownCopies) Closed(mdns.Zone)        {}
 func (o *ownCopies) Relay(z mdns.Zone, packets []mdns.Packet) []mdns.Packet {
 	var left []mdns.Packet
 	for _, p := range packets {
-		if o.sent[string(p.Data)] {
+		o.mu.Lock()
+		again := o.sent[string(p.Data)]
+		o.sent[string(p.Data)] = true
+		o.mu.Unlock()
+		if again {
 			continue
 		}
-		o.sent[string(p.Data)] = true
 		for to, port := range o.ports {
 			if to != z {
 				port.Send([]packet.Datagram{{Data: p.Data}})
@@ -84,7 +89,7 @@ func TestOwnReflectorIsNoRival(t *testing.T) {
 		other := r.net.Wire("other")
 		r.host.Attach(other, "eth1", "10.1.0.1/24")
 		r.engine.Family = mdns.IPv4
-		r.engine.Relays = []mdns.Relay{&ownCopies{map[mdns.Zone]mdns.RelayPort{}, map[string]bool{}}}
+		r.engine.Relays = []mdns.Relay{&ownCopies{ports: map[mdns.Zone]mdns.RelayPort{}, sent: map[string]bool{}}}
 		r.run()
 		h, w := r.engine.Publish(host("dut")), r.engine.Publish(web("Web"))
 		time.Sleep(20 * time.Second)
