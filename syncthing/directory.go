@@ -76,6 +76,7 @@ type endpoint struct {
 // Outcome is what became of an announcement.
 type Outcome uint8
 
+// The outcomes of [Directory.Put].
 const (
 	Stored  Outcome = iota
 	Nothing         // no address that could be kept

@@ -47,11 +47,16 @@
 // the address that was asked; what may come from one prefix, and for one device, in a second is
 // bounded. What devices say of others (extras) isn't kept.
 //
+// A [Listener] hears who announces itself on the local network, on each link, and tells what
+// changes: devices that appear, have other addresses, or fall silent. It reports the
+// addresses as they were announced, even those that can't be reached.
+//
 // The package opens no socket: conns are handed in, as package lan opens them.
 //
 // # Not supported
 //
-// What a server knows lives in memory alone.
+// What a server knows lives in memory alone. The client's side, to announce a device and to
+// ask a server, is only there as packets.
 //
 // Other versions of the protocol: v1 (magic 0x20121025), v2 before July 2014, the XDR with
 // URLs of Syncthing v0.12 and v0.13, and today's, which is in Protocol Buffers. They have

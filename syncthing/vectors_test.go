@@ -19,9 +19,9 @@ import (
 type vectors struct {
 	DeviceIDs map[string]string `json:"device_ids"`
 	Captured  []struct {
-		ID, Mode, Description, Src string
-		Hex                        raw
-		Decoded                    decoded
+		ID, Mode, Description, Src, Dst string
+		Hex                             raw
+		Decoded                         decoded
 	}
 	Global []struct {
 		ID, Name string
