@@ -36,8 +36,8 @@
 //
 // # What is read
 //
-// The magic, the lengths and the counts must be right, and both ends of each
-// field in the packet; bytes behind the packet don't matter. An address whose port is
+// The magic, the lengths and the counts must be right, and every field there to its
+// end; bytes behind the packet don't matter. An address whose port is
 // 0 or more than 65,535 is left out, and the rest of the packet counts. An IPv4
 // address in its IPv6 form (::ffff:192.0.2.1) is read as IPv4.
 //
@@ -51,12 +51,15 @@
 // changes: devices that appear, have other addresses, or fall silent. It reports the
 // addresses as they were announced, even those that can't be reached.
 //
+// A [Lookup] asks several global servers at once where a device is, each from a socket of its
+// own. Only the server that was asked is believed, and only about that device.
+//
 // The package opens no socket: conns are handed in, as package lan opens them.
 //
 // # Not supported
 //
-// What a server knows lives in memory alone. The client's side, to announce a device and to
-// ask a server, is only there as packets.
+// What a server knows lives in memory alone. A device's own announcements are only
+// there as packets.
 //
 // Other versions of the protocol: v1 (magic 0x20121025), v2 before July 2014, the XDR with
 // URLs of Syncthing v0.12 and v0.13, and today's, which is in Protocol Buffers. They have
