@@ -48,7 +48,7 @@ func rules() []rule {
 		{"internal/agent", []string{".", "reverse", "store", "packet"}},
 		{"internal/api", []string{".", "store", "packet", "internal/find", "internal/config"}},
 		{"internal/find", []string{".", "packet"}},
-		{"internal/config", []string{".", "packet", "passive", "reflector", "nmos"}}, // it checks the capture filter, service types and versions
+		{"internal/config", []string{".", "packet", "passive", "reflector", "nmos", "tged"}}, // it checks the capture filter, service types, names and versions
 		// These join lan to what needs sockets or frames.
 		{"internal/sockets", []string{"lan", "mdns", "packet"}},
 		{"internal/announce", []string{"dnssd", "mdns", "packet", "internal/config", "internal/health"}},

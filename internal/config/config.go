@@ -33,6 +33,7 @@ type Config struct {
 	Store     Store     `toml:"store"`
 	Log       Log       `toml:"log"`
 	Vendors   Vendors   `toml:"vendors"`
+	TGED      TGED      `toml:"tged"`
 
 	// Announce are the services that are announced by mDNS.
 	Announce []Announce `toml:"announce"`
@@ -55,6 +56,7 @@ func Default() *Config {
 		Inventory:         defaultInventory(),
 		Store:             defaultStore(),
 		Log:               defaultLog(),
+		TGED:              defaultTGED(),
 		NMOS:              defaultNMOS(),
 	}
 }

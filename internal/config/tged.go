@@ -1,0 +1,144 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/lanfolk/lanfolk/tged"
+)
+
+// TGED is the section [tged]: the Simple Discovery Protocol.
+type TGED struct {
+	// Enabled lets the node ask by TGED.
+	Enabled bool `toml:"enabled"`
+	// Ask are services that are kept in the inventory.
+	Ask []string `toml:"ask"`
+	// Answer has the node answer for the services in ServicesFile and for those
+	// of Services.
+	Answer bool `toml:"answer"`
+	// ServicesFile is a file as `lanfolk tged serve` reads it, "" for none. What
+	// it says of a service comes before what is known by other protocols.
+	ServicesFile string       `toml:"services_file"`
+	ReplyStyle   TGEDStyle    `toml:"reply_style"`
+	OffLink      bool         `toml:"off_link"`
+	RateLimit    int          `toml:"rate_limit"` // requests of one source in a second, 0 for no limit
+	Services     TGEDServices `toml:"services"`
+}
+
+func defaultTGED() TGED {
+	return TGED{Enabled: true, Ask: []string{}, ReplyStyle: TGEDSpaced, RateLimit: tged.DefaultPerSource}
+}
+
+// TGEDStyle says how fields are written; see tged.Style.
+type TGEDStyle string
+
+// The styles: "KEY: value" and "KEY:value".
+const (
+	TGEDSpaced  TGEDStyle = "spaced"
+	TGEDCompact TGEDStyle = "compact"
+)
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *TGEDStyle) UnmarshalText(b []byte) error {
+	return oneOf(s, string(b), TGEDSpaced, TGEDCompact)
+}
+
+// TGEDServices is a table of any keys: services by their names in TGED, and the
+// types by which other protocols know them.
+type TGEDServices struct{ pairs []tgedService }
+
+type tgedService struct{ name, kind string }
+
+// Types returns the types by the services' names.
+func (s TGEDServices) Types() map[string]string {
+	types := make(map[string]string, len(s.pairs))
+	for _, p := range s.pairs {
+		types[p.name] = p.kind
+	}
+	return types
+}
+
+// Equal says whether two tables hold the same, in the same order.
+func (s TGEDServices) Equal(o TGEDServices) bool { return slices.Equal(s.pairs, o.pairs) }
+
+// member implements keyed.
+func (s *TGEDServices) member(key string) any {
+	s.pairs = append(s.pairs, tgedService{name: key})
+	return &s.pairs[len(s.pairs)-1].kind
+}
+
+// members implements keyed.
+func (s *TGEDServices) members(yield func(key string, value any) bool) {
+	for i := range s.pairs {
+		if !yield(s.pairs[i].name, &s.pairs[i].kind) {
+			return
+		}
+	}
+}
+
+// check says what is wrong with each name and type.
+func (s TGEDServices) check(bad func(key string, err error)) {
+	for i, p := range s.pairs {
+		switch {
+		case slices.ContainsFunc(s.pairs[:i], func(o tgedService) bool { return foldASCII(o.name) == foldASCII(p.name) }):
+			bad(p.name, errors.New("is there twice: case makes no difference"))
+		case tgedName(p.name) != nil:
+			bad(p.name, tgedName(p.name))
+		default:
+			bad(p.name, serviceType(p.kind))
+		}
+	}
+	if len(s.pairs) > maxTGEDServices {
+		bad(s.pairs[maxTGEDServices].name, fmt.Errorf("want at most %d services", maxTGEDServices))
+	}
+}
+
+const (
+	maxTGEDServices  = 1000
+	maxTGEDAsked     = 100 // each costs some broadcasts a minute
+	maxTGEDRateLimit = 1_000_000
+)
+
+func (t TGED) check(bad func(key string, err error)) {
+	for i, name := range t.Ask {
+		key := fmt.Sprintf("ask[%d]", i)
+		bad(key, tgedName(name))
+		if slices.ContainsFunc(t.Ask[:i], func(o string) bool { return foldASCII(o) == foldASCII(name) }) {
+			bad(key, fmt.Errorf("%q is there twice: case makes no difference", name))
+		}
+	}
+	if len(t.Ask) > maxTGEDAsked {
+		bad("ask", fmt.Errorf("want at most %d services", maxTGEDAsked))
+	}
+	if len(t.Ask) > 0 && !t.Enabled {
+		bad("ask", errors.New("nobody is asked while tged.enabled is false"))
+	}
+	if t.Answer && t.ServicesFile == "" && len(t.Services.pairs) == 0 {
+		bad("answer", errors.New("there is nothing to answer with: name services in a section [tged.services], or a services_file"))
+	}
+	bad("services_file", absolute(t.ServicesFile))
+	if t.RateLimit < 0 || t.RateLimit > maxTGEDRateLimit {
+		bad("rate_limit", fmt.Errorf("want 0 to %d, not %d", maxTGEDRateLimit, t.RateLimit))
+	}
+}
+
+// tgedName checks the name of a service. That of INVALID can't be asked for: it is
+// what a server says for any that it doesn't know.
+func tgedName(name string) error {
+	if foldASCII(name) == tged.Invalid {
+		return fmt.Errorf("%q can't be asked for", name)
+	}
+	return tged.CheckName(name)
+}
+
+// foldASCII makes capitals of ASCII letters only, as TGED compares names.
+func foldASCII(s string) string {
+	return strings.Map(func(r rune) rune {
+		if 'a' <= r && r <= 'z' {
+			return r - 'a' + 'A'
+		}
+		return r
+	}, s)
+}
