@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,9 +14,13 @@ import (
 	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/dnssd"
 	"github.com/lanfolk/lanfolk/internal/api/client"
+	"github.com/lanfolk/lanfolk/internal/config"
 	"github.com/lanfolk/lanfolk/internal/find"
+	"github.com/lanfolk/lanfolk/internal/sockets"
 	"github.com/lanfolk/lanfolk/internal/source"
 	"github.com/lanfolk/lanfolk/lan"
+	"github.com/lanfolk/lanfolk/packet"
+	"github.com/lanfolk/lanfolk/tged"
 )
 
 // finding is one run of the command.
@@ -33,7 +38,7 @@ func findCommand(a app) *cobra.Command {
 		Use:   "find QUERY",
 		Short: "Ask every protocol at once who offers, or who is, QUERY",
 		Long: `find asks now. QUERY is a service type (_ipp._tcp), a host name, a MAC or an IP
-address. A running node is asked to do it, so that what answers enters the
+address; a single word is a host name or the name of a service in TGED (SQL). A running node is asked to do it, so that what answers enters the
 inventory and is shown with its ids; without one, or with --direct, the command
 asks with sockets of its own.
 
@@ -41,6 +46,7 @@ It exits with 6 when nobody answered, and with 5 when somebody who must know
 said that there is none.`,
 		Example: `  lanfolk find _ipp._tcp
   lanfolk find nas.local --first
+  lanfolk find SQL
   lanfolk find 192.0.2.7 -o jsonl`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, argv []string) error { return x.run(cmd.Context(), argv[0]) },
@@ -49,7 +55,7 @@ said that there is none.`,
 	x.asking.flags(cmd)
 	timeoutFlag(cmd, &x.timeout)
 	fl := cmd.Flags()
-	fl.StringSliceVar(&x.via, "via", nil, "ask only by these `PROTOCOLS`: mdns, neighbours, fingerprints, dns-sd")
+	fl.StringSliceVar(&x.via, "via", nil, "ask only by these `PROTOCOLS`: mdns, neighbours, fingerprints, dns-sd, tged")
 	fl.BoolVar(&x.first, "first", false, "end at the first answer")
 	return cmd
 }
@@ -107,6 +113,10 @@ func (x *finding) alone(ctx context.Context, src dnssd.Source, q find.Query, emi
 	f := find.Finder{Askers: []find.Asker{
 		source.AskMDNS{Source: func() dnssd.Source { return src }},
 		source.AskNeighbours{Neighbours: source.Neighbours{Interface: func(i int) string { return names[i] }}},
+		source.AskTGED{Client: &tged.Client{
+			Links:  func() ([]packet.Link, error) { return sockets.Selection{Names: *x.interfaces}.Filter(links), nil },
+			Listen: listenBroadcast, Timeout: source.TGEDWait, Log: x.logger(slog.LevelWarn, config.FormatAuto),
+		}},
 	}}
 	err = f.Find(ctx, find.Request{Query: q, Via: x.via, Timeout: x.timeout, First: x.first}, func(a find.Answer) {
 		if err := emit(a); err != nil {
