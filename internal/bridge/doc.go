@@ -19,4 +19,7 @@
 // link-local addresses are left out, and with them a host that has no other. TXT records
 // stay as they are, also where they name hosts in .local: nobody but the service's own
 // protocol knows what they mean (§5.5.2 rewrites none either).
+//
+// [TGED] lets those who ask by the Simple Discovery Protocol find services that the
+// inventory knows by other protocols, under names that a mapping gives them.
 package bridge
