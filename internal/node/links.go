@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 	"fmt"
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -86,6 +88,13 @@ func (l *links) used(name string) (packet.Link, bool) {
 		}
 	}
 	return packet.Link{}, false
+}
+
+// has says whether an address is this machine's.
+func (l *links) has(a netip.Addr) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.ContainsFunc(l.all, func(x packet.Link) bool { return x.Has(a) })
 }
 
 // status returns the links for the status.

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,6 +54,7 @@ type Node struct {
 	zones         []*publishedZone
 	zoneOwn       zoneOwn
 	dnsServer     dnsServer
+	tged          tgedSpeaker
 	self          source.Self
 
 	mu    sync.Mutex
@@ -84,6 +86,9 @@ func (n *Node) Run(ctx context.Context) error {
 		return err
 	}
 	if err := n.openZones(); err != nil {
+		return err
+	}
+	if err := n.openTGED(); err != nil {
 		return err
 	}
 	n.openResolver()
@@ -120,7 +125,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if n.Config.DNS.On() {
 		n.add(hearers.supervisor, n.dnsPart())
 	}
-	for _, p := range append(more, n.zoneParts()...) {
+	for _, p := range slices.Concat(more, n.zoneParts(), n.tgedParts()) {
 		n.add(hearers.supervisor, p)
 	}
 
@@ -295,6 +300,9 @@ func (n *Node) finder() find.Finder {
 	}
 	if n.Config.DNS.On() {
 		f.Askers = append(f.Askers, source.AskUnicast{Unicast: source.Unicast{Gateway: gateway}, Source: n.domains.get, Domains: n.domains.list})
+	}
+	if n.Config.TGED.Enabled {
+		f.Askers = append(f.Askers, source.AskTGED{TGED: n.tged.source, Client: n.tgedClient(source.TGEDWait)})
 	}
 	return f
 }

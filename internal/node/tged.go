@@ -1,0 +1,157 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lanfolk/lanfolk"
+	"github.com/lanfolk/lanfolk/internal/bridge"
+	"github.com/lanfolk/lanfolk/internal/config"
+	"github.com/lanfolk/lanfolk/internal/source"
+	"github.com/lanfolk/lanfolk/lan"
+	"github.com/lanfolk/lanfolk/packet"
+	"github.com/lanfolk/lanfolk/tged"
+)
+
+// tgedSpeaker is what speaks TGED.
+type tgedSpeaker struct {
+	source source.TGED
+
+	// These answer, nil unless the config wants it.
+	bridge *bridge.TGED
+	file   *tged.File
+	server *tged.Server
+}
+
+func listenBroadcast(l packet.Link, port uint16) (tged.Conn, error) {
+	return lan.ListenBroadcast(l, port)
+}
+
+// openTGED makes what speaks TGED.
+func (n *Node) openTGED() error {
+	c, s := n.Config.TGED, &n.tged
+	s.source = source.TGED{Gateway: n.Config.Name}
+	if !c.Answer {
+		return nil
+	}
+	s.source.Own = n.ownTGED
+	var err error
+	if s.bridge, err = bridge.NewTGED(c.Services.Types(), source.ProtocolTGED, source.ProtocolSelf); err != nil {
+		return fmt.Errorf("node: tged.services: %w", err)
+	}
+	services := tged.Services(s.bridge)
+	if c.ServicesFile != "" {
+		// It is read by Run: a broken one must not keep the node from starting.
+		s.file = &tged.File{Path: c.ServicesFile, Log: n.Log}
+		services = tged.Join(s.file, s.bridge)
+	}
+	at := n.selection
+	at.Loopback = true // what this machine asks itself
+	s.server = &tged.Server{
+		Services: services, Links: at.Watch, Listen: listenBroadcast,
+		OffLink: c.OffLink, PerSource: c.RateLimit, Log: n.Log,
+	}
+	if c.RateLimit == 0 {
+		s.server.PerSource = -1
+	}
+	if c.ReplyStyle == config.TGEDCompact {
+		s.server.Style = tged.Compact
+	}
+	return nil
+}
+
+// ownTGED says whether this node gave an answer itself: broadcasts come back.
+func (n *Node) ownTGED(a tged.Answer) bool {
+	if !n.links.has(a.Server.Addr()) {
+		return false
+	}
+	_, err := n.tged.server.Services.Lookup([]byte(a.Service))
+	return err == nil
+}
+
+// tgedClient asks on the links that are used.
+func (n *Node) tgedClient(timeout time.Duration) *tged.Client {
+	return &tged.Client{
+		Links: func() ([]packet.Link, error) {
+			all, err := lan.Links()
+			return n.selection.Filter(all), err
+		},
+		Listen: listenBroadcast, Timeout: timeout, Log: n.Log,
+	}
+}
+
+// tgedParts are the parts that speak TGED.
+func (n *Node) tgedParts() []*part {
+	parts := []*part{{name: "tged", run: n.runTGED, detail: n.tgedDetail}}
+	if n.tged.server != nil {
+		parts = append(parts, &part{name: "tged server", run: n.runTGEDServer, detail: n.tgedServerDetail, counters: n.tged.counters})
+	}
+	return parts
+}
+
+// runTGED asks for the services that the config names.
+func (n *Node) runTGED(ctx context.Context) error {
+	c := n.Config.TGED
+	if !c.Enabled {
+		return unavailable{errors.New("the config says tged.enabled = false"), ""}
+	}
+	return n.tged.source.Feed(ctx, n.tgedClient(tged.DefaultTimeout), c.Ask, n.registry.Observe)
+}
+
+func (n *Node) tgedDetail() string {
+	if len(n.Config.TGED.Ask) == 0 {
+		return "asks when somebody looks for a service by name"
+	}
+	return "asks for " + strings.Join(n.Config.TGED.Ask, ", ")
+}
+
+// runTGEDServer answers who asks.
+func (n *Node) runTGEDServer(ctx context.Context) error {
+	s := &n.tged
+	tasks, ctx := errgroup.WithContext(ctx)
+	tasks.Go(func() error {
+		s.bridge.Run(n.registry.Watch(ctx, lanfolk.Filter{Kind: lanfolk.KindService}))
+		return nil
+	})
+	if s.file != nil {
+		tasks.Go(func() error { return s.file.Run(ctx) })
+	}
+	tasks.Go(func() error { return s.server.Run(ctx) })
+	return tasks.Wait()
+}
+
+func (n *Node) tgedServerDetail() string {
+	var parts []string
+	if types := n.Config.TGED.Services.Types(); len(types) > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %d services are known by other protocols", n.tged.bridge.Len(), len(types)))
+	}
+	if n.tged.file != nil {
+		s := n.tged.file.Status()
+		parts = append(parts, fmt.Sprintf("%d services in the file", s.Services))
+		if s.Err != nil {
+			parts = append(parts, "it can't be used as it is now: "+s.Err.Error())
+		}
+	}
+	return strings.Join(parts, "; ")
+}
+
+func (s *tgedSpeaker) counters() map[string]uint64 {
+	x := s.server.Stats()
+	c := map[string]uint64{
+		"received": x.Received, "replies": x.Replies, "invalids": x.Invalids, "send_errors": x.Failed,
+		"dropped: not TGED": x.NotTGED, "dropped: too long": x.TooLong, "dropped: no request": x.Answers,
+		"dropped: off link": x.OffLink, "dropped: amplified": x.Amplified,
+		"dropped: rate of a source": x.SourceLimit, "dropped: rate of all": x.TotalLimit,
+		"dropped: crowded": x.Crowded, "dropped: unavailable": x.Unavailable,
+	}
+	if s.file != nil {
+		f := s.file.Status()
+		c["file_loads"], c["file_failures"] = f.Loads, f.Failures
+	}
+	return c
+}
