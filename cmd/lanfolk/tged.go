@@ -22,9 +22,9 @@ import (
 
 	"github.com/lanfolk/lanfolk/internal/config"
 	"github.com/lanfolk/lanfolk/internal/sockets"
+	"github.com/lanfolk/lanfolk/internal/source"
 	"github.com/lanfolk/lanfolk/lan"
 	"github.com/lanfolk/lanfolk/packet"
-	"github.com/lanfolk/lanfolk/store"
 	"github.com/lanfolk/lanfolk/tged"
 )
 
@@ -294,12 +294,12 @@ func (x *tgedServing) complete(s *tged.Server) error {
 // open opens the services. A file is watched by one of the tasks.
 func (x *tgedServing) open(ctx context.Context, s *tged.Server, tasks *errgroup.Group) (closeServices func(), err error) {
 	if path, ok := strings.CutPrefix(x.services, "sqlite:"); ok {
-		db, err := store.OpenServices(ctx, path)
-		if err != nil {
+		rows := &source.TGEDRows{Path: path}
+		if err := rows.Open(ctx); err != nil {
 			return nil, err
 		}
-		s.Services = &tged.Table{Rows: serviceRows{db}, Log: x.log}
-		return func() { _ = db.Close() }, nil // nothing was written
+		s.Services = &tged.Table{Rows: rows, Log: x.log}
+		return func() { _ = rows.Close() }, nil // nothing was written
 	}
 	file := &tged.File{Path: x.services, Log: x.log}
 	if err := file.Load(); err != nil {
@@ -321,18 +321,6 @@ func (x *tgedServing) open(ctx context.Context, s *tged.Server, tasks *errgroup.
 		}
 	})
 	return func() {}, nil
-}
-
-// serviceRows hands a table's fields to package tged.
-type serviceRows struct{ db *store.Services }
-
-func (r serviceRows) Fields(ctx context.Context, service string) ([]tged.Field, error) {
-	pairs, err := r.db.Fields(ctx, service)
-	fields := make([]tged.Field, len(pairs))
-	for n, p := range pairs {
-		fields[n] = tged.Field{Key: p[0], Value: p[1]}
-	}
-	return fields, err
 }
 
 // serve adds the tasks that answer.

@@ -18,9 +18,9 @@ type TGED struct {
 	// Answer has the node answer for the services in ServicesFile and for those
 	// of Services.
 	Answer bool `toml:"answer"`
-	// ServicesFile is a file as `lanfolk tged serve` reads it, "" for none. What
-	// it says of a service comes before what is known by other protocols.
-	ServicesFile string       `toml:"services_file"`
+	// ServicesFile are services as `lanfolk tged serve` reads them, "" for none. What
+	// it says of one comes before what is known by other protocols.
+	ServicesFile TGEDFile     `toml:"services_file"`
 	ReplyStyle   TGEDStyle    `toml:"reply_style"`
 	OffLink      bool         `toml:"off_link"`
 	RateLimit    int          `toml:"rate_limit"` // requests of one source in a second, 0 for no limit
@@ -43,6 +43,33 @@ const (
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (s *TGEDStyle) UnmarshalText(b []byte) error {
 	return oneOf(s, string(b), TGEDSpaced, TGEDCompact)
+}
+
+// TGEDFile is where services are: a JSON file or, with "sqlite:" before its path,
+// a database.
+type TGEDFile struct {
+	Path   string
+	SQLite bool
+}
+
+const sqlitePrefix = "sqlite:"
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (f *TGEDFile) UnmarshalText(b []byte) error {
+	path, db := strings.CutPrefix(string(b), sqlitePrefix)
+	if db && path == "" {
+		return fmt.Errorf("want a path that begins with /, behind %q", sqlitePrefix)
+	}
+	*f = TGEDFile{path, db}
+	return nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (f TGEDFile) MarshalText() ([]byte, error) {
+	if f.SQLite {
+		return []byte(sqlitePrefix + f.Path), nil
+	}
+	return []byte(f.Path), nil
 }
 
 // TGEDServices is a table of any keys: services by their names in TGED, and the
@@ -115,10 +142,10 @@ func (t TGED) check(bad func(key string, err error)) {
 	if len(t.Ask) > 0 && !t.Enabled {
 		bad("ask", errors.New("nobody is asked while tged.enabled is false"))
 	}
-	if t.Answer && t.ServicesFile == "" && len(t.Services.pairs) == 0 {
+	if t.Answer && t.ServicesFile == (TGEDFile{}) && len(t.Services.pairs) == 0 {
 		bad("answer", errors.New("there is nothing to answer with: name services in a section [tged.services], or a services_file"))
 	}
-	bad("services_file", absolute(t.ServicesFile))
+	bad("services_file", absolute(t.ServicesFile.Path))
 	if t.RateLimit < 0 || t.RateLimit > maxTGEDRateLimit {
 		bad("rate_limit", fmt.Errorf("want 0 to %d, not %d", maxTGEDRateLimit, t.RateLimit))
 	}

@@ -16,7 +16,7 @@ func TestTGED(t *testing.T) {
 [tged]
 ask = ["SQL", "Wiki pages"]
 answer = true
-services_file = "/etc/lanfolk/services.json"
+services_file = "sqlite:/srv/services.db"
 reply_style = "compact"
 off_link = true
 rate_limit = 0
@@ -27,7 +27,7 @@ SQL = "_mysql._tcp"
 	if diff := cmp.Diff(map[string]string{"SQL": "_mysql._tcp", "Wiki pages": "_http._tcp"}, c.TGED.Services.Types()); diff != "" {
 		t.Error(diff)
 	}
-	if x := c.TGED; len(x.Ask) != 2 || !x.Answer || x.ReplyStyle != config.TGEDCompact || !x.OffLink || x.RateLimit != 0 {
+	if x := c.TGED; len(x.Ask) != 2 || !x.Answer || x.ReplyStyle != config.TGEDCompact || !x.OffLink || x.RateLimit != 0 || x.ServicesFile != (config.TGEDFile{Path: "/srv/services.db", SQLite: true}) {
 		t.Errorf("read as %+v", x)
 	}
 	text, err := c.TOML()

@@ -25,6 +25,8 @@ type tgedSpeaker struct {
 	// These answer, nil unless the config wants it.
 	bridge *bridge.TGED
 	file   *tged.File
+	rows   *source.TGEDRows
+	table  *tged.Table // of rows
 	server *tged.Server
 }
 
@@ -45,9 +47,15 @@ func (n *Node) openTGED() error {
 		return fmt.Errorf("node: tged.services: %w", err)
 	}
 	services := tged.Services(s.bridge)
-	if c.ServicesFile != "" {
-		// It is read by Run: a broken one must not keep the node from starting.
-		s.file = &tged.File{Path: c.ServicesFile, Log: n.Log}
+	// Neither is read before the parts run: what is broken there must not keep the
+	// node from starting.
+	switch path := c.ServicesFile.Path; {
+	case c.ServicesFile.SQLite:
+		s.rows = &source.TGEDRows{Path: path}
+		s.table = &tged.Table{Rows: s.rows, Log: n.Log}
+		services = tged.Join(s.table, s.bridge)
+	case path != "":
+		s.file = &tged.File{Path: path, Log: n.Log}
 		services = tged.Join(s.file, s.bridge)
 	}
 	at := n.selection
@@ -121,6 +129,9 @@ func (n *Node) runTGEDServer(ctx context.Context) error {
 	if s.file != nil {
 		tasks.Go(func() error { return s.file.Run(ctx) })
 	}
+	if s.rows != nil {
+		defer s.rows.Close()
+	}
 	tasks.Go(func() error { return s.server.Run(ctx) })
 	return tasks.Wait()
 }
@@ -135,6 +146,13 @@ func (n *Node) tgedServerDetail() string {
 		parts = append(parts, fmt.Sprintf("%d services in the file", s.Services))
 		if s.Err != nil {
 			parts = append(parts, "it can't be used as it is now: "+s.Err.Error())
+		}
+	}
+	if n.tged.table != nil {
+		s := n.tged.table.Status()
+		parts = append(parts, fmt.Sprintf("%d reads of the database", s.Reads))
+		if s.Err != nil {
+			parts = append(parts, "it can't be read now: "+s.Err.Error())
 		}
 	}
 	return strings.Join(parts, "; ")
@@ -152,6 +170,10 @@ func (s *tgedSpeaker) counters() map[string]uint64 {
 	if s.file != nil {
 		f := s.file.Status()
 		c["file_loads"], c["file_failures"] = f.Loads, f.Failures
+	}
+	if s.table != nil {
+		t := s.table.Status()
+		c["database_reads"], c["database_failures"] = t.Reads, t.Failures
 	}
 	return c
 }

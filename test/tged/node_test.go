@@ -1,8 +1,11 @@
 package tged
 
 import (
+	"database/sql"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -44,7 +47,7 @@ type found struct {
 func TestNodeAnswersForMDNS(t *testing.T) {
 	s := newSite(t)
 	lab.Require(t, "avahi-daemon", "python3")
-	sql := lab.Service{Name: "Orders", Type: "_mysql._tcp", Port: 3306}
+	orders := lab.Service{Name: "Orders", Type: "_mysql._tcp", Port: 3306}
 	db := s.server.Avahi(lab.Avahi{HostName: "db"})
 	other := s.Host("other").Join(s.ours)
 	s.serve(other, s.file("other.json", `{"_web._tcp": {"HOST": "web", "PORT": 80}}`))
@@ -71,7 +74,7 @@ WEB = "_web._tcp"
 			return nil
 		}
 	}
-	db.Publish(sql)
+	db.Publish(orders)
 	eventually("an answer for SQL", exits("SQL", 0))
 	broadcast := s.laptop.Link(s.theirs).V4.As4()
 	broadcast[3] = 255
@@ -110,7 +113,15 @@ WEB = "_web._tcp"
 		t.Error("no replies are counted")
 	}
 
-	db.Withdraw(sql)
+	// Broadcasts come back: what the node answers itself is found, but is no news.
+	if r := node.Run("find", "NTP", "-o", "jsonl"); r.Exit != 0 || !strings.Contains(r.Stdout, `"HOST":"clock"`) {
+		t.Errorf("the node's own answer: exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
+	}
+	if r := node.Run("services", "--json"); strings.Contains(r.Stdout, "clock") || !strings.Contains(r.Stdout, "_WEB._TCP") {
+		t.Errorf("the inventory has what the node answered itself, or lost others' answers:\n%s", r.Stdout)
+	}
+
+	db.Withdraw(orders)
 	eventually("the end of SQL", exits("SQL", 5))
 }
 
@@ -133,6 +144,33 @@ func tgedReplies(t *testing.T, node *lab.RunningNode) uint64 {
 	}
 	t.Fatalf("no part answers: %+v", status)
 	return 0
+}
+
+// TestNodeAnswersFromSQLite: the database comes after the node, and goes again.
+func TestNodeAnswersFromSQLite(t *testing.T) {
+	s := newSite(t)
+	path := filepath.Join(s.Dir(), "services.db")
+	node := s.server.Up(lab.Node{Config: "[tged]\nanswer = true\nservices_file = \"sqlite:" + path + "\"\n"})
+	s.ask("SQL", "--timeout", "1s")
+	if r := node.Run("status", "--json"); !strings.Contains(r.Stdout, "it can't be read now") {
+		t.Errorf("the missing database isn't in the status:\n%s", r.Stdout)
+	}
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, statement := range []string{`CREATE TABLE services (service TEXT, key TEXT, value TEXT)`, `INSERT INTO services VALUES ('SQL', 'HOST', 'one')`} {
+		if _, err := db.Exec(statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.becomes("one")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(1500 * time.Millisecond) // what was read is no longer fresh
+	s.becomes("one")
 }
 
 // TestFindAsksByTGED: a search for a bare word finds what a server on another host
