@@ -126,7 +126,8 @@ func (f *File) Run(ctx context.Context) error {
 				read = time.After(settle)
 			}
 			continue
-		case <-w.errors(): // events were lost, perhaps
+		case err := <-w.errors(): // events were lost, perhaps
+			log.Debug("services file is read again", "path", f.Path, "err", err)
 			if read == nil {
 				read = time.After(settle)
 			}
