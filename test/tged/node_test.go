@@ -3,6 +3,7 @@ package tged
 import (
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -151,10 +152,13 @@ func TestNodeAnswersFromSQLite(t *testing.T) {
 	s := newSite(t)
 	path := filepath.Join(s.Dir(), "services.db")
 	node := s.server.Up(lab.Node{Config: "[tged]\nanswer = true\nservices_file = \"sqlite:" + path + "\"\n"})
-	s.ask("SQL", "--timeout", "1s")
-	if r := node.Run("status", "--json"); !strings.Contains(r.Stdout, "it can't be read now") {
-		t.Errorf("the missing database isn't in the status:\n%s", r.Stdout)
-	}
+	lab.Eventually(t, 10*time.Second, "the missing database in the status", func() error {
+		s.ask("SQL", "--timeout", "300ms")
+		if r := node.Run("status", "--json"); !strings.Contains(r.Stdout, "it can't be read now") {
+			return errors.New(r.Stdout)
+		}
+		return nil
+	})
 	db, err := sql.Open("sqlite", path)
 	if err != nil {
 		t.Fatal(err)
