@@ -21,14 +21,25 @@ fi
 share=$((budget * 1000 / ${#targets[@]}))
 echo "fuzz: ${#targets[@]} targets, ${share} ms each"
 
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+log=$work/log
+# What the fuzzer found worth keeping lies where go test keeps it.
+corpus=$(go env GOCACHE)/fuzz
 failed=()
+built=
 for t in "${targets[@]}"; do
   pkg=${t%:*} func=${t##*:}
+  # A package is linked once for all its targets; go test would link it for each.
+  if [ "$built" != "$pkg" ]; then
+    go test -c -fuzz . -o "$work/fuzz.test" "$pkg"
+    built=$pkg
+    path=$(go list "$pkg")
+  fi
   # At its time limit the fuzzer now and then reports the limit itself as the
   # failure (go.dev/issue/48591); without an input that fails that is no finding.
-  if go test -run '^$' -fuzz "^$func\$" -fuzztime "${share}ms" -fuzzminimizetime 5s -parallel 2 "$pkg" >"$log" 2>&1 ||
+  if (cd "$pkg" && exec "$work/fuzz.test" -test.run '^$' -test.fuzz "^$func\$" -test.fuzztime "${share}ms" -test.fuzzminimizetime 5s \
+    -test.parallel 2 -test.fuzzcachedir "$corpus/$path") >"$log" 2>&1 ||
     { grep -qE '^ *context deadline exceeded$' "$log" && ! grep -qE 'Failing input written|seed corpus entry|panic:' "$log"; }; then
     printf 'fuzz: ok   %s %s: %s\n' "$pkg" "$func" "$(grep -oE 'execs: [0-9]+' "$log" | tail -n 1)"
   else
