@@ -36,7 +36,14 @@ func (s *Server) ServeTCP(ctx context.Context, l net.Listener) error {
 	if err != nil {
 		return fmt.Errorf("tged: list links: %w", err)
 	}
+	// Nobody is on a link before the links are known: the first asker would be
+	// turned away.
+	first, ok := <-watched
+	if !ok {
+		return nil // ctx has ended
+	}
 	var links atomic.Pointer[[]packet.Link]
+	links.Store(&first)
 	r.tasks.Go(func() {
 		for now := range watched {
 			links.Store(&now)
@@ -70,11 +77,7 @@ func (s *Server) ServeTCP(ctx context.Context, l net.Listener) error {
 			defer func() { <-room }()
 			defer conn.Close()
 			defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-			var now []packet.Link
-			if p := links.Load(); p != nil {
-				now = *p
-			}
-			r.converse(conn, now)
+			r.converse(conn, *links.Load())
 		})
 	}
 }

@@ -59,7 +59,9 @@ func serveTCP(t *testing.T, s *tged.Server) *pipes {
 	s.Services = services(t)
 	s.Links = func(ctx context.Context) (<-chan []packet.Link, error) {
 		c := make(chan []packet.Link, 1)
-		c <- []packet.Link{{Index: 2, Name: "eth0", Flags: net.FlagUp | net.FlagRunning | net.FlagBroadcast, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24")}}}
+		links := []packet.Link{{Index: 2, Name: "eth0", Flags: net.FlagUp | net.FlagRunning | net.FlagBroadcast, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24")}}}
+		// Who asks before the links are known waits.
+		time.AfterFunc(time.Second, func() { c <- links })
 		context.AfterFunc(ctx, func() { close(c) })
 		return c, nil
 	}
