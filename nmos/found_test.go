@@ -123,13 +123,16 @@ func TestFold(t *testing.T) {
 var locationSeeds = []string{
 	"http://10.0.0.5:8080", "https://reg.example.com/x-nmos/registration/v1.3/", "http://[fe80::1%25eth0]:80", "http://[::1]", "HTTP://A", "http://a:0",
 	"http://a:", "http://%41", "http://a/%zz", "mqtt://a", "http://a b/", "http:///x", "//a", "http://a\n",
+	"http://aA0#", "http://a?",
 }
 
 // Whatever is configured, what is accepted leads somewhere, by a URL that says
 // the same.
 func FuzzParseLocation(f *testing.F) {
-	for i, s := range locationSeeds {
-		f.Add(s, uint8(i))
+	for _, s := range locationSeeds {
+		for kind := range Kinds() {
+			f.Add(s, uint8(kind))
+		}
 	}
 	f.Fuzz(func(t *testing.T, location string, kind uint8) {
 		k := Kinds()[int(kind)%len(Kinds())]

@@ -85,7 +85,7 @@ func ParseLocation(k Kind, location string) (Selection, error) {
 		return Selection{}, fmt.Errorf("nmos: location %q: want %s://HOST", u.Redacted(), strings.Join(k.Protos, "://HOST or "))
 	case u.User != nil:
 		return Selection{}, fmt.Errorf("nmos: location %q: no user or password may be in it", u.Redacted())
-	case u.RawQuery != "" || u.Fragment != "":
+	case strings.ContainsAny(location, "?#"): // an empty one, too: what is put behind it would be part of it
 		return Selection{}, fmt.Errorf("nmos: location %q: want no query and no fragment", u.Redacted())
 	}
 	t := Target{Host: strings.TrimSuffix(u.Hostname(), "."), Port: defaultPort(u.Scheme)}
