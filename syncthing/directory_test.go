@@ -370,9 +370,6 @@ func TestDirectoryCountsTimeAnew(t *testing.T) {
 
 // A million devices with two addresses each: what that costs is the rise of what Go got from the system.
 func TestMemoryOfAMillionDevices(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a million devices")
-	}
 	inUse := func() uint64 {
 		runtime.GC()
 		var m runtime.MemStats

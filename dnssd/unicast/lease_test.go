@@ -33,7 +33,7 @@ func FuzzLease(f *testing.F) {
 		}
 		again, err := l.record(leased, 60)
 		if err != nil {
-			t.Skip("too many subtypes")
+			return // too many subtypes for a record
 		}
 		b, ok := parseLease(again)
 		if !ok || !b.until.Equal(l.until.Truncate(time.Second)) || b.holder != l.holder || !slices.Equal(b.subtypes, l.subtypes) || !slices.Equal(b.hosts, l.hosts) {
