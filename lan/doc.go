@@ -6,11 +6,13 @@
 // with three of them has three networks, and a packet that came in on one of
 // them says nothing about the others. So a Conn hears and sends on one link
 // only, and says of every packet on which link it came, to which address it was
-// sent and with which TTL.
+// sent and with which TTL. Only a UDPConn, for a server that is asked by unicast,
+// hears on all of them.
 //
 //	Links, WatchLinks            what interfaces there are, and their changes
 //	ListenMulticast              a group on one link, shared with other programs
 //	ListenBroadcast              IPv4 broadcast on one link
+//	ListenUDP, ListenUDPs        unicast on any link
 //	OpenCapture                  frames as they pass a link (needs CAP_NET_RAW)
 //	Neighbours, WatchNeighbours  which MAC the kernel knows for an IP
 //	PortHolders                  which programs hold a UDP port

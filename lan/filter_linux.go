@@ -22,7 +22,7 @@ func (c *Conn) IgnoreLocal(ignore bool) error {
 		err = cerr
 	}
 	if err != nil {
-		return fmt.Errorf("lan: filter on %s: %w", c.link.Name, err)
+		return fmt.Errorf("lan: filter on %s: %w", c.name, err)
 	}
 	return nil
 }

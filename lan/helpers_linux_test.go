@@ -64,9 +64,16 @@ func listen(t testing.TB, h *nstest.Host, link string, group netip.AddrPort) *la
 	return open(t, h, func() (*lan.Conn, error) { return lan.ListenMulticast(findLink(t, h, link), group) })
 }
 
-func open(t testing.TB, h *nstest.Host, f func() (*lan.Conn, error)) *lan.Conn {
+// conn is a Conn or a UDPConn.
+type conn interface {
+	ReadBatch([]packet.Datagram) (int, error)
+	WriteBatch([]packet.Datagram) (int, error)
+	Close() error
+}
+
+func open[C conn](t testing.TB, h *nstest.Host, f func() (C, error)) C {
 	t.Helper()
-	var c *lan.Conn
+	var c C
 	var err error
 	h.Do(t, func() { c, err = f() })
 	if err != nil {
@@ -78,7 +85,7 @@ func open(t testing.TB, h *nstest.Host, f func() (*lan.Conn, error)) *lan.Conn {
 
 // read reads until n datagrams have come or two seconds have passed; with n 0
 // it makes sure that nothing comes for 100 ms. The Conn is closed if too few came.
-func read(t testing.TB, c *lan.Conn, n int) []packet.Datagram {
+func read(t testing.TB, c conn, n int) []packet.Datagram {
 	t.Helper()
 	wait := 2 * time.Second
 	if n == 0 {
@@ -107,7 +114,7 @@ func read(t testing.TB, c *lan.Conn, n int) []packet.Datagram {
 	return got
 }
 
-func send(t testing.TB, c *lan.Conn, d ...packet.Datagram) {
+func send(t testing.TB, c conn, d ...packet.Datagram) {
 	t.Helper()
 	if n, err := c.WriteBatch(d); err != nil || n != len(d) {
 		t.Fatalf("wrote %d of %d: %v", n, len(d), err)

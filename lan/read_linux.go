@@ -114,19 +114,19 @@ func (r *reader) receive(fd uintptr, flags int) {
 //
 // After Close it returns net.ErrClosed. Other errors are not to be expected; a
 // link that goes down, and even one that vanishes, is silence.
-func (c *Conn) ReadBatch(d []packet.Datagram) (int, error) { return c.readBatch(d, c.read.call) }
+func (s *socket) ReadBatch(d []packet.Datagram) (int, error) { return s.readBatch(d, s.read.call) }
 
 // PollBatch is ReadBatch for who expects datagrams at any moment: it returns 0
 // if none came within a few milliseconds. Meanwhile it keeps the processor that
 // Go's scheduler gave it, though it sleeps, which makes waking up several times
 // as cheap. Others must have another processor to run on.
-func (c *Conn) PollBatch(d []packet.Datagram) (int, error) { return c.readBatch(d, c.read.poll) }
+func (s *socket) PollBatch(d []packet.Datagram) (int, error) { return s.readBatch(d, s.read.poll) }
 
 // TryReadBatch reads what is there, and returns 0 if that is nothing. It may be
 // called while another goroutine waits in ReadBatch, which then doesn't get
 // what this call gets; its data stay valid until the next TryReadBatch.
-func (c *Conn) TryReadBatch(d []packet.Datagram) (int, error) {
-	r := &c.try
+func (s *socket) TryReadBatch(d []packet.Datagram) (int, error) {
+	r := &s.try
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.bufs == nil {
@@ -136,69 +136,69 @@ func (c *Conn) TryReadBatch(d []packet.Datagram) (int, error) {
 		return 0, nil
 	}
 	r.reset()
-	if err := c.raw.Control(r.once); err != nil {
+	if err := s.raw.Control(r.once); err != nil {
 		return 0, net.ErrClosed
 	}
 	if r.errno == unix.EAGAIN {
 		return 0, nil
 	}
 	if r.errno != 0 {
-		return 0, fmt.Errorf("lan: read on %s: %w", c.link.Name, os.NewSyscallError("recvmmsg", r.errno))
+		return 0, fmt.Errorf("lan: read on %s: %w", s.name, os.NewSyscallError("recvmmsg", r.errno))
 	}
-	return c.collect(r, d), nil
+	return s.collect(r, d), nil
 }
 
-func (c *Conn) readBatch(d []packet.Datagram, call func(fd uintptr) bool) (int, error) {
+func (s *socket) readBatch(d []packet.Datagram, call func(fd uintptr) bool) (int, error) {
 	if len(d) == 0 {
 		return 0, errors.New("lan: read: no room for a datagram")
 	}
-	r := &c.read
+	r := &s.read
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.want = min(len(d), maxBatch)
 	for {
 		r.reset()
-		if err := c.raw.Read(call); err != nil {
+		if err := s.raw.Read(call); err != nil {
 			if errors.Is(err, net.ErrClosed) {
 				return 0, net.ErrClosed
 			}
-			return 0, fmt.Errorf("lan: read on %s: %w", c.link.Name, err)
+			return 0, fmt.Errorf("lan: read on %s: %w", s.name, err)
 		}
 		if r.errno == unix.EAGAIN {
 			return 0, nil
 		}
 		if r.errno != 0 {
-			return 0, fmt.Errorf("lan: read on %s: %w", c.link.Name, os.NewSyscallError("recvmmsg", r.errno))
+			return 0, fmt.Errorf("lan: read on %s: %w", s.name, os.NewSyscallError("recvmmsg", r.errno))
 		}
-		if n := c.collect(r, d); n > 0 {
+		if n := s.collect(r, d); n > 0 {
 			return n, nil
 		}
 	}
 }
 
 // collect moves what recvmmsg read into d, without what is to be dropped.
-func (c *Conn) collect(r *reader, d []packet.Datagram) int {
+func (s *socket) collect(r *reader, d []packet.Datagram) int {
 	now := time.Now()
 	n := 0
 	for i := range r.hdrs[:r.got] {
 		m := &r.hdrs[i]
 		ctl := parseControl(unsafe.Slice(m.hdr.Control, m.hdr.Controllen))
 		if ctl.hasLost {
-			c.stats.overflow.Store(ctl.overflow)
+			s.stats.overflow.Store(ctl.overflow)
 		}
 		src, ok := sockaddr(&r.names[i], m.hdr.Namelen)
 		switch {
 		case !ok || ctl.link == 0:
-			c.stats.malformed.Add(1)
-		case ctl.link != c.link.Index:
-			c.stats.otherLink.Add(1)
+			s.stats.malformed.Add(1)
+		case s.link != 0 && ctl.link != s.link:
+			s.stats.otherLink.Add(1)
 		case m.hdr.Flags&unix.MSG_TRUNC != 0:
-			c.stats.truncated.Add(1)
+			s.stats.truncated.Add(1)
 		default:
 			d[n] = packet.Datagram{
 				Data: r.bufs[i*MaxDatagram:][:m.n:m.n],
 				Src:  src,
-				Dst:  netip.AddrPortFrom(ctl.dst, c.port),
+				Dst:  netip.AddrPortFrom(ctl.dst, s.port),
 				Link: ctl.link,
 				TTL:  ctl.ttl,
 				Time: arrival(now, ctl),

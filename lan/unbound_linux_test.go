@@ -28,13 +28,13 @@ func TestWithoutDeviceBind(t *testing.T) {
 		a.WaitUp(t, "eth0", "eth1")
 		b.WaitUp(t, "eth0", "eth1")
 		listen := func(h *nstest.Host, name string, group netip.AddrPort, bind func(int, string) error) *Conn {
-			c := &Conn{port: group.Port(), dst: group, v6: group.Addr().Is6()}
+			var c *Conn
 			h.Do(t, func() {
 				links, err := Links()
 				if err != nil {
 					t.Fatal(err)
 				}
-				c.link = links[slices.IndexFunc(links, func(l packet.Link) bool { return l.Name == name })]
+				c = newConn(links[slices.IndexFunc(links, func(l packet.Link) bool { return l.Name == name })], group)
 				if err := c.open(true, bind, c.setMulticast); err != nil {
 					t.Fatal(err)
 				}
