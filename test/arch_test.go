@@ -47,13 +47,13 @@ func rules() []rule {
 		{"internal/bridge", append([]string{"."}, protocols...)},
 		{"internal/agent", []string{".", "reverse", "store", "packet"}},
 		{"internal/api", []string{".", "store", "packet", "internal/find", "internal/config"}},
-		{"internal/find", []string{".", "packet"}},
-		{"internal/config", []string{".", "packet", "passive", "reflector", "nmos", "tged"}}, // it checks the capture filter, service types, names and versions
+		{"internal/find", []string{".", "packet", "syncthing"}}, // a query may be a device ID
+		{"internal/config", []string{".", "packet", "passive", "reflector", "nmos", "tged", "syncthing"}}, // it checks the capture filter, service types, names, versions and device IDs
 		// These join lan to what needs sockets or frames.
 		{"internal/sockets", []string{"lan", "mdns", "packet"}},
 		{"internal/announce", []string{"dnssd", "mdns", "packet", "internal/config", "internal/health"}},
 		{"internal/capture", []string{"lan", "passive", "packet"}},
-		{"internal/doctor", []string{"lan", "mdns", "packet", "internal/config", "internal/sockets"}},
+		{"internal/doctor", []string{"lan", "mdns", "syncthing", "packet", "internal/config", "internal/sockets"}},
 		{"internal", []string{".", "packet"}},
 		{"store", []string{"."}},
 		{"nmos", []string{"dnssd", "mdns", "dnswire", "packet"}},

@@ -34,6 +34,7 @@ type Config struct {
 	Log       Log       `toml:"log"`
 	Vendors   Vendors   `toml:"vendors"`
 	TGED      TGED      `toml:"tged"`
+	Syncthing Syncthing `toml:"syncthing"`
 
 	// Announce are the services that are announced by mDNS.
 	Announce []Announce `toml:"announce"`
@@ -57,6 +58,7 @@ func Default() *Config {
 		Store:             defaultStore(),
 		Log:               defaultLog(),
 		TGED:              defaultTGED(),
+		Syncthing:         defaultSyncthing(),
 		NMOS:              defaultNMOS(),
 	}
 }

@@ -28,7 +28,8 @@ func parse(t testing.TB, text string) *config.Config {
 }
 
 func diff(want, got *config.Config) string {
-	return cmp.Diff(want, got, cmpopts.EquateComparable(config.Duration{}, config.Listen{}, config.Address{}, config.DNSServer{}, config.Domain{}, config.ZoneListen{}, config.ZoneAddress{}))
+	return cmp.Diff(want, got, cmpopts.EquateComparable(config.Duration{}, config.Listen{}, config.Address{}, config.DNSServer{}, config.Domain{}, config.ZoneListen{}, config.ZoneAddress{},
+		config.SyncthingAddress{}, config.SyncthingListen{}))
 }
 
 func TestNoFileIsTheDefault(t *testing.T) {
