@@ -12,6 +12,9 @@ import (
 // there: three of the longest intervals between its announcements.
 const LocalLifetime = 3 * time.Minute
 
+// refreshEvery is how often a [Listener] tells at most that a device was heard again.
+const refreshEvery = 10 * time.Second
+
 // Bounds of what is remembered of one link. Who comes when there is no more room isn't heard
 // until others are gone.
 const (
@@ -39,10 +42,13 @@ const (
 	Appeared EventKind = iota // it is heard for the first time
 	Changed                   // it has other addresses now
 	Gone                      // it wasn't heard for LocalLifetime, or its link is gone
+	Refreshed                 // it was heard again, with the same addresses; see Listener.Refreshes
 )
 
-// String returns "appeared", "changed" or "gone".
-func (k EventKind) String() string { return [...]string{"appeared", "changed", "gone"}[k] }
+// String returns "appeared", "changed", "gone" or "refreshed".
+func (k EventKind) String() string {
+	return [...]string{"appeared", "changed", "gone", "refreshed"}[k]
+}
 
 // Event is a change of what is heard.
 type Event struct {
@@ -71,6 +77,7 @@ type hearingKey struct {
 type entry struct {
 	Heard
 	until time.Time
+	told  time.Time // when the last event of it was
 }
 
 func newHearing() *hearing {
@@ -93,9 +100,11 @@ func (h *hearing) put(now time.Time, link *packet.Link, src netip.AddrPort, a *A
 			h.entries[key] = e
 			h.links[link.Index]++
 			h.sources[key.sourceOnLink]++
-			events = append(events, Event{Appeared, heard})
+			events, e.told = append(events, Event{Appeared, heard}), now
 		case !slices.Equal(e.Addresses, heard.Addresses):
-			events = append(events, Event{Changed, heard})
+			events, e.told = append(events, Event{Changed, heard}), now
+		case now.Sub(e.told) >= refreshEvery:
+			events, e.told = append(events, Event{Refreshed, heard}), now
 		}
 		e.Heard, e.until = heard, now.Add(LocalLifetime)
 	}

@@ -43,7 +43,9 @@ type Listener struct {
 	Multicast func(link packet.Link, group netip.AddrPort) (Conn, error)
 	// Event is called from Run's goroutine for each change, with what the receiver may keep but not change.
 	Event func(Event)
-	Log   *slog.Logger // nil is silent
+	// Refreshes has Event told, too, that a device was heard again, at most every ten seconds.
+	Refreshes bool
+	Log       *slog.Logger // nil is silent
 
 	stats listenerCounters
 }
@@ -167,7 +169,9 @@ type said struct {
 
 func (r *listening) tell(events []Event) {
 	for _, e := range events {
-		r.listener.Event(e)
+		if e.Kind != Refreshed || r.listener.Refreshes {
+			r.listener.Event(e)
+		}
 	}
 }
 

@@ -211,6 +211,20 @@ func TestListenerTellsOfChangesAndForgets(t *testing.T) {
 	})
 }
 
+// Who keeps what was heard must know that it was heard again, but not of each packet.
+func TestListenerTellsOfRefreshes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := listen(t, &syncthing.Listener{Refreshes: true})
+		e.want("first", e.hear(alpha("sender:1"), "10.77.0.1:1", toAll4), "appeared alpha [10.77.0.1:1] by 10.77.0.1 on eth0")
+		e.wait(9 * time.Second)
+		e.want("9 s later", e.hear(alpha("sender:1"), "10.77.0.1:1", toAll4))
+		e.wait(time.Second)
+		e.want("10 s later", e.hear(alpha("sender:1"), "10.77.0.1:1", toAll4), "refreshed alpha [10.77.0.1:1] by 10.77.0.1 on eth0")
+		e.want("right after that", e.hear(alpha("sender:1"), "10.77.0.1:1", toAll4))
+		e.want("gone by its last packet", e.wait(3*time.Minute+time.Second), "gone alpha [10.77.0.1:1] by 10.77.0.1 on eth0")
+	})
+}
+
 // Nobody gets in from afar, and a source has room for so many devices only.
 func TestListenerAmongStrangers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
