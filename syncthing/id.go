@@ -2,10 +2,14 @@ package syncthing
 
 import (
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base32"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -14,6 +18,31 @@ type DeviceID [sha256.Size]byte
 
 // CertificateID returns the ID of the device with a certificate, in DER.
 func CertificateID(der []byte) DeviceID { return sha256.Sum256(der) }
+
+// ParseCertificate returns the ID of the device with a certificate in PEM: of the first
+// CERTIFICATE block, as it stands in Syncthing's cert.pem.
+func ParseCertificate(text []byte) (DeviceID, error) {
+	var others []string
+	for {
+		var b *pem.Block
+		b, text = pem.Decode(text)
+		switch {
+		case b == nil && len(others) > 0:
+			return DeviceID{}, fmt.Errorf("syncthing: certificate: no CERTIFICATE block, only %s", strings.Join(others, ", "))
+		case b == nil:
+			return DeviceID{}, errors.New("syncthing: certificate: no PEM: there is no BEGIN CERTIFICATE line, or what follows it is broken")
+		case b.Type != "CERTIFICATE":
+			if name := strconv.Quote(b.Type); !slices.Contains(others, name) && len(others) < 4 {
+				others = append(others, name)
+			}
+			continue
+		}
+		if _, err := x509.ParseCertificate(b.Bytes); err != nil {
+			return DeviceID{}, fmt.Errorf("syncthing: certificate: %w", err)
+		}
+		return CertificateID(b.Bytes), nil
+	}
+}
 
 // The text form of an ID is its 52 digits of base 32, in four parts of 13. Each
 // part has a check digit behind it, and the 56 digits are written in groups of seven.

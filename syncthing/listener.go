@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/lanfolk/lanfolk/packet"
@@ -33,19 +34,24 @@ const (
 	reopenEvery = 10 * time.Second // how often what couldn't be opened is tried again
 )
 
-// Listener hears who announces itself on the local network. It sends nothing. All fields but
-// Log must be set, and not be changed once Run was called.
+// Listener hears who announces itself on the local network. It sends nothing, unless it is an
+// [Announcer]'s. Links, Broadcast, Multicast and Event must be set, and not be changed once
+// Run was called.
 type Listener struct {
 	Links Links
 	// Broadcast and Multicast open a link, as lan.ListenBroadcast and lan.ListenMulticast
-	// do. Old programs keep the port of IPv4 to themselves: then only IPv6 is heard.
+	// do. Old programs keep the port of IPv4 to themselves: then only IPv6 is heard until
+	// they end.
 	Broadcast func(link packet.Link, port uint16) (Conn, error)
 	Multicast func(link packet.Link, group netip.AddrPort) (Conn, error)
 	// Event is called from Run's goroutine for each change, with what the receiver may keep but not change.
 	Event func(Event)
 	// Refreshes has Event told, too, that a device was heard again, at most every ten seconds.
 	Refreshes bool
-	Log       *slog.Logger // nil is silent
+	// Own are this machine's own devices: their announcements, which come back by
+	// broadcast, are left out, and what others say of them.
+	Own []DeviceID
+	Log *slog.Logger // nil is silent
 
 	stats listenerCounters
 }
@@ -57,13 +63,14 @@ type ListenerStats struct {
 	Announcements uint64
 	Foreign       uint64 // no announcements of this version of the protocol
 	Invalid       uint64 // bad ones
+	Own           uint64 // our own, that came back
 	OffLink       uint64 // sent to us alone, from outside of the link's subnets
 	Crowded       uint64 // came while too many others waited
 	Full          uint64 // devices for which there was no room
 }
 
 type listenerCounters struct {
-	received, announcements, foreign, invalid, offLink, crowded, full atomic.Uint64
+	received, announcements, foreign, invalid, own, offLink, crowded, full atomic.Uint64
 }
 
 // Stats returns what was counted so far. It may be called at any time.
@@ -71,14 +78,17 @@ func (l *Listener) Stats() ListenerStats {
 	c := &l.stats
 	return ListenerStats{
 		Received: c.received.Load(), Announcements: c.announcements.Load(), Foreign: c.foreign.Load(),
-		Invalid: c.invalid.Load(), OffLink: c.offLink.Load(), Crowded: c.crowded.Load(), Full: c.full.Load(),
+		Invalid: c.invalid.Load(), Own: c.own.Load(), OffLink: c.offLink.Load(), Crowded: c.crowded.Load(), Full: c.full.Load(),
 	}
 }
 
 // Run listens until ctx is done, and then returns nil. It opens and closes links as they
 // come and go, and tries again where one can't be opened; only when none of those that
 // there are at the start can be opened it fails.
-func (l *Listener) Run(ctx context.Context) error {
+func (l *Listener) Run(ctx context.Context) error { return l.run(ctx, nil) }
+
+// run is Run. What s is to announce goes out by the Listener's sockets; nil is nothing.
+func (l *Listener) run(ctx context.Context, s *speaking) error {
 	ctx, cancel := context.WithCancel(ctx)
 	links, err := l.Links(ctx)
 	if err != nil {
@@ -87,7 +97,10 @@ func (l *Listener) Run(ctx context.Context) error {
 	}
 	r := &listening{
 		listener: l, ctx: ctx, log: l.Log, heard: newHearing(), ears: map[earKey]*ear{}, broken: map[earKey]string{},
-		in: make(chan said, listenQueue), fails: make(chan *ear),
+		in: make(chan said, listenQueue), fails: make(chan *ear), own: l.Own, speaking: s,
+	}
+	if s != nil {
+		r.own = append(slices.Clone(l.Own), s.announcer.ID)
 	}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
@@ -113,19 +126,29 @@ func (l *Listener) Run(ctx context.Context) error {
 				return errors.New("syncthing: links are no longer watched")
 			}
 			r.links = now
-			if err := r.open(); first && err != nil && len(r.ears) == 0 {
+			if err := r.open(); first && err != nil && len(r.ears) == 0 && s == nil {
 				return err
 			}
 			first = false
 			r.advance()
+			if r.done() {
+				return s.failed()
+			}
 		case e := <-r.fails:
 			r.lost(e)
 		case <-r.retry:
 			_ = r.open() // said in the log
-		case s := <-r.in:
-			events, full := r.heard.put(time.Now(), s.link, s.src, s.what)
+		case x := <-r.in:
+			events, full := r.heard.put(time.Now(), x.link, x.src, x.what)
 			l.stats.full.Add(uint64(full))
 			r.tell(events)
+		case <-s.due():
+			s.speak(time.Now(), r.ears)
+			if r.done() {
+				return s.failed()
+			}
+		case <-s.changes():
+			s.hasten(time.Now())
 		case <-sweep.C:
 			r.advance()
 		}
@@ -145,6 +168,14 @@ type listening struct {
 	fails    chan *ear
 	retry    <-chan time.Time
 	tasks    sync.WaitGroup
+	own      []DeviceID
+	speaking *speaking // nil: it only listens
+	taken    bool      // another program keeps the port of IPv4 to itself
+}
+
+// done says whether nothing is left to do but to end.
+func (r *listening) done() bool {
+	return r.speaking != nil && r.speaking.announcer.Once && r.speaking.said()
 }
 
 type earKey struct {
@@ -156,6 +187,7 @@ type earKey struct {
 type ear struct {
 	key  earKey
 	conn Conn
+	mute bool                        // it only speaks, from a port of its own: LocalPort can't be had
 	link atomic.Pointer[packet.Link] // as it is now
 	err  error                       // why reading ended
 }
@@ -168,6 +200,10 @@ type said struct {
 }
 
 func (r *listening) tell(events []Event) {
+	r.speaking.hear(time.Now(), events)
+	if r.listener.Event == nil {
+		return
+	}
 	for _, e := range events {
 		if e.Kind != Refreshed || r.listener.Refreshes {
 			r.listener.Event(e)
@@ -195,9 +231,12 @@ func (r *listening) open() error {
 			}
 			key := earKey{link.Index, v6}
 			there[key] = true
-			if e := r.ears[key]; e != nil {
+			e := r.ears[key]
+			if e != nil {
 				e.link.Store(&link)
-				continue
+				if !e.mute {
+					continue
+				}
 			}
 			if err := r.openOne(key, link); err != nil {
 				errs = append(errs, err)
@@ -216,6 +255,11 @@ func (r *listening) open() error {
 			delete(r.broken, key)
 		}
 	}
+	if r.taken && !slices.ContainsFunc(errs, inUse) {
+		r.taken = false
+		r.log.Info("Syncthing's port of IPv4 can be shared again", "port", LocalPort)
+	}
+	r.speaking.follow(time.Now(), r.links, r.ears)
 	if len(errs) > 0 {
 		return fmt.Errorf("syncthing: no link could be opened: %w", errors.Join(errs...))
 	}
@@ -231,13 +275,13 @@ func (r *listening) openOne(key earKey, link packet.Link) error {
 		conn, err = r.listener.Broadcast(link, LocalPort)
 	}
 	if err != nil {
-		if r.broken[key] != err.Error() {
-			r.broken[key] = err.Error()
-			r.log.Warn("can't hear Syncthing announcements", "if", link.Name, "err", err)
-		}
+		r.refused(key, link, err)
 		return err
 	}
 	delete(r.broken, key)
+	if e := r.ears[key]; e != nil {
+		_ = e.conn.Close() // it only spoke
+	}
 	e := &ear{key: key, conn: conn}
 	e.link.Store(&link)
 	r.ears[key] = e
@@ -250,6 +294,30 @@ func (r *listening) openOne(key earKey, link packet.Link) error {
 	})
 	return nil
 }
+
+// refused says why a link can't be heard, once. Who is to speak does so from another port.
+func (r *listening) refused(key earKey, link packet.Link, err error) {
+	if r.speaking != nil && !key.v6 && r.ears[key] == nil {
+		if conn, err := r.listener.Broadcast(link, 0); err == nil {
+			e := &ear{key: key, conn: conn, mute: true}
+			e.link.Store(&link)
+			r.ears[key] = e
+		}
+	}
+	switch {
+	case inUse(err) && !key.v6:
+		if !r.taken {
+			r.taken = true
+			r.log.Warn("another program keeps Syncthing's port of IPv4 to itself: only IPv6 is heard, and announcements leave from other ports",
+				"port", LocalPort, "if", link.Name, "err", err)
+		}
+	case r.broken[key] != err.Error():
+		r.broken[key] = err.Error()
+		r.log.Warn("can't hear Syncthing announcements", "if", link.Name, "err", err)
+	}
+}
+
+func inUse(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }
 
 // lost takes a conn out that can't be read any more.
 func (r *listening) lost(e *ear) {
@@ -290,6 +358,10 @@ func (r *listening) judge(link *packet.Link, d *packet.Datagram) *atomic.Uint64 
 	} else if err != nil {
 		return &c.invalid
 	}
+	if slices.Contains(r.own, a.ID) {
+		return &c.own
+	}
+	a.Extra = slices.DeleteFunc(a.Extra, func(d Device) bool { return slices.Contains(r.own, d.ID) })
 	select {
 	case r.in <- said{link, d.Src, a}:
 		return &c.announcements
