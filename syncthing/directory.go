@@ -38,14 +38,19 @@ type Directory struct {
 	MaxDevices, MaxAddresses int
 	// Unlimited takes in as many announcements of one device as come.
 	Unlimited bool
+	// Pin takes in what a device announces only from the prefix, /24 of IPv4 or /64 of
+	// IPv6, that it was first announced from: see Conflict.
+	Pin bool
 
 	epoch     time.Time // tick 0
 	now       uint32
 	index     map[DeviceID]uint32
 	devices   slab[record]
 	addresses slab[address]
+	pins      pins   // of devices, by their number
 	newest    uint32 // devices, in the order of their last announcement
 	oldest    uint32
+	marks     [tails]uint32 // the oldest devices that tails haven't handed out; 0 if they have all
 }
 
 // tick is the resolution of times. They are counted in 32 bits, which last for 13 years,
@@ -82,6 +87,11 @@ const (
 	Nothing         // no address that could be kept
 	Limited         // more announcements of that device than count
 	Full            // no room for another device
+	// Conflict is an announcement from another prefix than the device's, which Pin
+	// tells apart. IPv4 and IPv6 have each a prefix of their own, and the first
+	// announcement by each counts. A device keeps its prefixes until it is forgotten: one
+	// that moves has to wait for that.
+	Conflict
 )
 
 // Put takes in what a device announced from src. Addresses without an IP get src's;
@@ -108,8 +118,14 @@ func (d *Directory) Put(now time.Time, device *Device, src netip.Addr) Outcome {
 		}
 	}
 	r := d.devices.at(i)
+	if d.Pin && known && d.conflict(i, src) {
+		return Conflict
+	}
 	if !d.Unlimited && !d.pay(r) {
 		return Limited
+	}
+	if d.Pin {
+		d.pins.set(i, src)
 	}
 	for at := r.first; at != 0 && n < len(all); {
 		a := d.addresses.at(at)
@@ -165,6 +181,7 @@ func (d *Directory) Expire(now time.Time) int {
 		}
 		d.write(r, nil)
 		d.unlink(i)
+		d.pins.clear(i)
 		delete(d.index, r.id)
 		d.devices.give(i)
 	}
@@ -266,11 +283,21 @@ func (d *Directory) link(i uint32) {
 		d.oldest = i
 	}
 	d.newest = i
+	for n := range d.marks {
+		if d.marks[n] == 0 {
+			d.marks[n] = i
+		}
+	}
 }
 
 // unlink takes a device out of the order.
 func (d *Directory) unlink(i uint32) {
 	r := d.devices.at(i)
+	for n := range d.marks {
+		if d.marks[n] == i {
+			d.marks[n] = r.newer
+		}
+	}
 	if r.newer != 0 {
 		d.devices.at(r.newer).older = r.older
 	} else {

@@ -45,7 +45,8 @@
 //
 // A [Server] is a global server, and keeps what it knows in a [Directory]. It answers from
 // the address that was asked; what may come from one prefix, and for one device, in a second is
-// bounded. What devices say of others (extras) isn't kept.
+// bounded. What devices say of others (extras) isn't kept. A [Journal] keeps the directory for after a
+// restart, as a stream of records; package store/directory has one that writes files.
 //
 // A [Listener] hears who announces itself on the local network, on each link, and tells what
 // changes: devices that appear, have other addresses, or fall silent. It reports the
@@ -58,8 +59,7 @@
 //
 // # Not supported
 //
-// What a server knows lives in memory alone. A device's own announcements are only
-// there as packets.
+// A device's own announcements are only there as packets.
 //
 // Other versions of the protocol: v1 (magic 0x20121025), v2 before July 2014, the XDR with
 // URLs of Syncthing v0.12 and v0.13, and today's, which is in Protocol Buffers. They have

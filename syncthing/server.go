@@ -31,6 +31,10 @@ type Server struct {
 	Conns []Conn
 	// Directory is what is known at the start; nil is nothing. It belongs to Run then.
 	Directory *Directory
+	// Journal keeps what is known, for after a restart; nil keeps nothing.
+	Journal Journal
+	// Pin takes in a device only from where it was announced first: see Directory.Pin.
+	Pin bool
 	// PerPrefix is how many packets of one /24 of IPv4 or /64 of IPv6 are taken in a
 	// second; as many may come at once. 0 means DefaultPerPrefix. With less than 0 there are no
 	// limits at all, neither for a device's announcements nor for the devices that are new.
@@ -66,6 +70,9 @@ func (s *Server) Run(ctx context.Context) error {
 	default:
 		r.directory.Unlimited = true
 	}
+	if s.Pin {
+		r.directory.Pin = true
+	}
 	errs := make([]error, len(s.Conns))
 	var tasks sync.WaitGroup
 	for i, c := range s.Conns {
@@ -78,6 +85,18 @@ func (s *Server) Run(ctx context.Context) error {
 			}
 		})
 	}
+	if s.Journal != nil {
+		log, whole := r.directory.Tails(&r.mu)
+		saved := make(chan struct{})
+		go func() {
+			defer close(saved)
+			r.save(ctx, log, whole)
+		}()
+		defer func() {
+			<-saved
+			r.saveOnce(log, whole) // all that readers stored
+		}()
+	}
 	r.forget(ctx)
 	tasks.Wait()
 	return errors.Join(errs...)
@@ -85,10 +104,11 @@ func (s *Server) Run(ctx context.Context) error {
 
 // serving is a running Server.
 type serving struct {
-	server *Server
-	stats  *counters
-	log    *slog.Logger
-	logged sync.Once // that sending failed
+	server  *Server
+	stats   *counters
+	log     *slog.Logger
+	logged  sync.Once // that sending failed
+	failing bool      // the Journal
 
 	mu        sync.Mutex
 	directory *Directory
@@ -244,6 +264,8 @@ func (r *serving) store(now time.Time, src netip.Addr, d *Device) reason {
 		return deviceLimit
 	case Full:
 		return full
+	case Conflict:
+		return conflict
 	}
 	return stored
 }

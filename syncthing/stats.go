@@ -19,9 +19,13 @@ type ServerStats struct {
 	PrefixLimit, DeviceLimit, NewLimit uint64
 	// Denied are of devices that the server doesn't serve, and Full found no room.
 	Denied, Full uint64
+	// Conflict are of devices that are pinned to another prefix.
+	Conflict uint64
 	// Failed are answers that could not be sent.
 	Failed uint64
 
+	// Unsaved is how many times the Journal failed.
+	Unsaved uint64
 	// Devices is how many are known now.
 	Devices uint64
 }
@@ -42,13 +46,14 @@ const (
 	newLimit
 	denied
 	full
+	conflict
 	failed
 	reasons
 )
 
 type counters struct {
-	received, devices atomic.Uint64
-	by                [reasons]atomic.Uint64
+	received, devices, unsaved atomic.Uint64
+	by                         [reasons]atomic.Uint64
 }
 
 func (c *counters) count(r reason) { c.by[r].Add(1) }
@@ -56,10 +61,10 @@ func (c *counters) count(r reason) { c.by[r].Add(1) }
 func (c *counters) stats() ServerStats {
 	at := func(r reason) uint64 { return c.by[r].Load() }
 	return ServerStats{
-		Received: c.received.Load(), Devices: c.devices.Load(),
+		Received: c.received.Load(), Devices: c.devices.Load(), Unsaved: c.unsaved.Load(),
 		Answered: at(answered), Unknown: at(unknown), Stored: at(stored), Nothing: at(nothing),
 		Foreign: at(foreign), Invalid: at(invalid), NoHost: at(noHost),
 		PrefixLimit: at(prefixLimit), DeviceLimit: at(deviceLimit), NewLimit: at(newLimit),
-		Denied: at(denied), Full: at(full), Failed: at(failed),
+		Denied: at(denied), Full: at(full), Conflict: at(conflict), Failed: at(failed),
 	}
 }
