@@ -16,16 +16,18 @@ import (
 const (
 	// resolveWithin bounds how long a server's name is looked for.
 	resolveWithin = 10 * time.Second
-	// A server is asked for the device a second after the announcement, and again twice; then
-	// it has a while to answer. Old clients do it once.
-	askAfter  = time.Second
-	askTimes  = 3
 	firstWait = time.Minute // after a failure; each time twice as long
 	// What changes within a moment is announced once, and servers aren't told of changes more often
 	// than this.
 	settle    = time.Second
 	changeGap = 10 * time.Second
 )
+
+// askAfter returns how long after the announcement a server is asked for the device, and after each
+// question again; last, how long it has to answer. Old clients ask once, after a second.
+func askAfter() []time.Duration {
+	return []time.Duration{200 * time.Millisecond, time.Second, 2 * time.Second, 2 * time.Second}
+}
 
 // telling is the global part of a running Announcer.
 type telling struct {
@@ -185,21 +187,21 @@ func (g *telling) confirm(to netip.AddrPort) error {
 	}
 	g.mu.Unlock()
 	query := Query{ID: g.announcer.ID}.Append(nil)
-	for n := 0; ; n++ {
+	for n, pause := range askAfter() {
+		if n > 0 {
+			if err := g.send(to, query); err != nil {
+				return err
+			}
+		}
 		select {
 		case <-g.ctx.Done():
 			return g.ctx.Err()
 		case <-heard:
 			return nil
-		case <-time.After(askAfter):
-		}
-		if n == askTimes {
-			return fmt.Errorf("syncthing: %v: %w", to, ErrUnconfirmed)
-		}
-		if err := g.send(to, query); err != nil {
-			return err
+		case <-time.After(pause):
 		}
 	}
+	return fmt.Errorf("syncthing: %v: %w", to, ErrUnconfirmed)
 }
 
 // send sends a packet to a server, always from the same socket.

@@ -39,10 +39,10 @@ type EventKind uint8
 
 // The kinds of events.
 const (
-	Appeared EventKind = iota // it is heard for the first time
-	Changed                   // it has other addresses now
-	Gone                      // it wasn't heard for LocalLifetime, or its link is gone
-	Refreshed                 // it was heard again, with the same addresses; see Listener.Refreshes
+	Appeared  EventKind = iota // it is heard for the first time
+	Changed                    // it has other addresses now
+	Gone                       // it wasn't heard for LocalLifetime, or its link is gone
+	Refreshed                  // it was heard again, with the same addresses; see Listener.Refreshes
 )
 
 // String returns "appeared", "changed", "gone" or "refreshed".

@@ -50,7 +50,7 @@ func rules() []rule {
 		{"internal/find", []string{".", "packet", "syncthing"}}, // a query may be a device ID
 		{"internal/config", []string{".", "packet", "passive", "reflector", "nmos", "tged", "syncthing"}}, // it checks the capture filter, service types, names, versions and device IDs
 		// These join lan to what needs sockets or frames.
-		{"internal/sockets", []string{"lan", "mdns", "packet"}},
+		{"internal/sockets", []string{"lan", "mdns", "syncthing", "packet"}},
 		{"internal/announce", []string{"dnssd", "mdns", "packet", "internal/config", "internal/health"}},
 		{"internal/capture", []string{"lan", "passive", "packet"}},
 		{"internal/doctor", []string{"lan", "mdns", "syncthing", "packet", "internal/config", "internal/sockets"}},

@@ -275,12 +275,8 @@ func (x *tgedServing) complete(s *tged.Server) error {
 	default:
 		return usagef("--reply-style %q: want spaced or compact", x.style)
 	}
-	if x.rate == "off" {
-		s.PerSource = -1
-	} else if n, err := strconv.Atoi(strings.TrimSuffix(x.rate, "/s")); err != nil || n < 1 || n > 1_000_000 {
-		return usagef("--rate-limit %q: want off, or 1/s to 1000000/s", x.rate)
-	} else {
-		s.PerSource = n
+	if s.PerSource, err = perSecond(x.rate); err != nil {
+		return err
 	}
 	switch {
 	case x.services == "":
