@@ -1,0 +1,531 @@
+package hemtjanst
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Repairs of what somebody else overwrote: the first at once, then ever more seldom, for the
+// other one may do the same.
+const (
+	firstRepair = time.Second
+	lastRepair  = time.Minute
+)
+
+// batch is how many devices are announced, or topics subscribed to, before anything else is looked at.
+const batch = 256
+
+// claim is a device that a speaker announces.
+type claim struct {
+	id, root  string
+	doc       string // its metadata, with root and providerID
+	reachable bool
+}
+
+// speaker announces devices: all that it claims after each connect, and then what changes. It
+// is a Bridge, or an Announcer without a provider.
+type speaker struct {
+	mu     sync.Mutex
+	claims map[string]claim
+	roots  map[string]string // whose a root is
+	dirty  []string          // ids that may differ from what was published, each once
+	marked map[string]bool   // ids in dirty
+	wake   chan struct{}
+	status status
+
+	// From here on Run's goroutine owns it.
+	broker     Transport
+	topics     Topics
+	provider   string // "" is a single device
+	meta       string // of the provider
+	clientID   string
+	keepAlive  time.Duration
+	log        *slog.Logger
+	announced  func()
+	conn, ears Conn
+	in         *queue
+	published  map[string]claim
+	moved      map[string]bool // devices that name another provider now: no longer ours
+	repairs    map[string]*repair
+}
+
+// repair is of a topic that somebody else overwrites.
+type repair struct {
+	due  time.Time // zero if nothing is to be repaired now
+	wait time.Duration
+	next time.Time // when another one may be made
+}
+
+// Errors of devices that can't be announced together.
+var (
+	ErrDuplicate = errors.New("hemtjanst: two devices with the same id or root")
+)
+
+// check makes a claim of what a user says about a device.
+func (s *speaker) check(id, root string, meta Metadata, reachable bool, provider string) (claim, error) {
+	if err := CheckName(id); err != nil {
+		return claim{}, fmt.Errorf("device id: %w", err)
+	}
+	if err := CheckName(root); err != nil {
+		return claim{}, fmt.Errorf("root of device %s: %w", id, err)
+	}
+	if id == provider {
+		return claim{}, fmt.Errorf("%w: %s is the provider", ErrDuplicate, id)
+	}
+	if meta.Root() != root {
+		meta = meta.With("root", root)
+	}
+	if meta.Provider() != provider {
+		meta = meta.With("providerID", provider)
+	}
+	if len(meta.raw) > MaxMetadata {
+		return claim{}, fmt.Errorf("device %s: %w: %d bytes, at most %d are read", id, ErrMetadata, len(meta.raw), MaxMetadata)
+	}
+	return claim{id: id, root: root, doc: meta.raw, reachable: reachable}, nil
+}
+
+// set makes these the claims, all or none of them.
+func (s *speaker) set(all []claim) error {
+	claims, roots := make(map[string]claim, len(all)), make(map[string]string, len(all))
+	for _, c := range all {
+		if _, ok := claims[c.id]; ok {
+			return fmt.Errorf("%w: id %s", ErrDuplicate, c.id)
+		}
+		if other, ok := roots[c.root]; ok {
+			return fmt.Errorf("%w: root %s of %s and %s", ErrDuplicate, c.root, other, c.id)
+		}
+		claims[c.id], roots[c.root] = c, c.id
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id := range s.claims {
+		if _, ok := claims[id]; !ok {
+			s.mark(id)
+		}
+	}
+	for _, c := range all {
+		if old, ok := s.claims[c.id]; !ok || old != c {
+			s.mark(c.id)
+		}
+	}
+	s.claims, s.roots = claims, roots
+	s.awake()
+	return nil
+}
+
+// put adds a claim or changes it.
+func (s *speaker) put(c claim) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if other, ok := s.roots[c.root]; ok && other != c.id {
+		return fmt.Errorf("%w: root %s of %s and %s", ErrDuplicate, c.root, other, c.id)
+	}
+	old, ok := s.claims[c.id]
+	if ok && old == c {
+		return nil
+	}
+	if s.claims == nil {
+		s.claims, s.roots = map[string]claim{}, map[string]string{}
+	}
+	if ok {
+		delete(s.roots, old.root)
+	}
+	s.claims[c.id], s.roots[c.root] = c, c.id
+	s.mark(c.id)
+	s.awake()
+	return nil
+}
+
+func (s *speaker) remove(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old, ok := s.claims[id]; ok {
+		delete(s.claims, id)
+		delete(s.roots, old.root)
+		s.mark(id)
+		s.awake()
+	}
+}
+
+// mark and awake are called with the lock held.
+func (s *speaker) mark(id string) {
+	if !s.marked[id] {
+		if s.marked == nil {
+			s.marked = map[string]bool{}
+		}
+		s.marked[id] = true
+		s.dirty = append(s.dirty, id)
+	}
+}
+
+func (s *speaker) awake() {
+	if s.wake == nil {
+		s.wake = make(chan struct{}, 1)
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run announces until ctx is done, and leaves.
+func (s *speaker) run(ctx context.Context, will Message) error {
+	s.mu.Lock()
+	s.awake()
+	s.mu.Unlock()
+	s.moved = map[string]bool{}
+	l := link{broker: s.broker, status: &s.status, log: s.log}
+	l.session = func() Session {
+		s.in = newQueue()
+		return Session{ClientID: s.clientID, KeepAlive: s.keepAlive, Will: &will, Receive: s.in.push}
+	}
+	return l.run(ctx, s.serve)
+}
+
+// serve announces on one connection.
+func (s *speaker) serve(ctx context.Context, conn Conn) error {
+	in := s.in
+	defer in.close()
+	s.conn, s.ears = conn, conn
+	s.published, s.repairs = map[string]claim{}, map[string]*repair{}
+	if s.provider != "" && !conn.NoLocal() {
+		// What it publishes would come back to it between the acknowledgements, and make it slow.
+		ears, err := s.broker.Connect(ctx, Session{ClientID: s.clientID + "e", KeepAlive: s.keepAlive, Receive: in.push})
+		if err != nil {
+			return fmt.Errorf("hemtjanst: second connection: %w", err)
+		}
+		defer func() { _ = ears.Close() }() // it has no will and nothing to flush
+		s.ears = ears
+	}
+	s.mu.Lock()
+	s.dirty, s.marked = nil, nil
+	for id := range s.claims {
+		s.mark(id)
+	}
+	slices.Sort(s.dirty)
+	s.mu.Unlock()
+	err := s.speak(ctx)
+	if ctx.Err() == nil {
+		return err
+	}
+	return s.leave(ctx)
+}
+
+// speak announces everything, and then what changes, until the connection is lost or ctx done.
+func (s *speaker) speak(ctx context.Context) error {
+	if s.provider != "" {
+		if err := s.say(ctx, s.topics.Provider(s.provider), s.meta); err != nil {
+			return err
+		}
+	}
+	if err := s.sync(ctx); err != nil {
+		return err
+	}
+	if s.provider != "" {
+		if err := s.listen(ctx, s.topics.Provider(s.provider)); err != nil {
+			return err
+		}
+	}
+	if err := s.conn.Flush(ctx); err != nil {
+		return err
+	}
+	s.log.Info("announced over MQTT", "n", len(s.published))
+	if s.announced != nil {
+		s.announced()
+	}
+	var used []Message
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		timer.Reset(s.wait())
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.conn.Done():
+			return s.conn.Err()
+		case <-s.ears.Done():
+			return s.ears.Err()
+		case <-s.wake:
+			if err := s.sync(ctx); err != nil {
+				return err
+			}
+		case <-s.in.ready:
+			all, _ := s.in.take(used)
+			for _, m := range all {
+				s.hear(time.Now(), m)
+			}
+			used = all
+		case <-timer.C:
+		}
+		if err := s.repair(ctx, time.Now()); err != nil {
+			return err
+		}
+	}
+}
+
+// sync publishes what differs from what was published, and listens to what is new.
+func (s *speaker) sync(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		n := min(len(s.dirty), batch)
+		ids := slices.Clone(s.dirty[:n])
+		now := make([]claim, n) // without an id where there is none
+		free := make([]bool, n) // nobody has the root that was published
+		for i, id := range ids {
+			now[i] = s.claims[id]
+			_, used := s.roots[s.published[id].root]
+			free[i] = !used
+			delete(s.marked, id)
+		}
+		if s.dirty = s.dirty[n:]; len(s.dirty) == 0 {
+			s.dirty = nil
+		}
+		s.mu.Unlock()
+		if n == 0 {
+			return nil
+		}
+		var listen, ignore []string
+		for i, id := range ids {
+			old, known := s.published[id]
+			if !known && now[i].id == "" {
+				continue // came and went unseen
+			}
+			if err := s.change(ctx, old, now[i], free[i]); err != nil {
+				return err
+			}
+			if now[i].id == "" {
+				delete(s.published, id)
+				delete(s.moved, id)
+				ignore = append(ignore, s.topics.Device(id))
+				if free[i] {
+					ignore = append(ignore, s.topics.Reachable(old.root))
+				}
+				continue
+			}
+			s.published[id] = now[i]
+			if known && old.root != now[i].root && free[i] {
+				ignore = append(ignore, s.topics.Reachable(old.root))
+			}
+			if !known {
+				listen = append(listen, s.topics.Device(id))
+			}
+			if !known || old.root != now[i].root {
+				listen = append(listen, s.topics.Reachable(now[i].root))
+			}
+		}
+		for _, t := range ignore {
+			delete(s.repairs, t)
+		}
+		if len(ignore) > 0 {
+			if err := s.ears.Unsubscribe(ctx, ignore...); err != nil {
+				return err
+			}
+		}
+		if len(listen) > 0 {
+			if err := s.listen(ctx, listen...); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// change publishes what turns one claim into another; either may be none. free says that nobody has
+// the old root now.
+func (s *speaker) change(ctx context.Context, old, now claim, free bool) error {
+	id := old.id
+	if id == "" {
+		id = now.id
+	}
+	if s.moved[id] {
+		if old.id == "" || now.id == "" {
+			return nil // neither taken back at a connect, nor cleared
+		}
+		delete(s.moved, id) // it was changed here: ours again
+		old = claim{}
+	}
+	type step struct{ topic, payload string }
+	var steps []step
+	switch {
+	case now.id == "" && old.id == "":
+	case now.id == "":
+		if free {
+			steps = append(steps, step{s.topics.Reachable(old.root), "0"}, step{s.topics.Reachable(old.root), ""})
+		}
+		steps = append(steps, step{s.topics.Device(id), ""})
+	case old.id == "":
+		steps = append(steps, step{s.topics.Device(id), now.doc}, step{s.topics.Reachable(now.root), digit(now.reachable)})
+	default:
+		// First the new root's state, for who reads the metadata looks there next.
+		if old.root != now.root || old.reachable != now.reachable {
+			steps = append(steps, step{s.topics.Reachable(now.root), digit(now.reachable)})
+		}
+		if old.doc != now.doc {
+			steps = append(steps, step{s.topics.Device(id), now.doc})
+		}
+		if old.root != now.root && free {
+			steps = append(steps, step{s.topics.Reachable(old.root), ""})
+		}
+	}
+	for _, st := range steps {
+		if err := s.say(ctx, st.topic, st.payload); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func digit(reachable bool) string {
+	if reachable {
+		return "1"
+	}
+	return "0"
+}
+
+// say publishes a retained message.
+func (s *speaker) say(ctx context.Context, topic, payload string) error {
+	return s.conn.Publish(ctx, Message{Topic: topic, Payload: []byte(payload), Retain: true, QoS: 1})
+}
+
+// listen subscribes to topics, so that what others say there is heard. The broker then sends what is
+// retained: what was overwritten before is heard, too.
+func (s *speaker) listen(ctx context.Context, topics ...string) error {
+	for some := range slices.Chunk(topics, batch) {
+		if err := s.ears.Subscribe(ctx, SubscribeOptions{NoLocal: true}, some...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hear judges what somebody said on a topic of ours.
+func (s *speaker) hear(now time.Time, m Message) {
+	kind, name := s.topics.Parse(m.Topic)
+	payload := string(m.Payload)
+	switch kind {
+	case ProviderTopic:
+		if name == s.provider && s.provider != "" {
+			s.note(now, m.Topic, payload == "")
+		}
+	case DeviceTopic:
+		if _, ours := s.published[name]; !ours || payload == "" {
+			return
+		}
+		meta, err := ParseMetadata(m.Payload)
+		if err != nil {
+			return
+		}
+		if other := meta.Provider(); other != s.provider {
+			if !s.moved[name] {
+				s.log.Warn("another provider has taken a device over", "device", name, "provider", other)
+			}
+			s.moved[name] = true
+		} else {
+			delete(s.moved, name)
+		}
+	case ReachableTopic:
+		s.mu.Lock()
+		id := s.roots[name]
+		s.mu.Unlock()
+		if c, ours := s.published[id]; ours && c.root == name && c.reachable && !s.moved[id] {
+			s.note(now, m.Topic, payload == "0")
+		}
+	case OtherTopic, UnusableTopic:
+	}
+}
+
+// note remembers that a topic of ours was overwritten, or that it is as it should be.
+func (s *speaker) note(now time.Time, topic string, wrong bool) {
+	r := s.repairs[topic]
+	if !wrong {
+		if r != nil {
+			r.due = time.Time{}
+		}
+		return
+	}
+	if r == nil || now.Sub(r.next) > lastRepair {
+		r = &repair{}
+		s.repairs[topic] = r
+	}
+	if r.due.IsZero() {
+		r.due = r.next
+		if r.due.Before(now) {
+			r.due = now
+			if !s.ears.NoLocal() {
+				r.due = now.Add(100 * time.Millisecond) // it may be our own, from before
+			}
+		}
+	}
+}
+
+// repair says again what somebody overwrote.
+func (s *speaker) repair(ctx context.Context, now time.Time) error {
+	for topic, r := range s.repairs {
+		if r.due.IsZero() {
+			if now.Sub(r.next) > lastRepair {
+				delete(s.repairs, topic)
+			}
+			continue
+		}
+		if r.due.After(now) {
+			continue
+		}
+		r.wait = min(max(2*r.wait, firstRepair), lastRepair)
+		r.due, r.next = time.Time{}, now.Add(r.wait)
+		kind, name := s.topics.Parse(topic)
+		payload := "1"
+		if kind == ProviderTopic {
+			payload = s.meta
+		} else {
+			s.mu.Lock()
+			id := s.roots[name]
+			s.mu.Unlock()
+			if c, ours := s.published[id]; !ours || c.root != name || !c.reachable || s.moved[id] {
+				continue
+			}
+		}
+		s.log.Warn("somebody else overwrote our MQTT topic, says it again", "topic", topic)
+		if err := s.say(ctx, topic, payload); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wait returns how long to sleep until a repair is due.
+func (s *speaker) wait() time.Duration {
+	wait := time.Hour
+	for _, r := range s.repairs {
+		if !r.due.IsZero() {
+			wait = min(wait, time.Until(r.due))
+		}
+	}
+	return max(wait, 0)
+}
+
+// leave says that all devices are unreachable and the provider gone, and then farewell. If it
+// doesn't come to that the broker speaks the will.
+func (s *speaker) leave(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell+time.Duration(len(s.published))*time.Millisecond/2)
+	defer cancel()
+	for id, c := range s.published {
+		if c.reachable && !s.moved[id] {
+			if err := s.say(ctx, s.topics.Reachable(c.root), "0"); err != nil {
+				return err
+			}
+		}
+	}
+	if s.provider != "" {
+		if err := s.say(ctx, s.topics.Provider(s.provider), ""); err != nil {
+			return err
+		}
+	}
+	if err := s.conn.Flush(ctx); err != nil {
+		return err
+	}
+	return s.conn.Disconnect(ctx)
+}
