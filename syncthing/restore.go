@@ -60,7 +60,7 @@ func (d *Directory) Restore(now time.Time, r io.Reader) (Restored, error) {
 		}
 	}
 	if in.err != nil {
-		return Restored{}, fmt.Errorf("syncthing: state: offset %d: %w", in.offset, in.err)
+		return Restored{}, fmt.Errorf("syncthing: state: %w", in.err)
 	}
 	out.Size, out.Torn = in.good, in.offset-in.good
 	out.Damaged, out.DamagedAt, out.Lost = in.damaged, in.damagedAt, in.lost
@@ -116,7 +116,7 @@ func (d *Directory) resume(now time.Time, in *replay) (ahead time.Duration) {
 }
 
 // replayBuffer is how much is read at once.
-const replayBuffer = 256 << 10
+const replayBuffer = 64 << 10
 
 // replay reads a stream record by record.
 type replay struct {
@@ -148,7 +148,7 @@ func (p *replay) rest(n int) []byte {
 		if err != nil {
 			p.ended = true
 			if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-				p.err = err
+				p.err = fmt.Errorf("offset %d: %w", p.offset+int64(p.to), err)
 			}
 		}
 	}
@@ -165,7 +165,7 @@ func (p *replay) head() error {
 	b := p.rest(maxRecord)
 	switch kind := b[:min(len(b), len(stateKind))]; {
 	case p.err != nil:
-		return fmt.Errorf("offset 0: %w", p.err)
+		return p.err
 	case !strings.HasPrefix(stateKind, string(kind)):
 		at := 0
 		for kind[at] == stateKind[at] {
