@@ -19,6 +19,7 @@ import (
 
 	"github.com/lanfolk/lanfolk/internal/config"
 	"github.com/lanfolk/lanfolk/internal/sockets"
+	"github.com/lanfolk/lanfolk/store/directory"
 	"github.com/lanfolk/lanfolk/syncthing"
 )
 
@@ -67,7 +68,7 @@ and at the end it logs what it did.`,
 	return cmd
 }
 
-func (x *syncthingServing) run(ctx context.Context) error {
+func (x *syncthingServing) run(ctx context.Context) (end error) {
 	at, err := listenAt(x.listen)
 	if err != nil {
 		return err
@@ -86,7 +87,16 @@ func (x *syncthingServing) run(ctx context.Context) error {
 		s.Allowed = func(id syncthing.DeviceID) bool { return (*serves.Load())[id] }
 	}
 	x.log = x.logger(slog.LevelInfo, config.FormatAuto)
-	s.Log = x.log
+	s.Log, s.Pin = x.log, x.pin
+	if x.state != "" {
+		// First of all: a second server that is started by mistake must not get as far as the port.
+		state, err := directory.Open(x.state, directory.Options{Log: x.log})
+		if err != nil {
+			return err
+		}
+		defer func() { end = errors.Join(end, state.Close()) }()
+		s.Directory, s.Journal = state.Directory, state
+	}
 	if s.Conns, err = sockets.SyncthingServerConns(at, x.log); errors.Is(err, syscall.EADDRNOTAVAIL) {
 		return usagef("--listen: no interface has that address: %w", err)
 	} else if err != nil {
@@ -141,7 +151,7 @@ func (x *syncthingServing) report(s *syncthing.Server) {
 	st := s.Stats()
 	x.log.Info("served", "devices", st.Devices, "received", st.Received, "answered", st.Answered, "unknown", st.Unknown, "stored", st.Stored,
 		"limited", st.PrefixLimit+st.DeviceLimit+st.NewLimit, "denied", st.Denied, "bad", st.Foreign+st.Invalid+st.NoHost+st.Nothing,
-		"full", st.Full, "failed", st.Failed)
+		"conflicts", st.Conflict, "full", st.Full, "failed", st.Failed, "unsaved", st.Unsaved)
 }
 
 // listenAt reads where to listen: ADDR:PORT, :PORT for every address, or ADDR.
