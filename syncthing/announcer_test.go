@@ -1,14 +1,15 @@
 package syncthing_test
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
+	"log/slog"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -140,14 +141,249 @@ func TestAnnouncerSpeaksEvery30To60Seconds(t *testing.T) {
 	})
 }
 
-var (
-	_ = errors.Is
-	_ = fmt.Sprint
-	_ = rand.N[int]
-	_ = strings.Join
-	_ sync.Mutex
-	_ = syscall.EADDRINUSE
-)
-
 // named is the vectors' device of a name.
 func named(name string) syncthing.DeviceID { return syncthing.CertificateID([]byte(name)) }
+
+// packets counts what was captured, by the host that sent it.
+func packets(c *lantest.Capture) map[string]int {
+	n := map[string]int{}
+	for _, p := range c.Take() {
+		n[p.Host]++
+	}
+	return n
+}
+
+// TestNewDeviceIsAnsweredAtOnce has a second device come while the first one is in the middle of its
+// interval. Each hears the other within a moment, and then they are quiet.
+func TestNewDeviceIsAnsweredAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := lantest.New(1)
+		capture := n.Wire("office").Capture()
+		a := onWire(t, n, "office", "alpha", "10.77.0.1/24", "fe80::1/64")
+		heard := make(chan syncthing.Event, 16)
+		a.Local.Event = func(e syncthing.Event) { heard <- e }
+		b := onWire(t, n, "office", "beta", "10.77.0.2/24", "fe80::2/64")
+		b.Local.Event = a.Local.Event
+		a.start()
+		time.Sleep(10 * time.Second)
+		if got := packets(capture); got["alpha"] != 2 {
+			t.Fatalf("alone: %v", got)
+		}
+		b.start()
+		time.Sleep(300 * time.Millisecond)
+		who := map[string]bool{}
+		for len(heard) > 0 {
+			e := <-heard
+			who[name(e.Heard.ID)] = true
+		}
+		if !who["alpha"] || !who["beta"] {
+			t.Errorf("heard after 0.3 s: %v", who)
+		}
+		time.Sleep(29 * time.Second)
+		// Beta answers, too, what was new to it.
+		if got := packets(capture); got["alpha"] != 2 || got["beta"] != 4 {
+			t.Errorf("packets in the first half minute: %v", got)
+		}
+	})
+}
+
+// TestCrowdIsQuietSoon begins with many hosts at once, as after a power cut: nobody speaks
+// more than a few times, all hear all, and then it is as quiet as it should be.
+func TestCrowdIsQuietSoon(t *testing.T) {
+	many := 40
+	if os.Getenv("LANFOLK_SOAK") != "" {
+		many = 250
+	}
+	synctest.Test(t, func(t *testing.T) {
+		n := lantest.New(1)
+		capture := n.Wire("office").Capture()
+		var all []*speaker
+		for i := range many {
+			s := onWire(t, n, "office", fmt.Sprint("host", i), fmt.Sprintf("10.77.%d.%d/16", i/250, 1+i%250))
+			all = append(all, s)
+		}
+		for _, s := range all {
+			s.start()
+		}
+		time.Sleep(20 * time.Second)
+		most := 0
+		for _, k := range packets(capture) {
+			most = max(most, k)
+		}
+		if most < 1 || most > 3 {
+			t.Errorf("a host spoke %d times in the first 20 s", most)
+		}
+		for _, s := range all {
+			if st := s.Local.Stats(); st.Crowded > 0 || st.Full > 0 || st.Announcements < uint64(many-1) {
+				t.Fatalf("%+v", st)
+			}
+		}
+		time.Sleep(2 * time.Minute)
+		packets(capture)
+		time.Sleep(10 * time.Minute)
+		for host, k := range packets(capture) {
+			if k < 10 || k > 20 {
+				t.Errorf("%s spoke %d times in ten minutes", host, k)
+			}
+		}
+	})
+}
+
+// TestMadeUpDevicesDontMakeItShout puts a new device on the wire ten times a second for ten minutes. What
+// is brought forward gets rarer, until it is what would be said anyway.
+func TestMadeUpDevicesDontMakeItShout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := lantest.New(1)
+		wire := n.Wire("office")
+		s := onWire(t, n, "office", "alpha", "10.77.0.1/16")
+		s.start()
+		time.Sleep(5 * time.Second)
+		capture := wire.Capture()
+		ours := func() (k int) {
+			for _, p := range capture.Take() {
+				if p.Host != "" {
+					k++
+				}
+			}
+			return k
+		}
+		madeUp := func(i int) {
+			wire.Inject(packet.Datagram{
+				Data: announcement(named(fmt.Sprint("made up ", i)), "sender:22000"),
+				Src:  netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 77, byte(1 + i/200%250), byte(1 + i%200)}), 21025),
+				Dst:  netip.MustParseAddrPort("10.77.255.255:21025"),
+			})
+		}
+		for i := range 600 {
+			madeUp(i)
+			time.Sleep(100 * time.Millisecond)
+		}
+		if k := ours(); k < 4 || k > 8 {
+			t.Errorf("%d announcements in the first minute", k)
+		}
+		for i := range 5400 {
+			madeUp(600 + i)
+			time.Sleep(100 * time.Millisecond)
+		}
+		if k := ours(); k < 9 || k > 20 {
+			t.Errorf("%d announcements in nine minutes", k)
+		}
+		time.Sleep(5 * time.Minute)
+		ours()
+		madeUp(6000) // after quiet it's as quick as ever
+		time.Sleep(2 * time.Second)
+		if k := ours(); k != 1 {
+			t.Errorf("%d announcements after a new device", k)
+		}
+	})
+}
+
+// TestLinksComeAndGo announces on a link as soon as it is there, and says so when it has another address.
+func TestLinksComeAndGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := lantest.New(1)
+		office, lab := n.Wire("office").Capture(), n.Wire("lab").Capture()
+		s := onWire(t, n, "office", "alpha", "10.77.0.1/24")
+		s.start()
+		time.Sleep(5 * time.Second)
+		if got := packets(office); got["alpha"] != 1 {
+			t.Fatal(got)
+		}
+		second := s.host.Attach(n.Wire("lab"), "eth1", "10.78.0.1/24", "10.79.0.1/24")
+		time.Sleep(time.Second)
+		var to []string
+		for _, p := range lab.Take() {
+			to = append(to, fmt.Sprint(p.Src, " > ", p.Dst))
+		}
+		// Whoever lives in the second subnet gets an address there, for who can't reach the first.
+		want := []string{"10.78.0.1:21025 > 255.255.255.255:21025", "10.79.0.1:21025 > 10.79.0.255:21025"}
+		if !slices.Equal(to, want) {
+			t.Errorf("on a new link: %v", to)
+		}
+		if got := packets(office); len(got) != 0 {
+			t.Errorf("on the other: %v", got)
+		}
+		second.SetAddresses("10.78.0.9/24")
+		time.Sleep(2 * time.Second)
+		if all := lab.Take(); len(all) != 1 || all[0].Src.String() != "10.78.0.9:21025" {
+			t.Errorf("with a new address: %v", all)
+		}
+		second.SetCarrier(false)
+		time.Sleep(time.Second)
+		if st := s.Status(); len(st) != 1 || st[0].Link != "eth0" {
+			t.Errorf("without a carrier: %+v", st)
+		}
+		second.SetCarrier(true)
+		time.Sleep(time.Second)
+		if got := packets(lab); got["alpha"] != 1 {
+			t.Errorf("with a carrier again: %v", got)
+		}
+		second.Remove()
+		time.Sleep(2 * time.Minute)
+		if st := s.Status(); len(st) != 1 || st[0].Err != nil {
+			t.Errorf("on a link that is gone: %+v", st)
+		}
+		packets(office)
+		if err := s.SetAddresses(addresses("192.0.2.1:22000")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		if all := office.Take(); len(all) != 1 || !bytes.Equal(all[0].Data, announcement(named("alpha"), "192.0.2.1:22000")) {
+			t.Errorf("a new address to announce: %v", all)
+		}
+	})
+}
+
+// TestPortThatAnotherKeeps is an old client's: it doesn't share. That is said once; announcements leave from
+// another port, IPv6 is heard, and the port is taken when it is free.
+func TestPortThatAnotherKeeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := lantest.New(1)
+		wire := n.Wire("office")
+		capture := wire.Capture()
+		s := onWire(t, n, "office", "alpha", "10.77.0.1/24", "fe80::1/64")
+		s.host.Attach(n.Wire("lab"), "eth1", "10.78.0.1/24")
+		var logged bytes.Buffer
+		s.Local.Log = slog.New(slog.NewTextHandler(&logged, nil))
+		var kept atomic.Bool
+		kept.Store(true)
+		s.Local.Broadcast = func(l packet.Link, port uint16) (syncthing.Conn, error) {
+			if kept.Load() && port == syncthing.LocalPort {
+				return nil, fmt.Errorf("lan: listen to broadcasts to port 21025 on %s: %w", l.Name, syscall.EADDRINUSE)
+			}
+			return s.host.ListenBroadcast(l, port)
+		}
+		var heard atomic.Int32
+		s.Local.Event = func(e syncthing.Event) { heard.Add(1) }
+		s.start()
+		time.Sleep(5 * time.Minute)
+		ports := map[bool]uint16{}
+		for _, p := range capture.Take() {
+			ports[p.Dst.Addr().Is6()] = p.Src.Port()
+		}
+		if ports[false] < 40000 || ports[true] != 21026 {
+			t.Errorf("sent from %v", ports)
+		}
+		wire.Inject(packet.Datagram{Data: announcement(named("beta"), "sender:22000"), Src: netip.MustParseAddrPort("10.77.0.2:21025"), Dst: netip.MustParseAddrPort(toAll4)})
+		wire.Inject(packet.Datagram{Data: announcement(named("beta"), "sender:22000"), Src: netip.MustParseAddrPort("[fe80::2]:21026"), Dst: syncthing.LocalGroup()})
+		synctest.Wait()
+		if heard.Load() != 1 {
+			t.Errorf("heard %d devices", heard.Load())
+		}
+		if k := strings.Count(logged.String(), "another program keeps"); k != 1 || strings.Count(logged.String(), "\n") != 1 {
+			t.Errorf("logged:\n%s", &logged)
+		}
+		kept.Store(false)
+		time.Sleep(11 * time.Second)
+		if !strings.Contains(logged.String(), "can be shared again") {
+			t.Errorf("logged:\n%s", &logged)
+		}
+		time.Sleep(time.Minute)
+		for _, p := range capture.Take() {
+			ports[p.Dst.Addr().Is6()] = p.Src.Port()
+		}
+		if ports[false] != 21025 {
+			t.Errorf("once it is free sent from %v", ports)
+		}
+	})
+}

@@ -16,7 +16,7 @@ import (
 const (
 	// resolveWithin bounds how long a server's name is looked for.
 	resolveWithin = 10 * time.Second
-	firstWait = time.Minute // after a failure; each time twice as long
+	firstWait     = time.Minute // after a failure; each time twice as long
 	// What changes within a moment is announced once, and servers aren't told of changes more often
 	// than this.
 	settle    = time.Second
