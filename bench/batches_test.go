@@ -33,8 +33,8 @@ type mmsghdr struct {
 	n   uint32
 }
 
-// receiveWait is for how long an answer is waited for.
-const receiveWait = 300 * time.Millisecond
+// receiveWait is for how long an answer is waited for: longer than others may keep the processor.
+const receiveWait = 2 * time.Second
 
 func dialBatches(to netip.AddrPort) (*batches, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)

@@ -1,6 +1,7 @@
 package syncthing
 
 import (
+	"hash/maphash"
 	"net/netip"
 	"slices"
 	"time"
@@ -30,8 +31,9 @@ const (
 // announced anew, and others aren't taken in until some are forgotten. (The other
 // way round a flood of made-up devices would drive out the real ones.)
 //
-// A device takes some 130 bytes and each of its addresses 28, and none of that is
-// given back. The zero Directory is empty and ready for use. It isn't safe for concurrent use.
+// A device takes some 70 bytes and each of its addresses 28, and none of that is
+// given back. The zero Directory is empty and ready for use. It isn't safe for concurrent use, but for
+// Get, Has and Len, which may run beside each other.
 type Directory struct {
 	// MaxDevices and MaxAddresses bound all that is kept; 0 means DefaultMaxDevices and
 	// DefaultMaxAddresses.
@@ -44,7 +46,7 @@ type Directory struct {
 
 	epoch     time.Time // tick 0
 	now       uint32
-	index     map[DeviceID]uint32
+	index     index
 	devices   slab[record]
 	addresses slab[address]
 	pins      pins   // of devices, by their number
@@ -100,6 +102,12 @@ const (
 // the new ones until they are too old or too many.
 func (d *Directory) Put(now time.Time, device *Device, src netip.Addr) Outcome {
 	d.setTime(now)
+	hash := d.index.hash(&device.ID)
+	return d.put(device, src, hash, d.number(hash, &device.ID))
+}
+
+// put is Put for a device whose hash and number are known; the latter is 0 for one that is new.
+func (d *Directory) put(device *Device, src netip.Addr, hash uint64, i uint32) Outcome {
 	var all [MaxAddresses]address
 	n := 0
 	for _, a := range device.Addresses {
@@ -111,9 +119,9 @@ func (d *Directory) Put(now time.Time, device *Device, src netip.Addr) Outcome {
 	if n == 0 {
 		return Nothing
 	}
-	i, known := d.index[device.ID]
+	known := i != 0
 	if !known {
-		if i = d.create(device.ID); i == 0 {
+		if i = d.create(device.ID, hash); i == 0 {
 			return Full
 		}
 	}
@@ -129,7 +137,7 @@ func (d *Directory) Put(now time.Time, device *Device, src netip.Addr) Outcome {
 	}
 	for at := r.first; at != 0 && n < len(all); {
 		a := d.addresses.at(at)
-		if at = a.next; d.alive(a) && !has(all[:n], a.endpoint) {
+		if at = a.next; d.alive(d.now, a) && !has(all[:n], a.endpoint) {
 			all[n] = *a
 			n++
 		}
@@ -143,14 +151,20 @@ func (d *Directory) Put(now time.Time, device *Device, src netip.Addr) Outcome {
 // Get appends the addresses of a device, newest first, and among those of one
 // announcement in its order.
 func (d *Directory) Get(now time.Time, id DeviceID, dst []netip.AddrPort) []netip.AddrPort {
-	d.setTime(now)
-	i, ok := d.index[id]
-	if !ok {
+	if d.index.used == 0 {
 		return dst
 	}
-	for at := d.devices.at(i).first; at != 0; {
+	one := [1]sought{{id: id}}
+	t := d.ticks(now)
+	d.find(t, one[:])
+	return d.list(t, one[0].first, dst)
+}
+
+// list appends addresses from the one with a number on, until one is too old.
+func (d *Directory) list(t, at uint32, dst []netip.AddrPort) []netip.AddrPort {
+	for at != 0 {
 		a := d.addresses.at(at)
-		if !d.alive(a) {
+		if !d.alive(t, a) {
 			break // and so are those behind it
 		}
 		dst = append(dst, netip.AddrPortFrom(netip.AddrFrom16(a.ip).Unmap(), a.port))
@@ -161,12 +175,11 @@ func (d *Directory) Get(now time.Time, id DeviceID, dst []netip.AddrPort) []neti
 
 // Has says whether a device is known, or was and isn't forgotten yet.
 func (d *Directory) Has(id DeviceID) bool {
-	_, ok := d.index[id]
-	return ok
+	return d.index.used > 0 && d.number(d.index.hash(&id), &id) != 0
 }
 
 // Len returns how many devices there are, with those that Expire hasn't forgotten yet.
-func (d *Directory) Len() int { return len(d.index) }
+func (d *Directory) Len() int { return d.index.used }
 
 // Expire forgets devices that weren't announced for [Lifetime], at most 1,024 of
 // them: Next says when to call it again. It returns how many.
@@ -176,13 +189,13 @@ func (d *Directory) Expire(now time.Time) int {
 	for ; n < 1024 && d.oldest != 0; n++ {
 		i := d.oldest
 		r := d.devices.at(i)
-		if d.alive(d.addresses.at(r.first)) {
+		if d.alive(d.now, d.addresses.at(r.first)) {
 			break
 		}
 		d.write(r, nil)
 		d.unlink(i)
 		d.pins.clear(i)
-		delete(d.index, r.id)
+		d.index.remove(d.index.hash(&r.id), i)
 		d.devices.give(i)
 	}
 	return n
@@ -202,18 +215,25 @@ func (d *Directory) Next() time.Time {
 func (d *Directory) setTime(now time.Time) {
 	if d.epoch.IsZero() {
 		d.epoch = now
-		d.index = map[DeviceID]uint32{}
+		d.index.seed = maphash.MakeSeed()
 	}
 	// Every 13 years the ticks begin anew, and so does what they count from.
 	for now.Sub(d.epoch) >= tick<<32 {
 		d.epoch = d.epoch.Add(tick << 32)
 	}
-	if t := uint32(now.Sub(d.epoch) / tick); int32(t-d.now) > 0 {
-		d.now = t
-	}
+	d.now = d.ticks(now)
 }
 
-func (d *Directory) alive(a *address) bool { return d.now-a.seen < uint32(Lifetime/tick) }
+// ticks is a time in ticks, but none before the latest.
+func (d *Directory) ticks(now time.Time) uint32 {
+	if t := uint32(now.Sub(d.epoch) / tick); int32(t-d.now) > 0 {
+		return t
+	}
+	return d.now
+}
+
+// alive says whether an address counts at a time in ticks.
+func (d *Directory) alive(t uint32, a *address) bool { return t-a.seen < uint32(Lifetime/tick) }
 
 // pay says whether one more announcement of a device counts.
 func (d *Directory) pay(r *record) bool {
@@ -229,13 +249,13 @@ func (d *Directory) pay(r *record) bool {
 }
 
 // create makes a device without addresses; 0 if there is no room for it and one address.
-func (d *Directory) create(id DeviceID) uint32 {
-	if len(d.index) >= orDefault(d.MaxDevices, DefaultMaxDevices) || d.addresses.used() >= orDefault(d.MaxAddresses, DefaultMaxAddresses) {
+func (d *Directory) create(id DeviceID, hash uint64) uint32 {
+	if d.index.used >= orDefault(d.MaxDevices, DefaultMaxDevices) || d.addresses.used() >= orDefault(d.MaxAddresses, DefaultMaxAddresses) {
 		return 0
 	}
 	i := d.devices.take()
 	*d.devices.at(i) = record{id: id, paid: d.now}
-	d.index[id] = i
+	d.index.add(hash, i)
 	d.link(i)
 	return i
 }

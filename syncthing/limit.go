@@ -3,6 +3,7 @@ package syncthing
 import (
 	"hash/maphash"
 	"net/netip"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,8 +28,8 @@ type limiter struct {
 	seed   maphash.Seed
 }
 
-// meter is of a prefix, in nanoseconds.
-type meter struct{ requests, fresh int64 }
+// meter is of a prefix, in nanoseconds. Several readers use it at the same time.
+type meter struct{ requests, fresh atomic.Int64 }
 
 const meters = 1 << 16
 
@@ -60,11 +61,15 @@ func (l *limiter) meter(src netip.Addr) *meter {
 }
 
 // take lets one pass if the meter doesn't get further ahead than the burst.
-func take(at *int64, now int64, price, burst time.Duration) bool {
-	ahead := max(*at, now) + int64(price)
-	if ahead-now > int64(burst) {
-		return false
+func take(at *atomic.Int64, now int64, price, burst time.Duration) bool {
+	for {
+		was := at.Load()
+		ahead := max(was, now) + int64(price)
+		if ahead-now > int64(burst) {
+			return false
+		}
+		if at.CompareAndSwap(was, ahead) {
+			return true
+		}
 	}
-	*at = ahead
-	return true
 }

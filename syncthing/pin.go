@@ -61,7 +61,7 @@ func (p *pins) set(i uint32, src netip.Addr) {
 
 // conflict says whether a device, that is known, is pinned to another prefix than that of src.
 func (d *Directory) conflict(i uint32, src netip.Addr) bool {
-	if !d.alive(d.addresses.at(d.devices.at(i).first)) { // forgotten but for Expire
+	if !d.alive(d.now, d.addresses.at(d.devices.at(i).first)) { // forgotten but for Expire
 		d.pins.clear(i)
 	}
 	at := d.pins.at(i)

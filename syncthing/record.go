@@ -92,7 +92,7 @@ func (d *Directory) appendRecord(dst []byte, i uint32) []byte {
 	six, n := uint16(0), byte(0)
 	for at := r.first; at != 0; n++ {
 		a := d.addresses.at(at)
-		if !d.alive(a) {
+		if !d.alive(d.now, a) {
 			break // and so are those behind it
 		}
 		dst = binary.BigEndian.AppendUint16(dst, uint16(seen-a.seen)) // less than Lifetime

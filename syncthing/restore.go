@@ -71,9 +71,11 @@ func (d *Directory) Restore(now time.Time, r io.Reader) (Restored, error) {
 
 // restore takes in a device as it was kept, and says whether there was room for it.
 func (d *Directory) restore(k *kept) bool {
-	i, known := d.index[k.id]
+	hash := d.index.hash(&k.id)
+	i := d.number(hash, &k.id)
+	known := i != 0
 	if !known {
-		if i = d.create(k.id); i == 0 {
+		if i = d.create(k.id, hash); i == 0 {
 			return false
 		}
 	}
@@ -105,9 +107,9 @@ func (d *Directory) resume(now time.Time, in *replay) (ahead time.Duration) {
 	// All that is older than Lifetime is the same.
 	d.now = ticks + uint32(min(away, 2*Lifetime)/tick)
 	d.epoch = now.Add(-time.Duration(d.now) * tick)
-	if d.newest != 0 && !d.alive(d.addresses.at(d.devices.at(d.newest).first)) {
+	if d.newest != 0 && !d.alive(d.now, d.addresses.at(d.devices.at(d.newest).first)) {
 		// Nothing of it counts any more: give the memory back.
-		d.index = map[DeviceID]uint32{}
+		d.index = index{seed: d.index.seed}
 		d.devices, d.addresses, d.pins = slab[record]{}, slab[address]{}, pins{}
 		d.newest, d.oldest = 0, 0
 	}

@@ -5,12 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"sync"
 	"time"
-
-	"github.com/lanfolk/lanfolk/packet"
 )
 
 // GlobalPort is the UDP port of a global server.
@@ -73,6 +70,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.Pin {
 		r.directory.Pin = true
 	}
+	r.directory.setTime(time.Now())
 	errs := make([]error, len(s.Conns))
 	var tasks sync.WaitGroup
 	for i, c := range s.Conns {
@@ -110,9 +108,9 @@ type serving struct {
 	logged  sync.Once // that sending failed
 	failing bool      // the Journal
 
-	mu        sync.Mutex
+	limit     *limiter     // nil: none
+	mu        sync.RWMutex // of the directory; taken once for a batch
 	directory *Directory
-	limit     *limiter // nil: none
 }
 
 // How often what is too old is looked for. (No answer has any of it.)
@@ -145,129 +143,6 @@ func (r *serving) forget(ctx context.Context) {
 		}
 		timer.Reset(wait)
 	}
-}
-
-// serveBatch is how many datagrams are read and answered at once.
-const serveBatch = 64
-
-// desk is what a reader works with. All of it is used again for each batch.
-type desk struct {
-	in      [serveBatch]packet.Datagram
-	out     []packet.Datagram
-	answers [serveBatch][]byte // what out's data lie in
-	said    Announcement
-	found   []netip.AddrPort
-}
-
-// read serves one conn until it is closed.
-func (r *serving) read(c Conn) error {
-	k := &desk{out: make([]packet.Datagram, 0, serveBatch)}
-	for {
-		n, err := c.ReadBatch(k.in[:])
-		if err != nil {
-			return err
-		}
-		r.stats.received.Add(uint64(n))
-		now := time.Now()
-		k.out = k.out[:0]
-		for i := range k.in[:n] {
-			if why := r.serve(k, now, &k.in[i]); why != answered {
-				r.stats.count(why)
-			}
-		}
-		r.send(c, k.out)
-	}
-}
-
-// send sends answers; one that can't be sent doesn't keep the others back.
-func (r *serving) send(c Conn, out []packet.Datagram) {
-	for len(out) > 0 {
-		n, err := c.WriteBatch(out)
-		r.stats.by[answered].Add(uint64(n))
-		if err == nil || n >= len(out) {
-			return
-		}
-		r.stats.count(failed)
-		if !errors.Is(err, net.ErrClosed) {
-			r.logged.Do(func() { r.log.Warn("Syncthing answer not sent", "addr", out[n].Dst, "err", err) })
-		}
-		out = out[n+1:]
-	}
-}
-
-// serve deals with a datagram. If that is to be answered, the answer is added to
-// k.out, and the reason is answered.
-func (r *serving) serve(k *desk, now time.Time, d *packet.Datagram) reason {
-	if !fromHost(d.Src) || toAll(d.Dst.Addr()) {
-		return noHost
-	}
-	q, err := ParseQuery(d.Data)
-	if err == nil {
-		return r.answer(k, now, d, q.ID)
-	}
-	if errors.Is(err, ErrMagic) {
-		err = k.said.Parse(d.Data)
-	}
-	switch {
-	case errors.Is(err, ErrMagic):
-		return foreign
-	case err != nil:
-		return invalid
-	}
-	return r.store(now, d.Src.Addr(), &k.said.Device)
-}
-
-// answer answers a query.
-func (r *serving) answer(k *desk, now time.Time, d *packet.Datagram, id DeviceID) reason {
-	r.mu.Lock()
-	ok := r.limit.request(now.UnixNano(), d.Src.Addr())
-	if ok {
-		k.found = r.directory.Get(now, id, k.found[:0])
-	}
-	r.mu.Unlock()
-	switch {
-	case !ok:
-		return prefixLimit
-	case len(k.found) == 0:
-		return unknown
-	}
-	a := Announcement{Device: Device{ID: id, Addresses: k.found}}
-	slot := &k.answers[len(k.out)]
-	*slot = a.Append((*slot)[:0])
-	reply := packet.Datagram{Data: *slot, Dst: d.Src, Link: d.Link}
-	if ours := d.Dst.Addr(); ours.IsValid() {
-		reply.Src = netip.AddrPortFrom(ours, 0)
-	}
-	k.out = append(k.out, reply)
-	return answered
-}
-
-// store takes in what a device announced of itself. What it says of others counts for nothing.
-func (r *serving) store(now time.Time, src netip.Addr, d *Device) reason {
-	if r.server.Allowed != nil && !r.server.Allowed(d.ID) {
-		return denied
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch {
-	case !r.limit.request(now.UnixNano(), src):
-		return prefixLimit
-	case len(d.Addresses) == 0:
-		return nothing
-	case !r.directory.Has(d.ID) && !r.limit.fresh(now.UnixNano(), src):
-		return newLimit
-	}
-	switch r.directory.Put(now, d, src) {
-	case Nothing:
-		return nothing
-	case Limited:
-		return deviceLimit
-	case Full:
-		return full
-	case Conflict:
-		return conflict
-	}
-	return stored
 }
 
 // fromHost says whether an answer could be sent to src.

@@ -56,7 +56,16 @@ type counters struct {
 	by                         [reasons]atomic.Uint64
 }
 
-func (c *counters) count(r reason) { c.by[r].Add(1) }
+// add adds what became of a number of datagrams, and empties by.
+func (c *counters) add(received uint64, by *[reasons]uint64) {
+	c.received.Add(received)
+	for r, n := range by {
+		if n > 0 {
+			c.by[r].Add(n)
+			by[r] = 0
+		}
+	}
+}
 
 func (c *counters) stats() ServerStats {
 	at := func(r reason) uint64 { return c.by[r].Load() }

@@ -106,6 +106,20 @@ func (a *Announcement) Parse(b []byte) error {
 	return r.err
 }
 
+// parseSender reads of an announcement what its sender says of itself, and checks all of it.
+// What is in extra then doesn't matter.
+func parseSender(b []byte, sender, extra *Device) error {
+	r := reader{rest: b}
+	if r.word() != magicAnnouncement || r.err != nil {
+		return ErrMagic
+	}
+	r.device(sender, true)
+	for range r.count(MaxExtras, "extras") {
+		r.device(extra, false)
+	}
+	return r.err
+}
+
 // grow returns s with n elements, which keep their memory as far as there was any.
 func grow(s []Device, n int) []Device {
 	if n > cap(s) {
