@@ -29,7 +29,7 @@ type SyncthingAnnounce struct {
 	CertFile string      `toml:"cert_file"`
 	// Addresses are where it can be reached.
 	Addresses []SyncthingAddress `toml:"addresses"`
-	// Local announces it on the links every Interval.
+	// Local announces it on the links, at least every Interval.
 	Local    bool     `toml:"local"`
 	Interval Duration `toml:"interval"`
 	// Servers are those that it is announced to every ServerInterval.
@@ -58,17 +58,16 @@ func defaultSyncthing() Syncthing {
 	return Syncthing{
 		Listen: true, Servers: []SyncthingServerName{},
 		Announce: SyncthingAnnounce{
-			Addresses: []SyncthingAddress{{netip.AddrPortFrom(netip.Addr{}, syncthingPort)}},
-			Local:     true, Interval: Duration{30 * time.Second},
-			Servers: []SyncthingServerName{}, ServerInterval: Duration{30 * time.Minute},
+			Addresses: []SyncthingAddress{{netip.AddrPortFrom(netip.Addr{}, syncthing.DefaultPort)}},
+			Local:     true, Interval: Duration{syncthing.DefaultLocalEvery},
+			Servers: []SyncthingServerName{}, ServerInterval: Duration{syncthing.DefaultGlobalEvery},
 		},
 		Server: SyncthingServer{Listen: []SyncthingListen{}, RateLimit: syncthing.DefaultPerPrefix, Allow: []SyncthingID{}},
 	}
 }
 
 const (
-	syncthingPort       = 22000 // where Syncthing itself takes connections
-	maxSyncthingServers = 16    // each is asked, or told, by itself
+	maxSyncthingServers = 16 // each is asked, or told, by itself
 	maxSyncthingRate    = 1_000_000
 )
 
@@ -180,23 +179,11 @@ func (id SyncthingID) MarshalText() ([]byte, error) {
 type SyncthingAddress struct{ netip.AddrPort }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
-func (a *SyncthingAddress) UnmarshalText(b []byte) error {
-	s := string(b)
-	if port, ok := strings.CutPrefix(s, ":"); ok {
-		if n, err := strconv.ParseUint(port, 10, 16); err == nil && n > 0 {
-			a.AddrPort = netip.AddrPortFrom(netip.Addr{}, uint16(n))
-			return nil
-		}
-	} else if x, err := netip.ParseAddrPort(s); err == nil && x.Port() != 0 && hostAddress(x.Addr()) {
-		a.AddrPort = netip.AddrPortFrom(x.Addr().Unmap(), x.Port())
-		return nil
+func (a *SyncthingAddress) UnmarshalText(b []byte) (err error) {
+	if a.AddrPort, err = syncthing.ParseAddress(string(b)); err != nil || strings.Contains(string(b), "%") || a.Addr().IsLoopback() {
+		return fmt.Errorf(`want an address and a port like 192.0.2.7:22000 or [2001:db8::7]:22000, or ":22000" for the address that announcements leave from, not %q`, b)
 	}
-	return fmt.Errorf(`want an address and a port like 192.0.2.7:22000 or [2001:db8::7]:22000, or ":22000" for the address that announcements leave from, not %q`, s)
-}
-
-// hostAddress says whether an address is one of a single host that others can reach.
-func hostAddress(a netip.Addr) bool {
-	return a.Zone() == "" && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() && a.Unmap() != netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	return nil
 }
 
 // String returns what UnmarshalText reads.
@@ -218,32 +205,29 @@ type SyncthingServerName struct {
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (s *SyncthingServerName) UnmarshalText(b []byte) error {
-	text := string(b)
-	if a, err := netip.ParseAddr(text); err == nil && hostOrOwn(a) {
-		*s = SyncthingServerName{a.Unmap().String(), syncthing.GlobalPort}
-		return nil
+	host, port, err := syncthing.SplitServer(string(b))
+	if err == nil {
+		err = serverHost(host)
 	}
-	if a, err := netip.ParseAddrPort(text); err == nil && a.Port() != 0 && hostOrOwn(a.Addr()) {
-		*s = SyncthingServerName{a.Addr().Unmap().String(), a.Port()}
-		return nil
+	if err != nil {
+		return fmt.Errorf("want a server like discovery.example.com, 192.0.2.7:22026 or [2001:db8::7]:22026, not %q", b)
 	}
-	host, port, found := strings.Cut(text, ":")
-	n := uint64(syncthing.GlobalPort)
-	var err error
-	if found {
-		n, err = strconv.ParseUint(port, 10, 16)
-	}
-	// What looks like an IPv4 address is one, or a slip.
-	last := host[strings.LastIndexByte(host, '.')+1:]
-	if err != nil || n == 0 || hostName(host) != nil || strings.Trim(last, "0123456789") == "" {
-		return fmt.Errorf("want a server like discovery.example.com, 192.0.2.7:22026 or [2001:db8::7]:22026, not %q", text)
-	}
-	*s = SyncthingServerName{host, uint16(n)}
+	*s = SyncthingServerName{host, port}
 	return nil
 }
 
-// hostOrOwn says whether an address is a host's, this one's own included.
-func hostOrOwn(a netip.Addr) bool { return hostAddress(a) || a.IsLoopback() }
+// serverHost checks the host of a server: its name, or its address. What looks like
+// an IPv4 address is one, or a slip.
+func serverHost(host string) error {
+	a, err := netip.ParseAddr(host)
+	switch {
+	case err == nil && a.Zone() == "":
+		return nil
+	case strings.Trim(host[strings.LastIndexByte(host, '.')+1:], "0123456789") == "":
+		return errors.New("neither a name nor an address")
+	}
+	return hostName(host)
+}
 
 // String returns what UnmarshalText reads.
 func (s SyncthingServerName) String() string {
@@ -285,7 +269,9 @@ func (l *SyncthingListen) UnmarshalText(b []byte) error {
 
 // ownAddress says whether a server can listen on an address; the unspecified one of a
 // family is all of that family.
-func ownAddress(a netip.Addr) bool { return hostOrOwn(a) || a.IsUnspecified() && a.Zone() == "" }
+func ownAddress(a netip.Addr) bool {
+	return a.Zone() == "" && !a.IsMulticast() && a.Unmap() != netip.AddrFrom4([4]byte{255, 255, 255, 255})
+}
 
 // holds says whether the addresses of l are all those of o, or more.
 func (l SyncthingListen) holds(o SyncthingListen) bool {

@@ -18,7 +18,7 @@ servers = ["discovery.example.com", "192.0.2.7", "[2001:db8::7]:22", "2001:db8::
 id = "p56ioi7mzjnu2iqgdreydm2mgtmgl3bxnpq6w5btbbz4tjxzwicq"
 addresses = [":22000", "192.0.2.7:22001", "[2001:db8::7]:22000", "[::ffff:192.0.2.8]:22000"]
 local = false
-interval = "1m"
+interval = "20s"
 servers = ["discovery.example.com:443"]
 server_interval = "5m"
 [syncthing.server]
@@ -40,7 +40,7 @@ pin = true
 		t.Errorf("read as %+v", s)
 	}
 	for i, want := range []config.SyncthingServerName{
-		{"discovery.example.com", 22026}, {"192.0.2.7", 22026}, {"2001:db8::7", 22}, {"2001:db8::8", 22026}, {"127.0.0.1", 22026}, {"host", 22},
+		{"discovery.example.com", 22026}, {"192.0.2.7", 22026}, {"2001:db8::7", 22}, {"2001:db8::8", 22026}, {"::ffff:127.0.0.1", 22026}, {"host", 22},
 	} {
 		if s.Servers[i] != want {
 			t.Errorf("server %d is %+v; want %+v", i, s.Servers[i], want)
