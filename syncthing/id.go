@@ -62,6 +62,10 @@ func (id DeviceID) String() string {
 	return string(b)
 }
 
+// Short returns the first seven digits, by which people call a device that has no name
+// of theirs: "P56IOI7". Others may have the same.
+func (id DeviceID) Short() string { return id.String()[:group] }
+
 // Hex returns the ID as 64 hexadecimal digits, in lower case.
 func (id DeviceID) Hex() string { return hex.EncodeToString(id[:]) }
 

@@ -21,6 +21,9 @@ func TestParseID(t *testing.T) {
 	if got := want.String(); got != shown {
 		t.Errorf("printed as %s", got)
 	}
+	if got := want.Short(); got != "P56IOI7" {
+		t.Errorf("in short %s", got)
+	}
 	if h := want.Hex(); len(h) != 64 || h != strings.ToLower(h) {
 		t.Error(h)
 	}
