@@ -53,7 +53,8 @@ type Listener struct {
 	Own []DeviceID
 	Log *slog.Logger // nil is silent
 
-	stats listenerCounters
+	stats   listenerCounters
+	unheard atomic.Pointer[[]string]
 }
 
 // ListenerStats counts what a [Listener] heard. Every datagram is in Received and in one of
@@ -80,6 +81,15 @@ func (l *Listener) Stats() ListenerStats {
 		Received: c.received.Load(), Announcements: c.announcements.Load(), Foreign: c.foreign.Load(),
 		Invalid: c.invalid.Load(), Own: c.own.Load(), OffLink: c.offLink.Load(), Crowded: c.crowded.Load(), Full: c.full.Load(),
 	}
+}
+
+// Unheard returns what can't be heard now, and why: a line for each link and address family. It
+// may be called at any time.
+func (l *Listener) Unheard() []string {
+	if u := l.unheard.Load(); u != nil {
+		return *u
+	}
+	return nil
 }
 
 // Run listens until ctx is done, and then returns nil. It opens and closes links as they
@@ -222,6 +232,7 @@ func (r *listening) advance() {
 // a link has an address of. It returns why any could not be opened.
 func (r *listening) open() error {
 	var errs []error
+	var unheard []string
 	there := map[earKey]bool{}
 	r.retry = nil
 	for _, link := range r.links {
@@ -240,6 +251,7 @@ func (r *listening) open() error {
 			}
 			if err := r.openOne(key, link); err != nil {
 				errs = append(errs, err)
+				unheard = append(unheard, link.Name+map[bool]string{false: " IPv4: ", true: " IPv6: "}[v6]+err.Error())
 				r.retry = time.After(reopenEvery)
 			}
 		}
@@ -259,6 +271,7 @@ func (r *listening) open() error {
 		r.taken = false
 		r.log.Info("Syncthing's port of IPv4 can be shared again", "port", LocalPort)
 	}
+	r.listener.unheard.Store(&unheard)
 	r.speaking.follow(time.Now(), r.links, r.ears)
 	if len(errs) > 0 {
 		return fmt.Errorf("syncthing: no link could be opened: %w", errors.Join(errs...))

@@ -277,8 +277,14 @@ func TestListenerBesideAnOldProgram(t *testing.T) {
 		if n := strings.Count(log.String(), "address already in use"); n != 2 {
 			t.Errorf("said %d times:\n%s", n, log.String())
 		}
+		if u := e.listener.Unheard(); !slices.Contains(u, "eth0 IPv4: address already in use") {
+			t.Errorf("unheard: %q", u)
+		}
 		free.Store(true)
 		time.Sleep(11 * time.Second)
+		if u := e.listener.Unheard(); len(u) > 0 {
+			t.Errorf("unheard: %q", u)
+		}
 		e.want("IPv4 once it is free", e.hear(alpha("sender:1"), "10.77.0.1:1", toAll4), "appeared alpha [10.77.0.1:1] by 10.77.0.1 on eth0")
 	})
 }

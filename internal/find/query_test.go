@@ -67,7 +67,7 @@ func TestParseQueryKnowsDeviceIDs(t *testing.T) {
 	}
 	for _, text := range []string{
 		"SQL", "P56IOI7", strings.Repeat("a", 51), strings.Repeat("b", 52), strings.Repeat("g", 64),
-		"a-host-with-a-name-that-has-no-end-and-no-dash-in-a-seventh-place-aa", // 52 letters, the last an A
+		"a-host-with-a-name-that-has-no-end-and-no-dash-in-a-seventh-place-aa",  // 52 letters, the last an A
 		"another-host-with-a-name-that-has-neither-end-nor-dash-in-right-place", // 56
 		strings.ReplaceAll(device, "-", "") + ".local", "_" + strings.ReplaceAll(device, "-", "") + "._tcp",
 	} {

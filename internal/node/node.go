@@ -55,6 +55,7 @@ type Node struct {
 	zoneOwn       zoneOwn
 	dnsServer     dnsServer
 	tged          tgedSpeaker
+	syncthing     syncthingSpeaker
 	self          source.Self
 
 	mu    sync.Mutex
@@ -91,6 +92,9 @@ func (n *Node) Run(ctx context.Context) error {
 	if err := n.openTGED(); err != nil {
 		return err
 	}
+	if err := n.openSyncthing(); err != nil {
+		return err
+	}
 	n.openResolver()
 	more := append(n.selectParts(), n.registerParts()...)
 	server, err := n.openAPI(ctx)
@@ -125,7 +129,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if n.Config.DNS.On() {
 		n.add(hearers.supervisor, n.dnsPart())
 	}
-	for _, p := range slices.Concat(more, n.zoneParts(), n.tgedParts()) {
+	for _, p := range slices.Concat(more, n.zoneParts(), n.tgedParts(), n.syncthingParts()) {
 		n.add(hearers.supervisor, p)
 	}
 
@@ -303,6 +307,9 @@ func (n *Node) finder() find.Finder {
 	}
 	if n.Config.TGED.Enabled {
 		f.Askers = append(f.Askers, source.AskTGED{TGED: n.tged.source, Client: n.tgedClient(source.TGEDWait)})
+	}
+	if a, ok := n.syncthingAsker(); ok {
+		f.Askers = append(f.Askers, a)
 	}
 	return f
 }

@@ -69,6 +69,9 @@ func SyncthingServerConns(at []netip.AddrPort, log *slog.Logger) ([]syncthing.Co
 	var conns []syncthing.Conn
 	for _, a := range at {
 		opened, err := ListenUDP(a, runtime.GOMAXPROCS(0), lan.UDPOptions{}, log)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			err = heldBy(a.Port(), err)
+		}
 		if err != nil {
 			for _, c := range conns {
 				_ = c.Close() // nothing is left to lose

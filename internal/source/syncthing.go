@@ -106,6 +106,17 @@ func (x *Syncthing) Event(now time.Time, e syncthing.Event) []lanfolk.Sighting {
 	return append([]lanfolk.Sighting{x.device(syncthingWord{h, now})}, x.services(now, d)...)
 }
 
+// Len returns how many devices are heard now, or heard of.
+func (x *Syncthing) Len() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	ids := make(map[syncthing.DeviceID]struct{}, len(x.devices))
+	for key := range x.devices {
+		ids[key.id] = struct{}{}
+	}
+	return len(ids)
+}
+
 // Known returns what is heard of a device now, services first, and whether it is heard itself. The
 // channel is closed when something else is heard.
 func (x *Syncthing) Known(id syncthing.DeviceID) (all []lanfolk.Sighting, itself bool, changed <-chan struct{}) {

@@ -133,3 +133,30 @@ func (a AskSyncthing) askServers(ctx context.Context, id syncthing.DeviceID, tel
 	}
 	return err
 }
+
+// SyncthingServers are the global servers that are asked where devices are.
+type SyncthingServers struct {
+	Names   []string // HOST or HOST:PORT
+	Resolve syncthing.Resolver
+	Listen  func(server netip.AddrPort) (syncthing.Conn, error) // see syncthing.Lookup
+}
+
+// Lookup asks all servers at once, until ctx ends; see syncthing.Lookup. Names are resolved anew
+// each time, and those that can't be are no matter as long as others can.
+func (s SyncthingServers) Lookup(ctx context.Context, id syncthing.DeviceID) ([]netip.AddrPort, error) {
+	found := make([][]netip.AddrPort, len(s.Names))
+	errs := make([]error, len(s.Names))
+	var tasks sync.WaitGroup
+	for i, name := range s.Names {
+		tasks.Go(func() { found[i], errs[i] = syncthing.ResolveServer(ctx, name, s.Resolve) })
+	}
+	tasks.Wait()
+	l := syncthing.Lookup{Servers: slices.Concat(found...), Listen: s.Listen}
+	if len(l.Servers) == 0 {
+		return nil, errors.Join(errs...)
+	}
+	if end, ok := ctx.Deadline(); ok {
+		l.Timeout = time.Until(end)
+	}
+	return l.Ask(ctx, id)
+}

@@ -1,0 +1,323 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/lanfolk/lanfolk/internal/sockets"
+	"github.com/lanfolk/lanfolk/internal/source"
+	"github.com/lanfolk/lanfolk/store/directory"
+	"github.com/lanfolk/lanfolk/syncthing"
+)
+
+// syncthingSpeaker is what speaks Syncthing's discovery.
+type syncthingSpeaker struct {
+	heard    source.Syncthing
+	listener *syncthing.Listener // nil if nothing is heard or announced on links
+	// These announce on links, by the listener's sockets, and to servers; nil unless the
+	// config wants it.
+	local, global *syncthing.Announcer
+
+	mu     sync.Mutex
+	taken  error             // why no link can be heard now
+	server *syncthing.Server // the one that runs, or ran last
+	state  *directory.State
+}
+
+// openSyncthing makes what hears and announces.
+func (n *Node) openSyncthing() error {
+	c, s := n.Config.Syncthing, &n.syncthing
+	s.heard.Gateway = n.Config.Name
+	announce := c.Announce.On()
+	if c.Listen || announce && c.Announce.Local {
+		s.listener = sockets.SyncthingListener(n.selection, n.Log)
+		s.listener.Refreshes = true
+	}
+	if !announce {
+		return nil
+	}
+	id := c.Announce.ID.DeviceID
+	if path := c.Announce.CertFile; path != "" {
+		var err error
+		if id, err = readCertificate(path); err != nil {
+			return fmt.Errorf("node: syncthing.announce.cert_file: %w", err)
+		}
+	}
+	announcer := func() *syncthing.Announcer {
+		a := &syncthing.Announcer{ID: id, LocalEvery: c.Announce.Interval.Duration(), GlobalEvery: c.Announce.ServerInterval.Duration(), Log: n.Log}
+		for _, x := range c.Announce.Addresses {
+			a.Addresses = append(a.Addresses, x.AddrPort)
+		}
+		return a
+	}
+	if s.listener != nil {
+		s.listener.Own = []syncthing.DeviceID{id}
+	}
+	if c.Announce.Local {
+		s.local = announcer()
+		s.local.Local = s.listener
+	}
+	if len(c.Announce.Servers) > 0 {
+		s.global = announcer()
+		s.global.Resolve, s.global.Listen, s.global.Links = lookupHost, sockets.SyncthingConn, n.selection.Watch
+		for _, x := range c.Announce.Servers {
+			s.global.Servers = append(s.global.Servers, x.String())
+		}
+	}
+	return nil
+}
+
+// readCertificate reads the ID of a certificate's device.
+func readCertificate(path string) (syncthing.DeviceID, error) {
+	const most = 1 << 20 // bytes
+	f, err := os.Open(path)
+	if err != nil {
+		return syncthing.DeviceID{}, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, most))
+	if err != nil {
+		return syncthing.DeviceID{}, err
+	}
+	id, err := syncthing.ParseCertificate(text)
+	if err != nil {
+		return id, fmt.Errorf("%s: %w", path, err)
+	}
+	return id, nil
+}
+
+// lookupHost asks the system's DNS servers for a host's addresses of both families.
+func lookupHost(ctx context.Context, host string) ([]netip.Addr, error) {
+	return (&net.Resolver{}).LookupNetIP(ctx, "ip", host)
+}
+
+// syncthingAsker looks for devices, false if the config leaves nothing to look at.
+func (n *Node) syncthingAsker() (source.AskSyncthing, bool) {
+	c := n.Config.Syncthing
+	a := source.AskSyncthing{Gateway: n.Config.Name}
+	if c.Listen {
+		a.Syncthing = &n.syncthing.heard
+	}
+	if len(c.Servers) > 0 {
+		servers := source.SyncthingServers{Resolve: lookupHost, Listen: sockets.SyncthingConn}
+		for _, s := range c.Servers {
+			servers.Names = append(servers.Names, s.String())
+		}
+		a.Lookup = servers.Lookup
+	}
+	return a, a.Syncthing != nil || a.Lookup != nil
+}
+
+// syncthingParts are the parts that speak Syncthing's discovery.
+func (n *Node) syncthingParts() []*part {
+	s := &n.syncthing
+	parts := []*part{{name: "syncthing", run: n.runSyncthing, detail: n.syncthingDetail, counters: s.counters}}
+	if s.global != nil {
+		parts = append(parts, &part{
+			name: "syncthing announcer", run: s.global.Run,
+			detail: func() string { return targets(s.global) }, counters: func() map[string]uint64 { return announcements(s.global) },
+		})
+	}
+	if len(n.Config.Syncthing.Server.Listen) > 0 {
+		parts = append(parts, &part{name: "syncthing server", run: n.runSyncthingServer, detail: s.serverDetail, counters: s.serverCounters})
+	}
+	return parts
+}
+
+// syncthingAgain is how long is waited for a port that another program holds.
+const syncthingAgain = 10 * time.Second
+
+// runSyncthing hears who announces itself on the links, and announces there. That another
+// program holds the port is nothing that the node could mend: it waits.
+func (n *Node) runSyncthing(ctx context.Context) error {
+	s := &n.syncthing
+	if s.listener == nil {
+		return unavailable{errors.New("the config says syncthing.listen = false"), ""}
+	}
+	for {
+		err := s.heard.Feed(func(event func(syncthing.Event)) error {
+			if n.Config.Syncthing.Listen {
+				s.listener.Event = event
+			}
+			if s.local != nil {
+				return s.local.Run(ctx)
+			}
+			return s.listener.Run(ctx)
+		}, n.registry.Observe)
+		if ctx.Err() != nil || !errors.Is(err, syscall.EADDRINUSE) {
+			return err
+		}
+		s.hold(err)
+		select {
+		case <-time.After(syncthingAgain):
+		case <-ctx.Done():
+			return nil
+		}
+		s.hold(nil)
+	}
+}
+
+func (s *syncthingSpeaker) hold(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.taken = err
+}
+
+func (n *Node) syncthingDetail() string {
+	s := &n.syncthing
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var parts []string
+	switch unheard := s.listener.Unheard(); {
+	case s.taken != nil:
+		return "waits for its port: " + s.taken.Error()
+	case !n.Config.Syncthing.Listen:
+	default:
+		parts = append(parts, fmt.Sprintf("hears %d devices", s.heard.Len()))
+		if len(unheard) > 0 {
+			parts = append(parts, "can't hear on "+strings.Join(unheard, "; "))
+		}
+	}
+	if s.local != nil {
+		parts = append(parts, targets(s.local))
+	}
+	return strings.Join(parts, "; ")
+}
+
+func (s *syncthingSpeaker) counters() map[string]uint64 {
+	if s.listener == nil {
+		return map[string]uint64{}
+	}
+	x := s.listener.Stats()
+	c := map[string]uint64{
+		"received": x.Received, "announcements": x.Announcements, "own": x.Own,
+		"dropped: not of version 2": x.Foreign, "dropped: malformed": x.Invalid, "dropped: off link": x.OffLink,
+		"dropped: crowded": x.Crowded, "dropped: no room": x.Full,
+	}
+	for event, count := range announcements(s.local) {
+		c[event] = count
+	}
+	return c
+}
+
+// targets says where a device is announced, and where that fails and why.
+func targets(a *syncthing.Announcer) string {
+	var good, bad []string
+	for _, t := range a.Status() {
+		name := cmp.Or(t.Link, t.Server)
+		switch {
+		case t.Err != nil:
+			bad = append(bad, name+": "+t.Err.Error())
+		case !slices.Contains(good, name):
+			good = append(good, name)
+		}
+	}
+	text := "announces " + a.ID.Short()
+	if len(good) > 0 {
+		text += " to " + strings.Join(good, ", ")
+	}
+	if len(bad) > 0 {
+		text += "; not to " + strings.Join(bad, "; ")
+	}
+	return text
+}
+
+// announcements counts them; of a nil Announcer there are none to count.
+func announcements(a *syncthing.Announcer) map[string]uint64 {
+	if a == nil {
+		return nil
+	}
+	c := map[string]uint64{"sent": 0, "failing": 0}
+	for _, t := range a.Status() {
+		c["sent"] += t.Sent
+		if t.Err != nil {
+			c["failing"]++
+		}
+	}
+	return c
+}
+
+// runSyncthingServer is a global server.
+func (n *Node) runSyncthingServer(ctx context.Context) error {
+	c := n.Config.Syncthing.Server
+	var at []netip.AddrPort
+	for _, l := range c.Listen {
+		at = append(at, netip.AddrPortFrom(l.Addr, l.Port))
+	}
+	server := &syncthing.Server{PerPrefix: c.RateLimit, Pin: c.Pin, Log: n.Log}
+	if c.RateLimit == 0 {
+		server.PerPrefix = -1
+	}
+	if len(c.Allow) > 0 {
+		allowed := make(map[syncthing.DeviceID]bool, len(c.Allow))
+		for _, id := range c.Allow {
+			allowed[id.DeviceID] = true
+		}
+		server.Allowed = func(id syncthing.DeviceID) bool { return allowed[id] }
+	}
+	var err error
+	if server.Conns, err = sockets.SyncthingServerConns(at, n.Log); err != nil {
+		return err
+	}
+	state, err := directory.Open(cmp.Or(c.State, filepath.Join(n.State, "syncthing")), directory.Options{Log: n.Log})
+	if err != nil {
+		for _, conn := range server.Conns {
+			_ = conn.Close() // nothing is left to lose
+		}
+		return err
+	}
+	server.Directory, server.Journal = state.Directory, state
+	n.syncthing.serves(server, state)
+	return errors.Join(server.Run(ctx), state.Close())
+}
+
+func (s *syncthingSpeaker) serves(server *syncthing.Server, state *directory.State) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.server, s.state = server, state
+}
+
+func (s *syncthingSpeaker) serving() (*syncthing.Server, *directory.State) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.server, s.state
+}
+
+func (s *syncthingSpeaker) serverDetail() string {
+	server, state := s.serving()
+	if server == nil {
+		return ""
+	}
+	text := fmt.Sprintf("knows %d devices", server.Stats().Devices)
+	if err := state.Stats().Err; err != nil {
+		text += "; in memory alone: " + err.Error()
+	}
+	return text
+}
+
+func (s *syncthingSpeaker) serverCounters() map[string]uint64 {
+	server, state := s.serving()
+	if server == nil {
+		return map[string]uint64{}
+	}
+	x, disk := server.Stats(), state.Stats()
+	return map[string]uint64{
+		"received": x.Received, "answered": x.Answered, "unknown": x.Unknown, "stored": x.Stored, "devices": x.Devices,
+		"send_errors": x.Failed, "state_failures": x.Unsaved, "state_bytes": uint64(max(0, disk.Size)),
+		"dropped: not of version 2": x.Foreign, "dropped: malformed": x.Invalid, "dropped: no host": x.NoHost, "dropped: no address": x.Nothing,
+		"dropped: rate of a prefix": x.PrefixLimit, "dropped: rate of a device": x.DeviceLimit, "dropped: new devices of a prefix": x.NewLimit,
+		"dropped: not allowed": x.Denied, "dropped: no room": x.Full, "dropped: pinned elsewhere": x.Conflict,
+	}
+}
