@@ -22,10 +22,10 @@ func doctorCommand(a app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Look for what keeps lanfolk from seeing more",
-		Long: `doctor checks the configuration, the interfaces, who else holds port 5353, the
-right to capture, the state folder, and whether a node runs. It says what to do
-about what it finds, and changes nothing. It exits with 1 if something doesn't
-work.`,
+		Long: `doctor checks the configuration, the interfaces, who else holds the ports of
+multicast DNS and of Syncthing's discovery, the right to capture, the state folder,
+and whether a node runs. It says what to do about what it finds, and changes
+nothing. It exits with 1 if something doesn't work.`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.check(); err != nil {

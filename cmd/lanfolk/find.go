@@ -20,6 +20,7 @@ import (
 	"github.com/lanfolk/lanfolk/internal/source"
 	"github.com/lanfolk/lanfolk/lan"
 	"github.com/lanfolk/lanfolk/packet"
+	"github.com/lanfolk/lanfolk/syncthing"
 	"github.com/lanfolk/lanfolk/tged"
 )
 
@@ -30,6 +31,7 @@ type finding struct {
 	via     []string
 	timeout time.Duration
 	first   bool
+	servers []string // global servers of Syncthing's discovery
 }
 
 func findCommand(a app) *cobra.Command {
@@ -38,15 +40,21 @@ func findCommand(a app) *cobra.Command {
 		Use:   "find QUERY",
 		Short: "Ask every protocol at once who offers, or who is, QUERY",
 		Long: `find asks now. QUERY is a service type (_ipp._tcp), a host name, a MAC or an IP
-address; a single word is a host name or the name of a service in TGED (SQL). A running node is asked to do it, so that what answers enters the
-inventory and is shown with its ids; without one, or with --direct, the command
-asks with sockets of its own.
+address, or the ID of a Syncthing device in any of its forms; a single word is a
+host name or the name of a service in TGED (SQL). A running node is asked to do
+it, so that what answers enters the inventory and is shown with its ids; without
+one, or with --direct, the command asks with sockets of its own.
+
+Syncthing devices announce themselves every 30 to 60 seconds: a node knows those
+that it heard, and asks the global servers of its configuration. A command by itself
+needs a --timeout of 60s to hear every one, or --syncthing-server.
 
 It exits with 6 when nobody answered, and with 5 when somebody who must know
 said that there is none.`,
 		Example: `  lanfolk find _ipp._tcp
   lanfolk find nas.local --first
   lanfolk find SQL
+  lanfolk find P56IOI7-MZJNU2Y-IQGDREY-DM2MGTI-MGL3BXN-PQ6W5BM-TBBZ4TJ-XZWICQ2
   lanfolk find 192.0.2.7 -o jsonl`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, argv []string) error { return x.run(cmd.Context(), argv[0]) },
@@ -55,7 +63,8 @@ said that there is none.`,
 	x.asking.flags(cmd)
 	timeoutFlag(cmd, &x.timeout)
 	fl := cmd.Flags()
-	fl.StringSliceVar(&x.via, "via", nil, "ask only by these `PROTOCOLS`: mdns, neighbours, fingerprints, dns-sd, tged")
+	fl.StringSliceVar(&x.via, "via", nil, "ask only by these `PROTOCOLS`: mdns, neighbours, fingerprints, dns-sd, tged, syncthing")
+	fl.StringArrayVar(&x.servers, "syncthing-server", nil, "ask this global server for a device ID, `HOST[:PORT]`, and don't ask a node; may be repeated")
 	fl.BoolVar(&x.first, "first", false, "end at the first answer")
 	return cmd
 }
@@ -71,6 +80,9 @@ func (x *finding) run(ctx context.Context, text string) error {
 	if err != nil {
 		return usage{err}
 	}
+	if err := x.checkServers(query); err != nil {
+		return err
+	}
 	out := foundPrinter{w: bufio.NewWriter(x.out), format: x.format}
 	err = x.ask(ctx,
 		func(c *client.Client) error {
@@ -85,6 +97,23 @@ func (x *finding) run(ctx context.Context, text string) error {
 		return usage{err}
 	}
 	return found(text, err)
+}
+
+// checkServers reads --syncthing-server.
+func (x *finding) checkServers(q find.Query) error {
+	if len(x.servers) == 0 {
+		return nil
+	}
+	if q.Device == (syncthing.DeviceID{}) {
+		return usagef("--syncthing-server: these servers know device IDs, and %q is none", q.Text)
+	}
+	for _, s := range x.servers {
+		if _, _, err := syncthing.SplitServer(s); err != nil {
+			return usagef("--syncthing-server: %w", ofSyncthing(err))
+		}
+	}
+	x.direct = true // a node asks those of its configuration
+	return nil
 }
 
 func each(answers iter.Seq2[find.Answer, error], emit func(find.Answer) error) error {
@@ -110,13 +139,15 @@ func (x *finding) alone(ctx context.Context, src dnssd.Source, q find.Query, emi
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	selection, log := sockets.Selection{Names: *x.interfaces}, x.logger(slog.LevelWarn, config.FormatAuto)
 	f := find.Finder{Askers: []find.Asker{
 		source.AskMDNS{Source: func() dnssd.Source { return src }},
 		source.AskNeighbours{Neighbours: source.Neighbours{Interface: func(i int) string { return names[i] }}},
 		source.AskTGED{Client: &tged.Client{
-			Links:  func() ([]packet.Link, error) { return sockets.Selection{Names: *x.interfaces}.Filter(links), nil },
-			Listen: listenBroadcast, Timeout: source.TGEDWait, Log: x.logger(slog.LevelWarn, config.FormatAuto),
+			Links:  func() ([]packet.Link, error) { return selection.Filter(links), nil },
+			Listen: listenBroadcast, Timeout: source.TGEDWait, Log: log,
 		}},
+		askSyncthing(selection, x.servers, log),
 	}}
 	err = f.Find(ctx, find.Request{Query: q, Via: x.via, Timeout: x.timeout, First: x.first}, func(a find.Answer) {
 		if err := emit(a); err != nil {
@@ -127,6 +158,22 @@ func (x *finding) alone(ctx context.Context, src dnssd.Source, q find.Query, emi
 		return cause
 	}
 	return err
+}
+
+// askSyncthing looks for devices alone: by what it hears itself, and at servers.
+func askSyncthing(selection sockets.Selection, servers []string, log *slog.Logger) source.AskSyncthing {
+	heard := &source.Syncthing{}
+	a := source.AskSyncthing{Syncthing: heard, Listen: func(ctx context.Context) error {
+		return heard.Feed(func(event func(syncthing.Event)) error {
+			l := sockets.SyncthingListener(selection, log)
+			l.Event = event
+			return l.Run(ctx)
+		}, func(...lanfolk.Sighting) {})
+	}}
+	if len(servers) > 0 {
+		a.Lookup = source.SyncthingServers{Names: servers, Resolve: lookupHost, Listen: sockets.SyncthingConn}.Lookup
+	}
+	return a
 }
 
 // foundPrinter prints answers: at once where lines are asked for, else as a

@@ -52,6 +52,7 @@ func (d Doctor) Examine(ctx context.Context) []Finding {
 		func() []Finding { return d.checkLinks(all, err) },
 		func() []Finding { return d.checkReflect(all) },
 		func() []Finding { return checkPort(lan.PortHolders(mdns.Port)) },
+		func() []Finding { return d.checkSyncthing(lan.PortHolders) },
 		func() []Finding { return checkCapture(lan.CanCapture()) },
 		func() []Finding { return checkState(d.State) },
 		func() []Finding { return d.checkNode(ctx) },

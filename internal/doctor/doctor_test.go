@@ -116,3 +116,37 @@ func TestReflectorNeedsTwoLinks(t *testing.T) {
 		}
 	}
 }
+
+func TestSyncthingPorts(t *testing.T) {
+	held := func(port uint16) ([]lan.Holder, error) {
+		if port == 21026 {
+			return []lan.Holder{{Local: netip.AddrPortFrom(netip.IPv6Unspecified(), port), PID: 7, Program: "lanfolk"}}, nil
+		}
+		return []lan.Holder{{Local: netip.AddrPortFrom(netip.IPv4Unspecified(), port), PID: 412, Program: "syncthing", UID: 1000}}, nil
+	}
+	for _, c := range []struct{ config, want string }{
+		{"", "21025 notice, 21026 good"},
+		{"syncthing.listen = false", ""},
+		{"syncthing.listen = false\n[syncthing.announce]\nid = \"P56IOI7-MZJNU2Y-IQGDREY-DM2MGTI-MGL3BXN-PQ6W5BM-TBBZ4TJ-XZWICQ2\"", "21025 notice, 21026 good"},
+		{"[syncthing.server]\nlisten = [\"192.0.2.1\", \"192.0.2.2\", \":443\"]", "21025 notice, 21026 good, 22026 warning, 443 warning"},
+	} {
+		parsed, err := config.Parse("lanfolk.toml", []byte(c.config))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, f := range (Doctor{Config: parsed}).checkSyncthing(held) {
+			got = append(got, strings.TrimPrefix(f.Check, "port ")+" "+string(f.Grade))
+			if f.Grade != Good && (f.Advice == "" || !strings.Contains(f.Found, "syncthing (pid 412, uid 1000) holds")) {
+				t.Errorf("%q: %+v", c.config, f)
+			}
+		}
+		if strings.Join(got, ", ") != c.want {
+			t.Errorf("%q: %q; want %q", c.config, got, c.want)
+		}
+	}
+	got := Doctor{Config: config.Default()}.checkSyncthing(func(uint16) ([]lan.Holder, error) { return nil, errors.New("no /proc") })
+	if len(got) != 2 || got[0].Grade != Warning || got[0].Found != "no /proc" {
+		t.Errorf("what can't be read: %+v", got)
+	}
+}

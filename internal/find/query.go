@@ -71,7 +71,7 @@ func (q *Query) device() error {
 	case err == nil && (digits != plainDigits || grouped(q.Text)):
 		q.Device = id
 	case err != nil && digits == checkedDigits && grouped(q.Text):
-		return fmt.Errorf("find: %w", err)
+		return fmt.Errorf("find: %s", strings.TrimPrefix(err.Error(), "syncthing: "))
 	}
 	return nil
 }

@@ -84,9 +84,9 @@ func TestParseQueryErrors(t *testing.T) {
 		"_ipp":       `find: "_ipp" is no service type: it must end in ._tcp or ._udp (RFC 6763 §7)`,
 		"_ipp._sctp": `find: "_ipp._sctp" is no service type: it must end in ._tcp or ._udp (RFC 6763 §7)`,
 		"\xff":       "find: the query is not UTF-8",
-		strings.Replace(device, "MGTI", "MGTJ", 1):                                           "find: syncthing: device ID: check digit 2 of 4 is wrong: a slip in IQGDREY-DM2MGTJ",
-		strings.ToLower(strings.ReplaceAll(strings.Replace(device, "Q2", "Q3", 1), "-", "")): "find: syncthing: device ID: check digit 4 of 4 is wrong: a slip in TBBZ4TJ-XZWICQ3",
-		strings.Replace(device, "P", "9", 1):                                                 "find: syncthing: device ID: digit 1, '9', is none of A to Z and 2 to 7",
+		strings.Replace(device, "MGTI", "MGTJ", 1):                                           "find: device ID: check digit 2 of 4 is wrong: a slip in IQGDREY-DM2MGTJ",
+		strings.ToLower(strings.ReplaceAll(strings.Replace(device, "Q2", "Q3", 1), "-", "")): "find: device ID: check digit 4 of 4 is wrong: a slip in TBBZ4TJ-XZWICQ3",
+		strings.Replace(device, "P", "9", 1):                                                 "find: device ID: digit 1, '9', is none of A to Z and 2 to 7",
 	} {
 		if _, err := find.ParseQuery(text); err == nil || err.Error() != want {
 			t.Errorf("ParseQuery(%q): error %v; want %q", text, err, want)

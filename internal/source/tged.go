@@ -12,6 +12,7 @@ import (
 
 	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/internal/find"
+	"github.com/lanfolk/lanfolk/syncthing"
 	"github.com/lanfolk/lanfolk/tged"
 )
 
@@ -128,7 +129,7 @@ func (AskTGED) Protocol() string { return ProtocolTGED }
 // Ask implements find.Asker. An INVALID isn't the last word: another server, or
 // another protocol, may know the name.
 func (a AskTGED) Ask(ctx context.Context, q find.Query, emit func(lanfolk.Sighting)) error {
-	if q.ServiceType != "" || q.Host != "" || q.Addr.IsValid() || q.MAC != (lanfolk.MAC{}) || tged.CheckName(q.Text) != nil {
+	if q.ServiceType != "" || q.Host != "" || q.Addr.IsValid() || q.MAC != (lanfolk.MAC{}) || q.Device != (syncthing.DeviceID{}) || tged.CheckName(q.Text) != nil {
 		return nil
 	}
 	for x, err := range a.Client.All(ctx, q.Text) {

@@ -109,7 +109,7 @@ func TestAskTGED(t *testing.T) {
 	for text, want := range map[string]int{
 		"SQL": 1, "sql": 1, "nobody": 0,
 		// What other protocols are asked for.
-		"sql.local": 0, "_sql._tcp": 0, "10.0.0.2": 0, "02:00:5e:10:00:01": 0,
+		"sql.local": 0, "_sql._tcp": 0, "10.0.0.2": 0, "02:00:5e:10:00:01": 0, device: 0,
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			q, err := find.ParseQuery(text)
@@ -126,7 +126,7 @@ func TestAskTGED(t *testing.T) {
 			if len(got) != want || want == 1 && (got[0].Type != "SQL" || got[0].Port != 3306 || got[0].Origin.Source != "10.0.0.2") {
 				t.Errorf("%s: %+v; want %d", text, got, want)
 			}
-			asked := !strings.ContainsAny(text, "._:")
+			asked := !strings.ContainsAny(text, "._:-")
 			if took := time.Since(start); took > source.TGEDWait || took > 0 != asked {
 				t.Errorf("%s took %v", text, took)
 			}

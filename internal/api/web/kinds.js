@@ -13,7 +13,7 @@ const types = {
   "_axis-video._tcp": ["Camera", "camera"], "_rtsp._tcp": ["Video stream", "camera"], "_onvif._tcp": ["Camera (ONVIF)", "camera"],
   "_mqtt._tcp": ["MQTT broker", "server"], "_secure-mqtt._tcp": ["MQTT broker (TLS)", "server"], "_home-assistant._tcp": ["Home Assistant", "server"], "_plexmediasvr._tcp": ["Plex", "server"], "_daap._tcp": ["Music library", "speaker"],
   "_nmos-node._tcp": ["NMOS node", "screen"], "_nmos-register._tcp": ["NMOS registry", "server"], "_nmos-query._tcp": ["NMOS query", "server"], "_nmos-netctrl._tcp": ["NMOS network control", "router"],
-  "_syncthing._tcp": ["Syncthing", "folder"], "_domain._udp": ["DNS", "router"], "_ntp._udp": ["Time", "server"], "_ldap._tcp": ["Directory (LDAP)", "server"],
+  "_syncthing._tcp": ["Syncthing", "folder"], "syncthing": ["Syncthing", "folder"], "_domain._udp": ["DNS", "router"], "_ntp._udp": ["Time", "server"], "_ldap._tcp": ["Directory (LDAP)", "server"],
 };
 
 // typeName is a type for people, or undefined: then the type itself is shown,
