@@ -9,20 +9,21 @@ import (
 
 // debian says which of Debian's packages has a program.
 var debian = map[string]string{
-	"avahi-browse":    "avahi-utils",
-	"avahi-daemon":    "avahi-daemon",
-	"chromium":        "chromium",
-	"dbus-daemon":     "dbus",
-	"dig":             "bind9-dnsutils",
-	"dnsmasq":         "dnsmasq",
-	"ip":              "iproute2",
-	"knotd":           "knot",
-	"mosquitto":       "mosquitto",
-	"named":           "bind9",
-	"named-checkzone": "bind9-utils",
-	"nsupdate":        "bind9-dnsutils",
-	"setpriv":         "util-linux",
-	"tcpdump":         "tcpdump",
+	"avahi-browse":     "avahi-utils",
+	"avahi-daemon":     "avahi-daemon",
+	"chromium":         "chromium",
+	"dbus-daemon":      "dbus",
+	"dig":              "bind9-dnsutils",
+	"dnsmasq":          "dnsmasq",
+	"ip":               "iproute2",
+	"knotd":            "knot",
+	"mosquitto":        "mosquitto",
+	"mosquitto_passwd": "mosquitto",
+	"named":            "bind9",
+	"named-checkzone":  "bind9-utils",
+	"nsupdate":         "bind9-dnsutils",
+	"setpriv":          "util-linux",
+	"tcpdump":          "tcpdump",
 }
 
 // Require makes sure that the test has what it needs: "root", or programs by
