@@ -30,9 +30,10 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits,
-			"pcap":  writePcap,
-			"cut":   cut,
+			"exits":    exits,
+			"waitfile": waitFile,
+			"pcap":     writePcap,
+			"cut":      cut,
 		},
 	})
 }
@@ -59,6 +60,21 @@ func exits(ts *testscript.TestScript, neg bool, argv []string) {
 	ts.Check(os.WriteFile(ts.MkAbs("err"), errs.Bytes(), 0o600))
 	if got := cmd.ProcessState.ExitCode(); got != want {
 		ts.Fatalf("%s: exit code %d, want %d\n%s%s", strings.Join(argv[1:], " "), got, want, out.String(), errs.String())
+	}
+}
+
+// waitfile FILE waits until a program that runs in the background has made a
+// file.
+func waitFile(ts *testscript.TestScript, neg bool, argv []string) {
+	if neg || len(argv) != 1 {
+		ts.Fatalf("usage: waitfile FILE")
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Stat(ts.MkAbs(argv[0])); err == nil {
+			return
+		} else if time.Now().After(deadline) {
+			ts.Fatalf("%s: %v", argv[0], err)
+		}
 	}
 }
 
