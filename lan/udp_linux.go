@@ -108,10 +108,13 @@ func (c *UDPConn) ReceiveBuffer() (int, error) {
 	return n / 2, nil // the kernel doubles it for its own bookkeeping
 }
 
-// set says that multicast groups which other programs joined aren't heard, and that what is said about a
-// path's MTU isn't believed: strangers may say it (PMTUDISC_OMIT).
+// set says that nothing is broadcast, which Go allows of itself: who asks in the name of a
+// subnet's broadcast address must not have the answer sent to all of it. Multicast groups which other
+// programs joined aren't heard, and what is said about a path's MTU isn't believed: strangers may
+// say it (PMTUDISC_OMIT).
 func (c *UDPConn) set(fd int) error {
 	o := options{fd: fd}
+	o.set(unix.SOL_SOCKET, unix.SO_BROADCAST, 0)
 	if c.v6 {
 		o.set(unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_ALL, 0)
 		o.set(unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_OMIT)

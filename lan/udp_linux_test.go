@@ -213,6 +213,21 @@ func TestUDPRefusedIsNotTheEnd(t *testing.T) {
 	})
 }
 
+// An answer to a false question in the name of all must not reach all.
+func TestUDPIsNotBroadcast(t *testing.T) {
+	t.Parallel()
+	nstest.Run(t, func(t *testing.T) {
+		p := newPair(t)
+		c := listenUDP(t, p.a, "0.0.0.0:0", lan.UDPOptions{})
+		for _, to := range []string{"10.0.0.255:9", "255.255.255.255:9"} {
+			_, err := c.WriteBatch([]packet.Datagram{{Data: []byte("me"), Dst: netip.MustParseAddrPort(to), Link: findLink(t, p.a, "eth0").Index}})
+			if !errors.Is(err, unix.EACCES) {
+				t.Errorf("%s: %v", to, err)
+			}
+		}
+	})
+}
+
 func TestListenUDPRefuses(t *testing.T) {
 	t.Parallel()
 	nstest.Run(t, func(t *testing.T) {
