@@ -42,7 +42,11 @@ func announced(a netip.AddrPort) (netip.AddrPort, error) {
 	ip := a.Addr().Unmap().WithZone("")
 	switch {
 	case a.Port() == 0:
-		return netip.AddrPort{}, fmt.Errorf("syncthing: address %v: the port must be 1 to 65535", a)
+		text := a.String()
+		if !a.Addr().IsValid() {
+			text = ":0"
+		}
+		return netip.AddrPort{}, fmt.Errorf("syncthing: address %s: the port must be 1 to 65535", text)
 	case toAll(ip):
 		return netip.AddrPort{}, fmt.Errorf("syncthing: address %v: no host has it", a)
 	case ip.IsUnspecified():

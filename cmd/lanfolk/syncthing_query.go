@@ -113,6 +113,6 @@ func syncthingAsk(ctx context.Context, id syncthing.DeviceID, servers []string, 
 	} else if err != nil {
 		log.Warn("not all servers can be asked", "err", err)
 	}
-	l := syncthing.Lookup{Servers: all, Listen: sockets.SyncthingConn, Timeout: max(timeout-time.Since(begun), time.Second)}
+	l := syncthing.Lookup{Servers: all, Listen: sockets.SyncthingConn, Timeout: max(timeout-time.Since(begun), min(timeout, time.Second))}
 	return l.Ask(ctx, id)
 }
