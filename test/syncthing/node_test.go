@@ -41,9 +41,6 @@ func (k *known) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// textID is the ID of the device with that name in the vectors, as Syncthing writes it.
-func textID(name string) string { return protocol.DeviceID(deviceID(name)).String() }
-
 func shortID(name string) string { return textID(name)[:7] }
 
 // evidence is what `lanfolk explain` prints.
@@ -123,8 +120,8 @@ func becomes(t *testing.T, n *lab.RunningNode, name, what string, is func(part) 
 	})
 }
 
-// announce starts the announcer of a device on all of a host's links.
-func announce(h *lab.Host, name string, args ...string) *lab.Process {
+// speak starts the announcer of a device on all of a host's links.
+func speak(h *lab.Host, name string, args ...string) *lab.Process {
 	return h.Lanfolk(append([]string{"syncthing", "announce", "--id", hexID(name), "--local", "--interval", "1s"}, args...)...).Start()
 }
 
@@ -137,7 +134,7 @@ func TestNodesHearADevice(t *testing.T) {
 	other := l.Host("other").Join(theirs)
 	device := l.Host("device").Join(ours).Join(theirs)
 	node, second := gate.Up(lab.Node{}), other.Up(lab.Node{})
-	speaker := announce(device, "alpha", "--address", ":22000", "--address", "192.0.2.7:22001")
+	speaker := speak(device, "alpha", "--address", ":22000", "--address", "192.0.2.7:22001")
 
 	services := func(n *lab.RunningNode) []known { return list(t, n, "services", "--protocol", "syncthing") }
 	lab.Eventually(t, 20*time.Second, "the device on both links by both families", func() error {
@@ -361,6 +358,6 @@ func TestNodeWaitsForThePort(t *testing.T) {
 	if err := old.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		t.Fatal(err)
 	}
-	announce(device, "alpha")
+	speak(device, "alpha")
 	becomes(t, node, "syncthing", "the device", func(p part) bool { return p.Detail == "hears 1 devices" })
 }
