@@ -187,6 +187,48 @@ func TestNewDeviceIsAnsweredAtOnce(t *testing.T) {
 	})
 }
 
+// TestOnlyANewDeviceIsAnswered: what is heard by IPv6, too, isn't new, and of whom others speak isn't there.
+func TestOnlyANewDeviceIsAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := lantest.New(1)
+		wire := n.Wire("office")
+		s := onWire(t, n, "office", "alpha", "10.77.0.1/24", "fe80::1/64")
+		s.start()
+		capture := wire.Capture()
+		for i, c := range []struct {
+			data     []byte
+			src, dst string
+			want     int // packets within three seconds
+		}{
+			{nil, "", "", 2}, // the first of all
+			{announcement(named("beta"), "sender:22000"), "10.77.0.2:21025", toAll4, 2},
+			{announcement(named("beta"), "sender:22000"), "[fe80::2]:21026", "[ff32::5222]:21026", 0},
+			{announcement(named("beta"), "sender:22000"), "10.77.0.2:43052", toAll4, 0},
+			{announcement(named("beta"), "sender:22001"), "10.77.0.2:21025", toAll4, 0},
+			{extras(announcement(named("beta"), "sender:22001"), named("gamma")), "10.77.0.2:21025", toAll4, 0},
+			{announcement(named("gamma"), "sender:22000"), "10.77.0.3:21025", toAll4, 2},
+		} {
+			if c.data != nil {
+				wire.Inject(packet.Datagram{Data: c.data, Src: netip.MustParseAddrPort(c.src), Dst: netip.MustParseAddrPort(c.dst)})
+			}
+			time.Sleep(3 * time.Second)
+			if got := packets(capture); got["alpha"] != c.want {
+				t.Errorf("%d: %v, want %d", i, got, c.want)
+			}
+		}
+	})
+}
+
+// extras adds another device to an announcement, of which its sender has heard.
+func extras(b []byte, other syncthing.DeviceID) []byte {
+	var a syncthing.Announcement
+	if err := a.Parse(b); err != nil {
+		panic(err)
+	}
+	a.Extra = []syncthing.Device{{ID: other, Addresses: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:22000")}}}
+	return a.Append(nil)
+}
+
 // TestCrowdIsQuietSoon begins with many hosts at once, as after a power cut: nobody speaks
 // more than a few times, all hear all, and then it is as quiet as it should be.
 func TestCrowdIsQuietSoon(t *testing.T) {
