@@ -52,6 +52,11 @@
 // changes: devices that appear, have other addresses, or fall silent. It reports the
 // addresses as they were announced, even those that can't be reached.
 //
+// An [Announcer] announces a device, on links by the sockets of a Listener, and to global
+// servers, and tells of each how that goes. On a link chance spreads its times, and a device
+// that is new there is answered at once, but within bounds: however many appear, nobody answers
+// anybody for ever. A server is asked for the device afterwards, to see that it took it in.
+//
 // A [Lookup] asks several global servers at once where a device is, each from a socket of its
 // own. Only the server that was asked is believed, and only about that device.
 //
@@ -59,7 +64,11 @@
 //
 // # Not supported
 //
-// A device's own announcements are only there as packets.
+// Extras of our own: what a device heard of others it keeps to itself, as clients have
+// since v0.9.5. Taking back what was announced: the protocol has no way.
+//
+// A port that an old program keeps to itself can't be shared: while one holds UDP port 21025 only IPv6
+// is heard, and one that starts later than a Listener hears no IPv4.
 //
 // Other versions of the protocol: v1 (magic 0x20121025), v2 before July 2014, the XDR with
 // URLs of Syncthing v0.12 and v0.13, and today's, which is in Protocol Buffers. They have

@@ -76,9 +76,10 @@ func (g *telling) close() {
 func (g *telling) keep(server string, changed <-chan struct{}) error {
 	failures := 0
 	var said error
+	var last []netip.AddrPort
 	for {
 		begun := time.Now()
-		err := g.tell(server)
+		err := g.tell(server, &last)
 		switch {
 		case g.ctx.Err() != nil:
 			return nil
@@ -131,17 +132,24 @@ func (g *telling) wait(begun time.Time, pause time.Duration, changed <-chan stru
 	}
 }
 
-// tell announces the device at each of a server's addresses. It fails if none of them answers
-// for the device afterwards.
-func (g *telling) tell(server string) error {
+// tell announces the device at each of a server's addresses; last are those that it had when its name
+// could be resolved. It fails if none of them answers for the device afterwards.
+func (g *telling) tell(server string, last *[]netip.AddrPort) error {
 	ctx, cancel := context.WithTimeout(g.ctx, resolveWithin)
 	addrs, err := ResolveServer(ctx, server, g.announcer.Resolve)
 	cancel()
+	switch {
+	case g.ctx.Err() != nil:
+		return g.ctx.Err()
+	case err == nil:
+		*last = addrs
+	case len(*last) > 0: // the DNS is away, the server need not be
+		addrs = *last
+		g.log.Debug("Syncthing server's last addresses used", "addr", server, "err", err)
+	}
 	g.announcer.forget(func(t Target) bool { return t.Server == server && !slices.Contains(addrs, t.Addr) })
-	if err != nil {
-		if g.ctx.Err() == nil {
-			g.announcer.record("", server, netip.AddrPort{}, time.Time{}, err)
-		}
+	if len(addrs) == 0 {
+		g.announcer.record("", server, netip.AddrPort{}, time.Time{}, err)
 		return err
 	}
 	data := g.announcer.packet()

@@ -151,6 +151,12 @@ func TestServersAreToldEveryHalfHour(t *testing.T) {
 		if st := w.device.Status(); len(st) != 2 || st[1].Addr.String() != "10.0.0.3:22026" || st[1].Sent != 2 {
 			t.Errorf("%+v", st)
 		}
+		// The DNS fails: the last addresses are used.
+		delete(w.names, "disco.example.com")
+		time.Sleep(30 * time.Minute)
+		if got := w.announced(); len(got) != 2 || w.asked != 4 {
+			t.Errorf("without DNS, with %d look-ups: %v", w.asked, got)
+		}
 		w.device.end()
 		if w.log.Len() > 0 {
 			t.Errorf("logged:\n%s", &w.log)
