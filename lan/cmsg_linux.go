@@ -9,20 +9,18 @@ import (
 
 // control is what the kernel says about one received datagram.
 type control struct {
-	dst      netip.Addr // from the IP header; invalid if not said
-	link     int        // index, 0 if not said
-	ttl      int
-	sec      int64 // time of arrival, wall clock; 0 if not said
-	nsec     int64
-	overflow uint32 // datagrams that the socket lost so far
-	hasLost  bool
+	dst  netip.Addr // from the IP header; invalid if not said
+	link int        // index, 0 if not said
+	ttl  int
+	sec  int64 // time of arrival, wall clock; 0 if not said
+	nsec int64
 }
 
 const (
 	wordSize = unix.SizeofCmsghdr - 8 // of cmsg_len, and what messages are aligned to
-	// controlSize holds pktinfo (20 bytes), TTL (4), time (16) and overflow (4),
+	// controlSize holds pktinfo (20 bytes), TTL (4) and time (16),
 	// each with a header and padding.
-	controlSize = 4*unix.SizeofCmsghdr + 24 + 8 + 16 + 8 + 32
+	controlSize = 3*unix.SizeofCmsghdr + 24 + 8 + 16 + 32
 )
 
 // parseControl reads ancillary data. Unknown messages are skipped; it stops at the
@@ -61,19 +59,17 @@ func (c *control) message(level, kind int32, data []byte) {
 		c.sec, c.nsec = int64(binary.NativeEndian.Uint64(data)), int64(binary.NativeEndian.Uint64(data[8:]))
 	case level == unix.SOL_SOCKET && kind == unix.SCM_TIMESTAMPNS && len(data) >= 8: // 32-bit systems
 		c.sec, c.nsec = int64(int32(binary.NativeEndian.Uint32(data))), int64(int32(binary.NativeEndian.Uint32(data[4:])))
-	case level == unix.SOL_SOCKET && kind == unix.SO_RXQ_OVFL && len(data) >= 4:
-		c.overflow, c.hasLost = binary.NativeEndian.Uint32(data), true
 	}
 }
 
 // appendPktinfo appends the ancillary message that makes a datagram leave by a
-// link, from src if it is valid.
+// link, if that isn't 0, from src if it is valid. It is the last one: there is no padding behind it, with which
+// the kernel would take memory for the one of IPv6.
 func appendPktinfo(b []byte, v6 bool, link int, src netip.Addr) []byte {
 	level, kind, size := int32(unix.IPPROTO_IP), int32(unix.IP_PKTINFO), unix.SizeofInet4Pktinfo
 	if v6 {
 		level, kind, size = unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, unix.SizeofInet6Pktinfo
 	}
-	start := len(b)
 	if wordSize == 8 {
 		b = binary.NativeEndian.AppendUint64(b, uint64(unix.SizeofCmsghdr+size))
 	} else {
@@ -96,9 +92,6 @@ func appendPktinfo(b []byte, v6 bool, link int, src netip.Addr) []byte {
 		b = binary.NativeEndian.AppendUint32(b, uint32(link))
 		b = append(b, a[:]...)
 		b = append(b, 0, 0, 0, 0)
-	}
-	for (len(b)-start)%wordSize != 0 {
-		b = append(b, 0)
 	}
 	return b
 }

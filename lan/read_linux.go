@@ -183,9 +183,6 @@ func (s *socket) collect(r *reader, d []packet.Datagram) int {
 	for i := range r.hdrs[:r.got] {
 		m := &r.hdrs[i]
 		ctl := parseControl(unsafe.Slice(m.hdr.Control, m.hdr.Controllen))
-		if ctl.hasLost {
-			s.stats.overflow.Store(ctl.overflow)
-		}
 		src, ok := sockaddr(&r.names[i], m.hdr.Namelen)
 		switch {
 		case !ok || ctl.link == 0:

@@ -9,6 +9,7 @@ import (
 	"os"
 	"sync/atomic"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,22 +38,44 @@ type socket struct {
 }
 
 type connCounters struct {
-	overflow                        atomic.Uint32 // the kernel's own counter, 32 bits
+	overflow                        atomic.Uint32 // what Overflow said last
 	truncated, otherLink, malformed atomic.Uint64
 }
 
 // Stats returns what was dropped so far.
 func (s *socket) Stats() ConnStats {
 	return ConnStats{
-		Overflow:  uint64(s.stats.overflow.Load()),
+		Overflow:  s.Overflow(),
 		Truncated: s.stats.truncated.Load(),
 		OtherLink: s.stats.otherLink.Load(),
 		Malformed: s.stats.malformed.Load(),
 	}
 }
 
+// Overflow is how many datagrams the kernel dropped because nobody read: that of Stats. It
+// counts them in 32 bits.
+func (s *socket) Overflow() uint64 {
+	// With SO_RXQ_OVFL it would tell with each datagram, at some cost for each.
+	_ = s.raw.Control(func(fd uintptr) { // fails on a closed socket, which loses nothing
+		if n, ok := drops(fd); ok {
+			s.stats.overflow.Store(n)
+		}
+	})
+	return uint64(s.stats.overflow.Load())
+}
+
+// drops reads how many datagrams a socket has lost.
+func drops(fd uintptr) (uint32, bool) {
+	var info [unix.SK_MEMINFO_DROPS + 1]uint32
+	size := uint32(unsafe.Sizeof(info))
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
+		uintptr(unsafe.Pointer(&info[0])), uintptr(unsafe.Pointer(&size)), 0)
+	return info[unix.SK_MEMINFO_DROPS], errno == 0 && size == uint32(unsafe.Sizeof(info))
+}
+
 // Close closes the socket. A ReadBatch that waits returns net.ErrClosed at once.
 func (s *socket) Close() error {
+	s.Overflow() // is remembered
 	if err := s.sock.Close(); err != nil {
 		return fmt.Errorf("lan: close: %w", err)
 	}
@@ -111,7 +134,6 @@ func (s *socket) listen(at netip.Addr, rcvbuf int, set func(fd int) error) error
 // prepare sets what every socket needs.
 func (s *socket) prepare(fd, rcvbuf int) error {
 	o := options{fd: fd}
-	o.set(unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1)
 	if s.v6 {
 		o.set(unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
 	} else {

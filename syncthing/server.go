@@ -24,7 +24,8 @@ const DefaultPerPrefix = 200
 // none for devices that nobody announced. It leaves from the address that was asked.
 type Server struct {
 	// Conns are read each by a goroutine of its own. Several may share a port, so that
-	// the kernel spreads the load. Run closes them.
+	// the kernel spreads the load. Run closes them. One with a method Overflow() uint64 tells by it how
+	// many datagrams it lost so far.
 	Conns []Conn
 	// Directory is what is known at the start; nil is nothing. It belongs to Run then.
 	Directory *Directory
@@ -45,7 +46,15 @@ type Server struct {
 }
 
 // Stats returns what the server counted so far. It may be called at any time.
-func (s *Server) Stats() ServerStats { return s.stats.stats() }
+func (s *Server) Stats() ServerStats {
+	stats := s.stats.stats()
+	for _, c := range s.Conns {
+		if c, ok := c.(interface{ Overflow() uint64 }); ok {
+			stats.Overflow += c.Overflow()
+		}
+	}
+	return stats
+}
 
 // Run serves until ctx is done, and then returns nil. It ends with an error when one of
 // the Conns can't be read any more.

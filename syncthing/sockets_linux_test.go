@@ -136,3 +136,29 @@ func TestServerOnRealSockets(t *testing.T) {
 		}
 	})
 }
+
+// TestServerTellsWhatTheKernelLost has a socket with little room, that nobody reads yet.
+func TestServerTellsWhatTheKernelLost(t *testing.T) {
+	t.Parallel()
+	nstest.Run(t, func(t *testing.T) {
+		c, err := lan.ListenUDP(netip.MustParseAddrPort("127.0.0.1:0"), lan.UDPOptions{ReceiveBuffer: 4 << 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &syncthing.Server{Conns: []syncthing.Conn{c}}
+		const sent = 100
+		for range sent {
+			if _, err := c.WriteBatch([]packet.Datagram{{Data: []byte("?"), Dst: c.LocalAddr()}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		run(t, s.Run)
+		for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+			if st := s.Stats(); st.Received > 0 && st.Overflow > 0 && st.Received+st.Overflow == sent {
+				break
+			} else if time.Now().After(end) {
+				t.Fatalf("of %d: %+v", sent, st)
+			}
+		}
+	})
+}

@@ -26,6 +26,8 @@ type ServerStats struct {
 
 	// Unsaved is how many times the Journal failed.
 	Unsaved uint64
+	// Overflow is how many datagrams the kernel had no room for, as far as Conns tell. They aren't in Received.
+	Overflow uint64
 	// Devices is how many are known now.
 	Devices uint64
 }

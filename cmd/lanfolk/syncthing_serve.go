@@ -151,7 +151,7 @@ func (x *syncthingServing) report(s *syncthing.Server) {
 	st := s.Stats()
 	x.log.Info("served", "devices", st.Devices, "received", st.Received, "answered", st.Answered, "unknown", st.Unknown, "stored", st.Stored,
 		"limited", st.PrefixLimit+st.DeviceLimit+st.NewLimit, "denied", st.Denied, "bad", st.Foreign+st.Invalid+st.NoHost+st.Nothing,
-		"conflicts", st.Conflict, "full", st.Full, "failed", st.Failed, "unsaved", st.Unsaved)
+		"conflicts", st.Conflict, "full", st.Full, "failed", st.Failed, "overflow", st.Overflow, "unsaved", st.Unsaved)
 }
 
 // listenAt reads where to listen: ADDR:PORT, :PORT for every address, or ADDR.
