@@ -257,7 +257,7 @@ func (s *socket) exchange(to netip.AddrPort, b []byte) (answers [][]byte) {
 // announceSentinel makes a server know the sentinel.
 func (s *socket) announceSentinel(to netip.AddrPort) {
 	s.t.Helper()
-	s.send(to, announcement(deviceID(sentinel), ":1"))
+	s.exchange(to, announcement(deviceID(sentinel), ":1"))
 }
 
 // want holds answers against the only one wanted, nil for none.
