@@ -46,7 +46,7 @@ func BenchmarkTGED(b *testing.B) {
 		}
 	}
 	replace(0)
-	server := h.Lanfolk("tged", "serve", "--services", path)
+	server := h.Lanfolk("tged", "serve", "--services", path, "--rate-limit", "off")
 	server.Env = []string{"GOMAXPROCS=1"}
 	p := server.Start()
 	p.WaitLine(20*time.Second, "ready", func(line string) bool { return line == "ready" })

@@ -8,13 +8,13 @@
 # and the tests want their peers inside network namespaces of their own.
 set -euo pipefail
 
-wanted=(gcc libc6-dev iproute2 ieee-data avahi-daemon avahi-utils dbus mosquitto dnsmasq bind9 bind9-dnsutils knot chromium tcpdump procps python3 libsystemd-shared)
+wanted=(gcc libc6-dev iproute2 ieee-data avahi-daemon avahi-utils dbus mosquitto dnsmasq bind9 bind9-dnsutils knot postgresql postgresql-common chromium tcpdump procps python3 libsystemd-shared)
 # These are unpacked and not installed: systemd-resolved would take over the
 # machine's own /etc/resolv.conf.
 unpacked=(systemd-resolved)
 cache=/var/cache/lanfolk-tests
 # What these packages would start.
-services=(avahi-daemon.service avahi-daemon.socket mosquitto.service dnsmasq.service named.service knot.service)
+services=(avahi-daemon.service avahi-daemon.socket mosquitto.service dnsmasq.service named.service knot.service postgresql.service)
 policy=/usr/sbin/policy-rc.d
 
 installed() {
@@ -28,7 +28,7 @@ running() {
   here=$(readlink /proc/self/ns/net)
   for pid in /proc/[0-9]*; do
     comm=$(cat "$pid/comm" 2>/dev/null) || continue
-    case $comm in avahi-daemon | mosquitto | dnsmasq | named | knotd)
+    case $comm in avahi-daemon | mosquitto | dnsmasq | named | knotd | postgres)
       if [ "$(readlink "$pid/ns/net" 2>/dev/null)" = "$here" ]; then echo "$comm ${pid#/proc/}"; fi ;;
     esac
   done
@@ -88,13 +88,22 @@ fi
 
 # A unit that is masked is not started at boot or through D-Bus either.
 for s in "${services[@]}"; do
-  case $s in named.service) owner=bind9 ;; avahi-daemon.*) owner=avahi-daemon ;; *) owner=${s%.service} ;; esac
+  case $s in named.service) owner=bind9 ;; postgresql.service) owner=postgresql-common ;; avahi-daemon.*) owner=avahi-daemon ;; *) owner=${s%.service} ;; esac
   if [[ " ${missing[*]} " == *" $owner "* ]] && [ ! -e "/etc/systemd/system/$s" ]; then
     mkdir -p /etc/systemd/system
     ln -s /dev/null "/etc/systemd/system/$s"
     echo "packages: masked $s; systemctl unmask $s makes it usable" >&2
   fi
 done
+
+# PostgreSQL would make a database of its own, for its service. Who has PostgreSQL
+# already keeps it as it is.
+new_postgres() { [[ " ${missing[*]} " == *" postgresql-common "* ]]; }
+if new_postgres; then
+  mkdir -p /etc/postgresql-common/createcluster.d
+  printf '# By the packages script of lanfolk, whose tests make databases of their own.\ncreate_main_cluster = false\n' \
+    >/etc/postgresql-common/createcluster.d/lanfolk.conf
+fi
 
 # unpack_all unpacks packages into folders of their own, each in one step.
 unpack_all() {
@@ -127,6 +136,7 @@ rm -f "$log"
 while read -r comm pid; do
   [ -n "$pid" ] || continue
   case $'\n'$before$'\n' in *$'\n'"$comm $pid"$'\n'*) continue ;; esac
+  [ "$comm" != postgres ] || new_postgres || continue # it has a process for each client
   echo "packages: $comm started with its package; stopping it" >&2
   kill "$pid" || true
 done <<<"$(running)"

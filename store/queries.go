@@ -61,6 +61,10 @@ const (
 
 	// Of another program's table; $1 is in capitals.
 	sqlServiceFields = `SELECT key, value FROM services WHERE upper(service) = $1 LIMIT $2`
+	sqlCheckServices = `SELECT service, key, value FROM services LIMIT 0`
+	// In the C collation upper changes ASCII letters only. No reply has room for a longer
+	// value.
+	sqlPostgresServiceFields = `SELECT key::text, left(value::text, 2000) FROM services WHERE upper(service::text COLLATE "C") = $1 LIMIT $2`
 )
 
 const (

@@ -40,6 +40,12 @@ func (r *rows) Fields(ctx context.Context, service string) ([]tged.Field, error)
 	return r.all[service], r.err
 }
 
+func (r *rows) Check(context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+
 func (r *rows) set(do func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -110,7 +116,22 @@ func TestTable(t *testing.T) {
 		if e, i := log.lines("ERROR"), log.lines("INFO"); len(e) != 1 || len(i) != 1 {
 			t.Errorf("%q %q", e, i)
 		}
-		expect("NEW", `tged: read service "NEW": tged: service "NEW": the value of HOST holds control characters or isn't UTF-8: "bad\n"`, 9)
+		bad := `tged: service "NEW": the value of HOST holds control characters or isn't UTF-8: "bad\n"`
+		expect("NEW", bad, 9)
+		time.Sleep(tged.DefaultFresh)
+		expect("NEW", bad, 10)
+		if st := table.Status(); st.Err != nil || st.Bad == nil || st.Bad.Error() != bad {
+			t.Errorf("%+v", st)
+		}
+		if w := log.lines("WARN"); len(w) != 1 {
+			t.Errorf("%q", w)
+		}
+		db.set(func() { db.all["NEW"] = []tged.Field{{Key: "HOST", Value: "good"}} })
+		time.Sleep(tged.DefaultFresh)
+		expect("NEW", "good", 11)
+		if st := table.Status(); st.Bad != nil {
+			t.Errorf("%+v", st)
+		}
 	})
 }
 
@@ -141,6 +162,7 @@ func TestTableReadsOnceForMany(t *testing.T) {
 			t.Error(err)
 		}
 		all.Wait()
+		time.Sleep(2 * time.Second) // a read ends by itself
 	})
 }
 
@@ -162,6 +184,81 @@ func TestTableIsBounded(t *testing.T) {
 		db.set(func() { db.err = errors.New("away") })
 		if got := lookup(table, "A"); got != "a" {
 			t.Error(got)
+		}
+	})
+}
+
+// TestTableDoesNotWaitForASlowDatabase: who asks for what was read before has his answer
+// while a client still waits, and the next ones at once.
+func TestTableDoesNotWaitForASlowDatabase(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := &rows{all: map[string][]tged.Field{"A": {{Key: "HOST", Value: "a"}}}}
+		table := &tged.Table{Rows: db}
+		lookup(table, "A")
+		db.set(func() {
+			db.takes = time.Minute
+			db.all["A"] = []tged.Field{{Key: "HOST", Value: "b"}}
+		})
+		time.Sleep(tged.DefaultFresh)
+		start := time.Now()
+		if got := lookup(table, "A"); got != "a" || time.Since(start) != 300*time.Millisecond {
+			t.Errorf("%s after %v", got, time.Since(start))
+		}
+		if s, err := table.Lookup([]byte("A")); err != nil || s.Fields()[0].Value != "a" {
+			t.Errorf("%v, %v while it is read", s, err)
+		}
+		if n := db.reads.Load(); n != 2 {
+			t.Errorf("%d reads", n)
+		}
+		time.Sleep(3 * time.Second)
+		if st := table.Status(); !errors.Is(st.Err, context.DeadlineExceeded) {
+			t.Errorf("%+v; want a read that took too long", st)
+		}
+		// A read that is late serves the next asker.
+		db.set(func() { db.takes = time.Second })
+		if got := lookup(table, "A"); got != "a" {
+			t.Error(got)
+		}
+		time.Sleep(time.Second)
+		if s, err := table.Lookup([]byte("A")); err != nil || s.Fields()[0].Value != "b" {
+			t.Errorf("%v, %v once it was read", s, err)
+		}
+	})
+}
+
+// TestTableRunChecks: that the database is away is known before somebody asks.
+func TestTableRunChecks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := &rows{err: errors.New("away"), all: map[string][]tged.Field{"A": {{Key: "HOST", Value: "a"}}}}
+		log := &record{}
+		table := &tged.Table{Rows: db, Log: slog.New(slog.NewTextHandler(log, nil))}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- table.Run(ctx) }()
+		synctest.Wait()
+		if st := table.Status(); st.Err == nil || st.Err.Error() != "tged: away" || st.Checks != 1 {
+			t.Errorf("%+v", st)
+		}
+		time.Sleep(time.Minute)
+		db.set(func() { db.err = nil })
+		time.Sleep(11 * time.Second)
+		st := table.Status()
+		if st.Err != nil || st.Checks != 8 {
+			t.Errorf("%+v", st)
+		}
+		if e, i := log.lines("ERROR"), log.lines("INFO"); len(e) != 1 || len(i) != 1 {
+			t.Errorf("%q %q", e, i)
+		}
+		for range 60 { // reads say it as well
+			lookup(table, "A")
+			time.Sleep(time.Second)
+		}
+		if now := table.Status(); now.Checks != st.Checks {
+			t.Errorf("%d checks while it was read", now.Checks-st.Checks)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
 		}
 	})
 }

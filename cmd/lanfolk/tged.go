@@ -25,6 +25,7 @@ import (
 	"github.com/lanfolk/lanfolk/internal/source"
 	"github.com/lanfolk/lanfolk/lan"
 	"github.com/lanfolk/lanfolk/packet"
+	"github.com/lanfolk/lanfolk/store"
 	"github.com/lanfolk/lanfolk/tged"
 )
 
@@ -191,6 +192,7 @@ type tgedServing struct {
 	app
 	interfaces *[]string
 	services   string
+	password   string // a file
 	listen     string
 	style      string
 	rate       string
@@ -203,30 +205,37 @@ type tgedServing struct {
 func tgedServeCommand(a app) *cobra.Command {
 	x := &tgedServing{app: a}
 	cmd := &cobra.Command{
-		Use:   "serve --services FILE|sqlite:FILE",
+		Use:   "serve --services FILE|sqlite:FILE|postgres://…",
 		Short: "Answer who asks for services",
 		Long: `serve answers TGED requests with the services of a JSON file:
 
   {"SQL": {"HOST": "db", "IP": "192.168.0.34", "PORT": 3306}}
 
-or of a table services(service, key, value) in a SQLite database. What changes
-in either is answered with within a second or so; a file that is broken or away
-leaves the last good services as they are. SIGHUP has the file read at once.
+or of a table services(service, key, value) in a SQLite or PostgreSQL database. What
+changes there is answered with within a second or so; a file that is broken and a
+database that is away leave the last good services as they are. SIGHUP has the file
+read at once.
+
+The URL of a PostgreSQL database is as for psql, and so are PGPASSFILE and PGPASSWORD.
+A server that can't be reached yet is waited for; one that refuses the password, or has
+no such database or table, ends the start.
 
 It prints "ready" when it listens, and works until it is interrupted. It answers
 only those whose address lies in a subnet of the interface that they ask on.`,
 		Example: `  lanfolk tged serve --services services.json
   lanfolk tged serve --services services.json --check
-  lanfolk tged serve --services sqlite:services.db --listen 192.168.0.1:4745`,
+  lanfolk tged serve --services sqlite:services.db --listen 192.168.0.1:4745
+  lanfolk tged serve --services postgres://lanfolk@db.example.com/site --password-file /etc/lanfolk/db.password`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return x.run(cmd.Context()) },
 	}
 	x.interfaces = interfaceFlag(cmd)
 	fl := cmd.Flags()
-	fl.StringVar(&x.services, "services", "", "the services: a JSON `FILE`, or sqlite:FILE")
+	fl.StringVar(&x.services, "services", "", "the services: a JSON `FILE`, sqlite:FILE, or postgres://USER@HOST/DATABASE")
+	fl.StringVar(&x.password, "password-file", "", "a `FILE` whose first line is the password for PostgreSQL")
 	fl.StringVar(&x.listen, "listen", "0.0.0.0:"+strconv.Itoa(tged.Port), "answer at this `ADDR:PORT`; 0.0.0.0 is every address")
 	fl.StringVar(&x.style, "reply-style", "spaced", "how fields are written: spaced (KEY: value) or compact (KEY:value), for one old client")
-	fl.StringVar(&x.rate, "rate-limit", strconv.Itoa(tged.DefaultPerSource)+"/s", "how many requests of one source are answered: `N/s` or off")
+	fl.StringVar(&x.rate, "rate-limit", strconv.Itoa(tged.DefaultPerSource)+"/s", "how many requests of one source are answered: `N/s`, or off for no limit at all, nor of all sources together")
 	fl.BoolVar(&x.offLink, "off-link", false, "answer other subnets, too, with at most four times the bytes that they sent")
 	fl.BoolVar(&x.tcp, "tcp", false, "answer over TCP, too, as one old server does")
 	fl.BoolVar(&x.check, "check", false, "only say whether the services can be used")
@@ -278,24 +287,25 @@ func (x *tgedServing) complete(s *tged.Server) error {
 	if s.PerSource, err = perSecond(x.rate); err != nil {
 		return err
 	}
+	if s.PerSource < 0 {
+		s.Total = -1 // no limit is none for all together either
+	}
 	switch {
 	case x.services == "":
-		return usagef("--services is missing: a JSON file, or sqlite:FILE")
-	case strings.HasPrefix(x.services, "postgres:"), strings.HasPrefix(x.services, "postgresql:"):
-		return usagef("--services: PostgreSQL is not supported; want a JSON file, or sqlite:FILE")
+		return usagef("--services is missing: a JSON file, sqlite:FILE, or postgres://…")
+	case x.password != "" && !store.IsPostgres(x.services):
+		return usagef("--password-file is for postgres://… in --services")
 	}
 	return nil
 }
 
-// open opens the services. A file is watched by one of the tasks.
+// open opens the services. A file is watched by one of the tasks, a database checked.
 func (x *tgedServing) open(ctx context.Context, s *tged.Server, tasks *errgroup.Group) (closeServices func(), err error) {
 	if path, ok := strings.CutPrefix(x.services, "sqlite:"); ok {
-		rows := &source.TGEDRows{Path: path}
-		if err := rows.Open(ctx); err != nil {
-			return nil, err
-		}
-		s.Services = &tged.Table{Rows: rows, Log: x.log}
-		return func() { _ = rows.Close() }, nil // nothing was written
+		return x.openRows(ctx, s, tasks, &source.TGEDRows{Path: path})
+	}
+	if store.IsPostgres(x.services) {
+		return x.openRows(ctx, s, tasks, &source.TGEDRows{Postgres: store.PostgresURL{URL: x.services, PasswordFile: x.password}})
 	}
 	file := &tged.File{Path: x.services, Log: x.log}
 	if err := file.Load(); err != nil {
@@ -317,6 +327,23 @@ func (x *tgedServing) open(ctx context.Context, s *tged.Server, tasks *errgroup.
 		}
 	})
 	return func() {}, nil
+}
+
+// openRows opens a database. One that is somewhere else need not be there yet.
+func (x *tgedServing) openRows(ctx context.Context, s *tged.Server, tasks *errgroup.Group, rows *source.TGEDRows) (closeServices func(), err error) {
+	if err := rows.Open(ctx); err != nil {
+		return nil, err
+	}
+	limited, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if err := rows.Check(limited); err != nil && (x.check || rows.Path != "" || errors.Is(err, store.ErrRefused)) {
+		_ = rows.Close() // nothing was written
+		return nil, err
+	}
+	table := &tged.Table{Rows: rows, Log: x.log}
+	s.Services = table
+	tasks.Go(func() error { return table.Run(ctx) }) // it says what is wrong
+	return func() { _ = rows.Close() }, nil
 }
 
 // serve adds the tasks that answer.

@@ -41,6 +41,11 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, text)
 		}
+		// What is written holds no password.
+		shown, _ := c.TGED.ServicesFile.MarshalText()
+		if now, _ := again.TGED.ServicesFile.MarshalText(); string(now) == string(shown) {
+			again.TGED.ServicesFile = c.TGED.ServicesFile
+		}
 		if d := diff(c, again); d != "" {
 			t.Errorf("reads back as something else:\n%s", d)
 		}

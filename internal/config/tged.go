@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -11,8 +12,10 @@ import (
 
 // TGED is the section [tged]: the Simple Discovery Protocol.
 type TGED struct {
-	// Enabled lets the node ask by TGED.
+	// Enabled lets the node ask by TGED, and hear who asks.
 	Enabled bool `toml:"enabled"`
+	// Listen has the node hear who asks for what, even if it doesn't answer.
+	Listen bool `toml:"listen"`
 	// Ask are services that are kept in the inventory.
 	Ask []string `toml:"ask"`
 	// Answer has the node answer for the services in ServicesFile and for those
@@ -20,15 +23,19 @@ type TGED struct {
 	Answer bool `toml:"answer"`
 	// ServicesFile are services as `lanfolk tged serve` reads them, "" for none. What
 	// it says of one comes before what is known by other protocols.
-	ServicesFile TGEDFile     `toml:"services_file"`
-	ReplyStyle   TGEDStyle    `toml:"reply_style"`
-	OffLink      bool         `toml:"off_link"`
-	RateLimit    int          `toml:"rate_limit"` // requests of one source in a second, 0 for no limit
-	Services     TGEDServices `toml:"services"`
+	ServicesFile TGEDFile `toml:"services_file"`
+	// ServicesPasswordFile holds the password for a PostgreSQL database, "" for none.
+	ServicesPasswordFile string `toml:"services_password_file"`
+	// TCP has the node answer over TCP, too, as one old server does.
+	TCP        bool         `toml:"tcp"`
+	ReplyStyle TGEDStyle    `toml:"reply_style"`
+	OffLink    bool         `toml:"off_link"`
+	RateLimit  int          `toml:"rate_limit"` // requests of one source in a second, 0 for no limit
+	Services   TGEDServices `toml:"services"`
 }
 
 func defaultTGED() TGED {
-	return TGED{Enabled: true, Ask: []string{}, ReplyStyle: TGEDSpaced, RateLimit: tged.DefaultPerSource}
+	return TGED{Enabled: true, Listen: true, Ask: []string{}, ReplyStyle: TGEDSpaced, RateLimit: tged.DefaultPerSource}
 }
 
 // TGEDStyle says how fields are written; see tged.Style.
@@ -46,10 +53,11 @@ func (s *TGEDStyle) UnmarshalText(b []byte) error {
 }
 
 // TGEDFile is where services are: a JSON file or, with "sqlite:" before its path,
-// a database.
+// a database; or a URL of a PostgreSQL database.
 type TGEDFile struct {
-	Path   string
-	SQLite bool
+	Path     string
+	SQLite   bool
+	Postgres string // the URL; it may hold a password
 }
 
 const sqlitePrefix = "sqlite:"
@@ -57,19 +65,59 @@ const sqlitePrefix = "sqlite:"
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (f *TGEDFile) UnmarshalText(b []byte) error {
 	path, db := strings.CutPrefix(string(b), sqlitePrefix)
-	if db && path == "" {
+	switch {
+	case db && path == "":
 		return fmt.Errorf("want a path that begins with /, behind %q", sqlitePrefix)
+	case strings.HasPrefix(path, "postgres:"), strings.HasPrefix(path, "postgresql:"):
+		if !postgresURL(path) { // it may hold a password: don't repeat it
+			return errors.New("this is no URL of PostgreSQL: want postgres://USER@HOST:PORT/DATABASE")
+		}
+		*f = TGEDFile{Postgres: path}
+		return nil
 	}
-	*f = TGEDFile{path, db}
+	*f = TGEDFile{Path: path, SQLite: db}
 	return nil
 }
 
-// MarshalText implements encoding.TextMarshaler.
+func postgresURL(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil || u.Opaque != "" || u.Fragment != "" || !strings.HasPrefix(text, u.Scheme+"://") {
+		return false
+	}
+	_, err = url.ParseQuery(u.RawQuery)
+	return err == nil
+}
+
+// MarshalText implements encoding.TextMarshaler. A password in a URL stands there as
+// "xxxxx": what is written is for people's eyes.
 func (f TGEDFile) MarshalText() ([]byte, error) {
-	if f.SQLite {
+	switch {
+	case f.SQLite:
 		return []byte(sqlitePrefix + f.Path), nil
+	case f.Postgres != "":
+		return []byte(redacted(f.Postgres)), nil
 	}
 	return []byte(f.Path), nil
+}
+
+// redacted writes a URL without the passwords that it may hold.
+func redacted(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "postgres://xxxxx" // UnmarshalText let none in
+	}
+	// Only what holds a password is written anew: the rest stays as it is.
+	if q := u.Query(); q.Has("password") || q.Has("sslpassword") {
+		for _, key := range []string{"password", "sslpassword"} {
+			if q.Has(key) {
+				q.Set(key, "xxxxx")
+			}
+		}
+		u.RawQuery = q.Encode()
+	} else if _, secret := u.User.Password(); !secret {
+		return text
+	}
+	return u.Redacted()
 }
 
 // TGEDServices is a table of any keys: services by their names in TGED, and the
@@ -146,6 +194,13 @@ func (t TGED) check(bad func(key string, err error)) {
 		bad("answer", errors.New("there is nothing to answer with: name services in a section [tged.services], or a services_file"))
 	}
 	bad("services_file", absolute(t.ServicesFile.Path))
+	bad("services_password_file", absolute(t.ServicesPasswordFile))
+	if t.ServicesPasswordFile != "" && t.ServicesFile.Postgres == "" {
+		bad("services_password_file", errors.New("a password is for PostgreSQL: services_file is no postgres://…"))
+	}
+	if t.TCP && !t.Answer {
+		bad("tcp", errors.New("nobody is answered while tged.answer is false"))
+	}
 	if t.RateLimit < 0 || t.RateLimit > maxTGEDRateLimit {
 		bad("rate_limit", fmt.Errorf("want 0 to %d, not %d", maxTGEDRateLimit, t.RateLimit))
 	}

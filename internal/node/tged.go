@@ -15,6 +15,7 @@ import (
 	"github.com/lanfolk/lanfolk/internal/source"
 	"github.com/lanfolk/lanfolk/lan"
 	"github.com/lanfolk/lanfolk/packet"
+	"github.com/lanfolk/lanfolk/store"
 	"github.com/lanfolk/lanfolk/tged"
 )
 
@@ -50,8 +51,8 @@ func (n *Node) openTGED() error {
 	// Neither is read before the parts run: what is broken there must not keep the
 	// node from starting.
 	switch path := c.ServicesFile.Path; {
-	case c.ServicesFile.SQLite:
-		s.rows = &source.TGEDRows{Path: path}
+	case c.ServicesFile.SQLite, c.ServicesFile.Postgres != "":
+		s.rows = &source.TGEDRows{Path: path, Postgres: store.PostgresURL{URL: c.ServicesFile.Postgres, PasswordFile: c.ServicesPasswordFile}}
 		s.table = &tged.Table{Rows: s.rows, Log: n.Log}
 		services = tged.Join(s.table, s.bridge)
 	case path != "":
@@ -131,6 +132,7 @@ func (n *Node) runTGEDServer(ctx context.Context) error {
 	}
 	if s.rows != nil {
 		defer s.rows.Close()
+		tasks.Go(func() error { return s.table.Run(ctx) })
 	}
 	tasks.Go(func() error { return s.server.Run(ctx) })
 	return tasks.Wait()
@@ -153,6 +155,9 @@ func (n *Node) tgedServerDetail() string {
 		parts = append(parts, fmt.Sprintf("%d reads of the database", s.Reads))
 		if s.Err != nil {
 			parts = append(parts, "it can't be read now: "+s.Err.Error())
+		}
+		if s.Bad != nil {
+			parts = append(parts, "rows that can't be used: "+s.Bad.Error())
 		}
 	}
 	return strings.Join(parts, "; ")

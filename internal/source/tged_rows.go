@@ -9,17 +9,19 @@ import (
 )
 
 // TGEDRows are the rows of a tged.Table: a table services(service, key, value) in
-// another program's SQLite database. Set Path, and call Close at the end. Its methods may
-// be called from any goroutine.
+// another program's database. Set one of Path and Postgres, and call Close at the end. Its
+// methods may be called from any goroutine.
 type TGEDRows struct {
-	Path string
+	Path     string // of a SQLite database
+	Postgres store.PostgresURL
 
 	mu sync.Mutex
 	db *store.Services
 }
 
-// Open opens the database. Who doesn't call it has that done by Fields, again and
-// again until it works.
+// Open opens the database: it fails if there is no SQLite database that can be read, and
+// for a PostgresURL of which something is wrong. Who doesn't call it has that done by Check
+// and Fields, again and again until it works.
 func (r *TGEDRows) Open(ctx context.Context) error {
 	_, err := r.open(ctx)
 	return err
@@ -28,14 +30,31 @@ func (r *TGEDRows) Open(ctx context.Context) error {
 func (r *TGEDRows) open(ctx context.Context) (*store.Services, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.db == nil {
-		db, err := store.OpenServices(ctx, r.Path)
-		if err != nil {
-			return nil, err
-		}
-		r.db = db
+	if r.db != nil {
+		return r.db, nil
 	}
-	return r.db, nil
+	var db *store.Services
+	var err error
+	if r.Path != "" {
+		db, err = store.OpenServices(ctx, r.Path)
+	} else {
+		db, err = store.OpenPostgresServices(r.Postgres)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.db = db
+	return db, nil
+}
+
+// Check implements tged.Rows. An error that is store.ErrRefused comes from a PostgreSQL
+// server that is there, and to which what it was told is wrong.
+func (r *TGEDRows) Check(ctx context.Context) error {
+	db, err := r.open(ctx)
+	if err != nil {
+		return err
+	}
+	return db.Check(ctx)
 }
 
 // Fields implements tged.Rows.

@@ -208,7 +208,13 @@ func lookPath(name string) (string, error) {
 	if path, err := exec.LookPath(name); err == nil {
 		return path, nil
 	}
-	for _, dir := range []string{"/usr/local/sbin", "/usr/sbin", "/sbin"} {
+	dirs := []string{"/usr/local/sbin", "/usr/sbin", "/sbin"}
+	// Debian keeps each version of PostgreSQL's own programs apart.
+	versions, err := filepath.Glob("/usr/lib/postgresql/*/bin")
+	if err == nil {
+		dirs = append(dirs, versions...)
+	}
+	for _, dir := range dirs {
 		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
 			return path, nil
 		}

@@ -15,6 +15,7 @@ var debian = map[string]string{
 	"dbus-daemon":      "dbus",
 	"dig":              "bind9-dnsutils",
 	"dnsmasq":          "dnsmasq",
+	"initdb":           "postgresql",
 	"ip":               "iproute2",
 	"knotd":            "knot",
 	"mosquitto":        "mosquitto",
@@ -22,6 +23,8 @@ var debian = map[string]string{
 	"named":            "bind9",
 	"named-checkzone":  "bind9-utils",
 	"nsupdate":         "bind9-dnsutils",
+	"postgres":         "postgresql",
+	"psql":             "postgresql",
 	"setpriv":          "util-linux",
 	"tcpdump":          "tcpdump",
 }

@@ -167,20 +167,26 @@ func TestReload(t *testing.T) {
 	}
 }
 
-func TestServicesInSQLite(t *testing.T) {
-	s := newSite(t)
-	path := filepath.Join(s.Dir(), "services.db")
+// openSQLite opens or makes a database, and returns what runs statements in it.
+func openSQLite(t *testing.T, path string) func(statement string) {
+	t.Helper()
 	db, err := sql.Open("sqlite", path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
-	do := func(statement string) {
+	t.Cleanup(func() { _ = db.Close() })
+	return func(statement string) {
 		t.Helper()
 		if _, err := db.Exec(statement); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+func TestServicesInSQLite(t *testing.T) {
+	s := newSite(t)
+	path := filepath.Join(s.Dir(), "services.db")
+	do := openSQLite(t, path)
 	do(`CREATE TABLE services (service TEXT, key TEXT, value TEXT)`)
 	do(`INSERT INTO services VALUES ('SQL', 'HOST', 'one'), ('SQL', 'PORT', 3306)`)
 	p := s.serve(s.server, "sqlite:"+path)
