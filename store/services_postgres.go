@@ -247,11 +247,22 @@ func failPostgres(doing string, err error) error {
 	if err == nil {
 		return nil
 	}
+	err = oneLine{err}
 	if answer, ok := errors.AsType[*pgconn.PgError](err); ok && refusal(answer.Code) {
 		return fmt.Errorf("store: %s: %w: %w", doing, ErrRefused, err)
 	}
 	return fmt.Errorf("store: %s: %w", doing, err)
 }
+
+// oneLine is an error without line breaks: the driver gives each address that it tried
+// a line.
+type oneLine struct{ err error }
+
+func (e oneLine) Error() string {
+	return strings.NewReplacer(":\n\t", ": ", "\n\t", "; ", "\n", " ").Replace(e.err.Error())
+}
+
+func (e oneLine) Unwrap() error { return e.err }
 
 // refusal says whether a SQLSTATE means that what we want isn't to be had, now or later:
 // wrong user or password (class 28), no such database, schema, table or column, no right.
