@@ -31,6 +31,7 @@ type keeper struct {
 	suspect  error     // why it may not hold what was written
 	unsynced bool      // something was written since it was synced
 	synced   time.Time // when that began
+	folder   error     // why its name may not be what it is after a power cut
 
 	next   output // what will take its place; no file: nothing
 	retry  time.Time
@@ -51,8 +52,9 @@ type output struct {
 
 // done is how something in the background ended.
 type done struct {
-	renamed bool // next has its place
 	err     error
+	renamed bool  // next has its place
+	folder  error // why the folder isn't synced
 }
 
 // save writes what is new. It returns why that can't be relied on.
@@ -81,12 +83,15 @@ func (k *keeper) save(now time.Time, log, whole *syncthing.Tail) error {
 	if k.background == nil && k.unsynced && now.Sub(k.synced) >= syncEvery {
 		k.unsynced, k.synced = false, now
 		current := k.current.file
-		k.run(func() done { return done{err: current.Sync()} })
+		k.run(func() done { return done{err: current.Sync(), folder: k.disk.sync()} })
 	}
-	if err == nil {
-		err = k.suspect
+	switch {
+	case err != nil:
+		return err
+	case k.suspect != nil:
+		return k.suspect
 	}
-	return err
+	return k.folder
 }
 
 // drain writes what a tail has to hand out, but not much more than most bytes unless that is
@@ -147,7 +152,7 @@ func (k *keeper) rewrite(now time.Time, whole *syncthing.Tail) {
 			if err := k.disk.rename(newFile, stateFile); err != nil {
 				return done{err: err}
 			}
-			return done{renamed: true, err: k.disk.sync()}
+			return done{renamed: true, folder: k.disk.sync()}
 		})
 	}
 }
@@ -189,6 +194,8 @@ func (k *keeper) run(what func() done) {
 func (k *keeper) finish(now time.Time, d done) {
 	renaming := k.renaming
 	k.background, k.renaming = nil, false
+	k.folder = d.folder
+	k.unsynced = k.unsynced || d.err != nil || d.folder != nil
 	switch {
 	case d.renamed:
 		_ = k.current.file.Close() // nobody can read it any more
@@ -196,9 +203,6 @@ func (k *keeper) finish(now time.Time, d done) {
 		k.needed = k.current.size
 		k.due, k.suspect, k.warned, k.unsynced = false, nil, false, true
 		k.rewritten++
-		if d.err != nil {
-			k.log.Warn("Syncthing state's folder not synced", "err", d.err)
-		}
 	case renaming:
 		k.giveUp(now, d.err)
 	case d.err != nil:

@@ -22,6 +22,7 @@ type State struct {
 	// Directory is what was there when the folder was opened. It belongs to the server.
 	Directory *syncthing.Directory
 
+	path string // of the file
 	lock *os.File
 	keep *keeper
 
@@ -50,22 +51,26 @@ func (s *State) Stats() Stats {
 
 // Save appends what was announced since it was called last: see [syncthing.Journal].
 func (s *State) Save(now time.Time, log, whole *syncthing.Tail) error {
-	err := s.keep.save(now, log, whole)
-	s.note(err)
-	return err
+	return s.note(s.keep.save(now, log, whole))
 }
 
 // Close syncs the file and gives the folder free, when no server uses the State any more.
 func (s *State) Close() error {
-	err := errors.Join(s.keep.close(), s.lock.Close())
-	s.note(err)
-	return err
+	return s.note(errors.Join(s.keep.close(), s.lock.Close()))
 }
 
-func (s *State) note(err error) {
+// note keeps for Stats what there is to tell.
+func (s *State) note(err error) error {
+	if broken := (&fs.PathError{}); errors.As(err, &broken) {
+		err = broken.Err // the path may be that which the file had once
+	}
+	if err != nil {
+		err = fmt.Errorf("directory: %s: %w", s.path, err)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stats.Size, s.stats.Written, s.stats.Rewritten, s.stats.Err = s.keep.current.size, s.keep.written, s.keep.rewritten, err
+	return err
 }
 
 const (
@@ -120,9 +125,10 @@ func open(dir string, o Options) (_ *State, err error) {
 		return nil, explain(f.Name(), err)
 	}
 	say(o.Log, f.Name(), got)
+	s.path = f.Name()
 	s.keep = &keeper{
 		disk: in, log: o.Log,
-		current: output{file: f, size: got.Size}, begun: got.Size > 0, due: got.Damaged > 0,
+		current: output{file: f, size: got.Size}, begun: got.Size > 0, due: got.Damaged > 0, unsynced: true,
 		needed: got.Size * int64(got.Devices) / int64(max(got.Records, 1)),
 	}
 	s.stats = Stats{Restored: got, Size: got.Size}
