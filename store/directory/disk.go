@@ -72,8 +72,7 @@ func (d folder) open(name string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 }
 
-// lock makes the folder this process's own until the file is closed, which the kernel
-// does when the process ends, however it ends.
+// lock makes the folder this process's own until unlock, or until the process ends, however it ends.
 func (d folder) lock(name string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(string(d), name), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -87,4 +86,10 @@ func (d folder) lock(name string) (*os.File, error) {
 		return nil, fmt.Errorf("lock %s: %w", string(d), err)
 	}
 	return f, nil
+}
+
+// unlock gives the folder free. (To close the file isn't enough while another goroutine starts a program:
+// that has it open, too, for a moment.)
+func unlock(f *os.File) error {
+	return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
 }

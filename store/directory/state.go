@@ -56,7 +56,7 @@ func (s *State) Save(now time.Time, log, whole *syncthing.Tail) error {
 
 // Close syncs the file and gives the folder free, when no server uses the State any more.
 func (s *State) Close() error {
-	return s.note(errors.Join(s.keep.close(), s.lock.Close()))
+	return s.note(errors.Join(s.keep.close(), unlock(s.lock)))
 }
 
 // note keeps for Stats what there is to tell.
@@ -106,7 +106,7 @@ func open(dir string, o Options) (_ *State, err error) {
 	}
 	defer func() {
 		if err != nil {
-			_ = s.lock.Close()
+			_ = unlock(s.lock)
 		}
 	}()
 	if err := in.remove(newFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
