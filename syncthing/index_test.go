@@ -1,8 +1,12 @@
 package syncthing
 
 import (
+	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"testing"
+	"time"
 )
 
 // What was added is found, and nothing else, whatever was removed before: also where many belong into the same
@@ -67,6 +71,38 @@ func TestDirectoryTellsApartWhatHasTheSameHash(t *testing.T) {
 		}
 		if got := d.number(7<<32|7, &DeviceID{byte(i)}); got != want {
 			t.Errorf("device %d has number %d, want %d", i, got, want)
+		}
+	}
+}
+
+// BenchmarkFind looks for devices at random, one by one and in step; a million are
+// far more than fit into the processor's cache.
+func BenchmarkFind(b *testing.B) {
+	start := time.Now()
+	for _, n := range []uint32{10_000, 200_000, 1_000_000} {
+		d := Directory{Unlimited: true}
+		device := Device{Addresses: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:22000")}}
+		for i := range n {
+			binary.BigEndian.PutUint32(device.ID[:], i)
+			d.Put(start, &device, netip.Addr{})
+		}
+		for _, step := range []int{1, serveBatch} {
+			b.Run(fmt.Sprintf("devices=%d/at-once=%d", n, step), func(b *testing.B) {
+				r := rand.New(rand.NewPCG(1, 2))
+				all := make([]sought, step)
+				rounds := 0
+				for b.Loop() {
+					for i := range all {
+						binary.BigEndian.PutUint32(all[i].id[:], r.Uint32N(n))
+					}
+					if d.find(d.now, all); all[step-1].first == 0 {
+						b.Fatal("lost")
+					}
+					rounds++
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(rounds*step), "ns/device")
+				b.ReportMetric(0, "ns/op")
+			})
 		}
 	}
 }

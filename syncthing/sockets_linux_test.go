@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -159,6 +160,76 @@ func TestServerTellsWhatTheKernelLost(t *testing.T) {
 			} else if time.Now().After(end) {
 				t.Fatalf("of %d: %+v", sent, st)
 			}
+		}
+	})
+}
+
+// TestServerLosesNothing has as many requests under way as its sockets must hold, 1,024, from clients that don't wait
+// for each other: announcements first, and then queries for all of them.
+func TestServerLosesNothing(t *testing.T) {
+	t.Parallel()
+	nstest.Run(t, func(t *testing.T) {
+		conns, err := lan.ListenUDPs(netip.MustParseAddrPort("127.0.0.1:0"), 3, lan.UDPOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := conns[0].ReceiveBuffer(); err != nil || n < lan.DefaultReceiveBuffer/4 {
+			t.Skipf("the kernel grants no more than %d bytes, %v", n, err)
+		}
+		server := conns[0].LocalAddr()
+		s := &syncthing.Server{PerPrefix: -1}
+		for _, c := range conns {
+			s.Conns = append(s.Conns, c)
+		}
+		run(t, s.Run)
+		const clients, each = 8, 128
+		var tasks sync.WaitGroup
+		for client := range clients {
+			tasks.Go(func() {
+				c, err := lan.ListenUDP(netip.MustParseAddrPort("127.0.0.1:0"), lan.UDPOptions{})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				stop := time.AfterFunc(20*time.Second, func() { c.Close() })
+				defer stop.Stop()
+				defer c.Close()
+				var said, asked []packet.Datagram
+				missing := map[syncthing.DeviceID]bool{}
+				for i := range each {
+					id := numbered(uint32(client*each + i))
+					missing[id] = true
+					said = append(said, packet.Datagram{Data: announcement(id, "sender:22000"), Dst: server})
+					asked = append(asked, packet.Datagram{Data: syncthing.Query{ID: id}.Append(nil), Dst: server})
+				}
+				// A client's datagrams all come to one socket, in order.
+				for _, d := range [][]packet.Datagram{said, asked} {
+					if _, err := c.WriteBatch(d); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+				in := make([]packet.Datagram, 32)
+				for len(missing) > 0 {
+					n, err := c.ReadBatch(in)
+					if err != nil {
+						t.Errorf("%d answers are missing: %v", len(missing), err)
+						return
+					}
+					for _, d := range in[:n] {
+						var a syncthing.Announcement
+						if err := a.Parse(d.Data); err != nil || !missing[a.ID] {
+							t.Errorf("answer %x: %v", d.Data, err)
+							return
+						}
+						delete(missing, a.ID)
+					}
+				}
+			})
+		}
+		tasks.Wait()
+		if st := s.Stats(); st.Overflow != 0 {
+			t.Errorf("%+v", st)
 		}
 	})
 }
