@@ -385,8 +385,8 @@ func TestPortThatAnotherKeeps(t *testing.T) {
 		capture := wire.Capture()
 		s := onWire(t, n, "office", "alpha", "10.77.0.1/24", "fe80::1/64")
 		s.host.Attach(n.Wire("lab"), "eth1", "10.78.0.1/24")
-		var logged bytes.Buffer
-		s.Local.Log = slog.New(slog.NewTextHandler(&logged, nil))
+		log := &logged{}
+		s.Local.Log = slog.New(slog.NewTextHandler(log, nil))
 		var kept atomic.Bool
 		kept.Store(true)
 		s.Local.Broadcast = func(l packet.Link, port uint16) (syncthing.Conn, error) {
@@ -412,13 +412,13 @@ func TestPortThatAnotherKeeps(t *testing.T) {
 		if heard.Load() != 1 {
 			t.Errorf("heard %d devices", heard.Load())
 		}
-		if k := strings.Count(logged.String(), "another program keeps"); k != 1 || strings.Count(logged.String(), "\n") != 1 {
-			t.Errorf("logged:\n%s", &logged)
+		if k := strings.Count(log.String(), "another program keeps"); k != 1 || strings.Count(log.String(), "\n") != 1 {
+			t.Errorf("logged:\n%s", log)
 		}
 		kept.Store(false)
 		time.Sleep(11 * time.Second)
-		if !strings.Contains(logged.String(), "can be shared again") {
-			t.Errorf("logged:\n%s", &logged)
+		if !strings.Contains(log.String(), "can be shared again") {
+			t.Errorf("logged:\n%s", log)
 		}
 		time.Sleep(time.Minute)
 		for _, p := range capture.Take() {

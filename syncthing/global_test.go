@@ -1,7 +1,6 @@
 package syncthing_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,10 +24,46 @@ type world struct {
 	network *lantest.Network
 	capture *lantest.Capture
 	device  *speaker
+	mu      sync.Mutex
 	names   map[string][]netip.Addr // what resolves
 	asked   int                     // how often a name was resolved
-	log     bytes.Buffer
+	log     logged
 	begun   time.Time
+}
+
+// resolves says what a name resolves to from now on; with nothing it can't be.
+func (w *world) resolves(name string, addrs ...string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.names, name)
+	for _, a := range addrs {
+		w.names[name] = append(w.names[name], netip.MustParseAddr(a))
+	}
+}
+
+// lookups is how often a name was resolved.
+func (w *world) lookups() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.asked
+}
+
+// logged is what was logged.
+type logged struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // v6Group stands for no group: it's how lantest opens a socket of IPv6, which has one.
@@ -42,6 +78,8 @@ func newWorld(t *testing.T, servers ...string) *world {
 	d.Links = d.links
 	d.Log = slog.New(slog.NewTextHandler(&w.log, nil))
 	d.Resolve = func(_ context.Context, host string) ([]netip.Addr, error) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		w.asked++
 		if found, ok := w.names[host]; ok {
 			return found, nil
@@ -120,7 +158,7 @@ func TestServersAreToldEveryHalfHour(t *testing.T) {
 		six, _ := w.serve("fd00::1")
 		w.serve("10.0.0.2")
 		third, _ := w.serve("10.0.0.3")
-		w.names["disco.example.com"] = []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")}
+		w.resolves("disco.example.com", "10.0.0.1", "fd00::1")
 		w.device.start()
 		time.Sleep(5 * time.Second)
 		got := w.announced()
@@ -137,13 +175,13 @@ func TestServersAreToldEveryHalfHour(t *testing.T) {
 		if len(st) != 3 || st[0].Server != "10.0.0.2" || st[0].Sent != 1 || st[0].Err != nil || st[1].Addr.String() != "10.0.0.1:22026" {
 			t.Errorf("%+v", st)
 		}
-		w.names["disco.example.com"] = []netip.Addr{netip.MustParseAddr("::ffff:10.0.0.3")}
+		w.resolves("disco.example.com", "::ffff:10.0.0.3")
 		time.Sleep(time.Hour)
 		got = w.announced()
 		slices.Sort(got)
 		want := []string{"1h0m0s 10.0.0.2:22026", "1h0m0s 10.0.0.3:22026", "30m0s 10.0.0.2:22026", "30m0s 10.0.0.3:22026"}
-		if !slices.Equal(got, want) || w.asked != 3 {
-			t.Errorf("in an hour, with %d look-ups: %v", w.asked, got)
+		if !slices.Equal(got, want) || w.lookups() != 3 {
+			t.Errorf("in an hour, with %d look-ups: %v", w.lookups(), got)
 		}
 		if st := third.Stats(); st.Stored != 2 {
 			t.Errorf("%+v", st)
@@ -152,13 +190,13 @@ func TestServersAreToldEveryHalfHour(t *testing.T) {
 			t.Errorf("%+v", st)
 		}
 		// The DNS fails: the last addresses are used.
-		delete(w.names, "disco.example.com")
+		w.resolves("disco.example.com")
 		time.Sleep(30 * time.Minute)
-		if got := w.announced(); len(got) != 2 || w.asked != 4 {
-			t.Errorf("without DNS, with %d look-ups: %v", w.asked, got)
+		if got := w.announced(); len(got) != 2 || w.lookups() != 4 {
+			t.Errorf("without DNS, with %d look-ups: %v", w.lookups(), got)
 		}
 		w.device.end()
-		if w.log.Len() > 0 {
+		if w.log.String() != "" {
 			t.Errorf("logged:\n%s", &w.log)
 		}
 	})
