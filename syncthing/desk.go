@@ -119,6 +119,7 @@ func (r *serving) store(k *desk, now time.Time) {
 		}
 		k.count[d.put(&k.said[i], src, s.hash, s.number).reason()]++
 	}
+	r.stats.devices.Store(uint64(d.Len()))
 }
 
 func (o Outcome) reason() reason {

@@ -202,7 +202,12 @@ func (s *speaking) speak(now time.Time, ears map[earKey]*ear) {
 				continue
 			}
 			if all := v.destinations(v6); len(all) > 0 {
-				s.announcer.record(v.link.Name, "", all[0].Dst, time.Now(), send(e.conn, all, data))
+				sent := now
+				err := send(e.conn, all, data)
+				if err != nil {
+					sent = time.Time{}
+				}
+				s.announcer.record(v.link.Name, "", all[0].Dst, sent, err)
 			}
 		}
 		v.spoken(now)
@@ -258,10 +263,10 @@ func send(c Conn, to []packet.Datagram, data []byte) error {
 func (v *voice) destinations(v6 bool) []packet.Datagram {
 	l := v.link
 	switch {
-	case v6 && l.Flags&(net.FlagMulticast|net.FlagLoopback) != 0:
+	case v6 && l.Flags&net.FlagMulticast != 0:
 		return []packet.Datagram{{Dst: LocalGroup()}}
 	case v6 || l.Flags&(net.FlagBroadcast|net.FlagLoopback) == 0:
-		return nil // a tunnel without multicast, or without broadcast
+		return nil // the loopback, or a tunnel without multicast or broadcast
 	}
 	var out []packet.Datagram
 	var subnets []netip.Prefix

@@ -123,6 +123,9 @@ func TestServerForgets(t *testing.T) {
 		for n := range uint32(20) {
 			r.say(announcement(numbered(n), "sender:22000"), "192.0.2.7:1234")
 		}
+		if n := r.server.Stats().Devices; n != 20 {
+			t.Errorf("%d devices at once", n)
+		}
 		time.Sleep(30 * time.Minute)
 		r.say(announcement(numbered(3), "192.0.2.9:1"), "198.51.100.7:1234")
 		if got, want := r.found(numbered(3), "203.0.113.9:1"), addresses("192.0.2.9:1", "192.0.2.7:22000"); !slices.Equal(got, want) {
