@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	mathrand "math/rand/v2"
 	"sync"
@@ -64,20 +65,31 @@ type link struct {
 
 // run connects and calls serve, and does so again when the connection is lost, until ctx is done.
 // serve returns why it ended; it ends soon after ctx or the connection does. A broker that
-// refuses the very first connection is an error.
+// refuses the very first connection is an error, and so is an address that is none.
 func (l *link) run(ctx context.Context, serve func(context.Context, Conn) error) error {
 	said := ""
+	hungUp := 0 // connections in a row that the broker ended soon, without a reason
 	for attempt := 0; ; attempt++ {
 		began := time.Now()
 		accepted, err := l.once(ctx, serve)
 		if ctx.Err() != nil {
+			if accepted && err != nil {
+				l.log.Warn("left the MQTT broker without a farewell", "err", err)
+			}
 			return nil
 		}
-		if errors.Is(err, ErrDenied) && l.status.get().Connects == 0 {
+		if (errors.Is(err, ErrDenied) || errors.Is(err, ErrBroker)) && l.status.get().Connects == 0 {
 			return err
 		}
-		if accepted && time.Since(began) >= stable {
-			attempt = 0
+		switch {
+		case accepted && time.Since(began) >= stable:
+			attempt, hungUp = 0, 0
+		case accepted && errors.Is(err, io.EOF):
+			// Most brokers don't say why (by 3.1.1 they can't). When they come up again or go down
+			// it happens once.
+			if hungUp++; hungUp >= 3 {
+				err = fmt.Errorf("%w, presumably: the broker ended %d connections soon after they began", ErrTakenOver, hungUp)
+			}
 		}
 		wait := backoff(attempt)
 		takenOver := errors.Is(err, ErrTakenOver)
@@ -124,6 +136,9 @@ func (l *link) once(ctx context.Context, serve func(context.Context, Conn) error
 	})
 	l.log.Info("connected to MQTT broker", "id", s.ClientID)
 	err = serve(ctx, conn)
+	if ctx.Err() != nil {
+		return true, err
+	}
 	select {
 	case <-conn.Done():
 		err = fmt.Errorf("hemtjanst: connection lost: %w", orClosed(conn.Err()))

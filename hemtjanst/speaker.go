@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Repairs of what somebody else overwrote: the first at once, then ever more seldom, for the
@@ -19,6 +21,9 @@ const (
 
 // batch is how many devices are announced, or topics subscribed to, before anything else is looked at.
 const batch = 256
+
+// asking is how many batches the broker is asked for at a time.
+const asking = 16
 
 // claim is a device that a speaker announces.
 type claim struct {
@@ -270,6 +275,7 @@ func (s *speaker) speak(ctx context.Context) error {
 
 // sync publishes what differs from what was published, and listens to what is new.
 func (s *speaker) sync(ctx context.Context) error {
+	var listen, ignore []string
 	for {
 		s.mu.Lock()
 		n := min(len(s.dirty), batch)
@@ -287,9 +293,8 @@ func (s *speaker) sync(ctx context.Context) error {
 		}
 		s.mu.Unlock()
 		if n == 0 {
-			return nil
+			break
 		}
-		var listen, ignore []string
 		for i, id := range ids {
 			old, known := s.published[id]
 			if !known && now[i].id == "" {
@@ -318,20 +323,15 @@ func (s *speaker) sync(ctx context.Context) error {
 				listen = append(listen, s.topics.Reachable(now[i].root))
 			}
 		}
-		for _, t := range ignore {
-			delete(s.repairs, t)
-		}
-		if len(ignore) > 0 {
-			if err := s.ears.Unsubscribe(ctx, ignore...); err != nil {
-				return err
-			}
-		}
-		if len(listen) > 0 {
-			if err := s.listen(ctx, listen...); err != nil {
-				return err
-			}
-		}
 	}
+	for _, t := range ignore {
+		delete(s.repairs, t)
+	}
+	err := inBatches(ignore, func(some []string) error { return s.ears.Unsubscribe(ctx, some...) })
+	if err != nil {
+		return err
+	}
+	return s.listen(ctx, listen...)
 }
 
 // change publishes what turns one claim into another; either may be none. free says that nobody has
@@ -394,12 +394,20 @@ func (s *speaker) say(ctx context.Context, topic, payload string) error {
 // listen subscribes to topics, so that what others say there is heard. The broker then sends what is
 // retained: what was overwritten before is heard, too.
 func (s *speaker) listen(ctx context.Context, topics ...string) error {
+	return inBatches(topics, func(some []string) error {
+		return s.ears.Subscribe(ctx, SubscribeOptions{NoLocal: true}, some...)
+	})
+}
+
+// inBatches calls f with all topics, some at a time and several of those at once: a broker with
+// Nagle's algorithm on may take 40 ms to answer to one.
+func inBatches(topics []string, f func([]string) error) error {
+	var g errgroup.Group
+	g.SetLimit(asking)
 	for some := range slices.Chunk(topics, batch) {
-		if err := s.ears.Subscribe(ctx, SubscribeOptions{NoLocal: true}, some...); err != nil {
-			return err
-		}
+		g.Go(func() error { return f(some) })
 	}
-	return nil
+	return g.Wait()
 }
 
 // hear judges what somebody said on a topic of ours.

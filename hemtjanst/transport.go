@@ -70,6 +70,8 @@ type SubscribeOptions struct {
 var (
 	// ErrTakenOver means that another client connected with the same client id.
 	ErrTakenOver = errors.New("the session was taken over by another client with the same client id")
+	// ErrBroker means that what is given as the broker's address is none.
+	ErrBroker = errors.New("unusable broker address")
 	// ErrDenied means that the broker doesn't let us in, or not as what we say we are.
 	ErrDenied = errors.New("the broker refuses the connection")
 )

@@ -1,0 +1,273 @@
+package mqtt
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// maxAhead is how much is read ahead of what is parsed.
+	maxAhead = 64 << 20
+	// maxPending is how much waits to be written.
+	maxPending = 1 << 20
+	readSize   = 64 << 10
+	// maxPacket is the largest packet that is read. What is larger is skipped.
+	maxPacket = 1 << 20
+	// drain is how long Close lets what was written go out.
+	drain = time.Second
+)
+
+// errPacket means that what came is no MQTT.
+var errPacket = errors.New("mqtt: malformed packet")
+
+// errEnded stands for net.ErrClosed, by whose words paho's older client believes that it closed the
+// connection itself and needs to tell nobody.
+var errEnded = errors.New("mqtt: the connection was ended")
+
+// pipe stands between a connection and paho. One goroutine reads the connection into memory as fast as it
+// can, another writes what has gathered in one piece. It knows just enough of MQTT to skip a message that is too
+// large. Deadlines do nothing: Close ends Read and Write at once.
+type pipe struct {
+	raw     net.Conn
+	packet  sync.Mutex // held while a packet is written; paho asks for it
+	skipped atomic.Uint64
+
+	// Reading. Read's goroutine owns head, left and chunks.
+	chunks [][]byte
+	head   []byte // the fixed header of a packet, not read yet
+	left   int    // of the packet, behind head
+
+	mu      sync.Mutex
+	come    sync.Cond // something was read, or taken
+	ahead   [][]byte
+	size    int
+	readErr error
+
+	wmu      sync.Mutex
+	gone     sync.Cond // something was written, or is to be
+	pending  []byte
+	writing  bool
+	closing  bool
+	writeErr error
+
+	once sync.Once
+}
+
+func newPipe(raw net.Conn) *pipe {
+	p := &pipe{raw: raw}
+	p.come.L, p.gone.L = &p.mu, &p.wmu
+	go p.pump()
+	go p.flush()
+	return p
+}
+
+// pump reads the connection until it ends.
+func (p *pipe) pump() {
+	buf := make([]byte, readSize)
+	for {
+		n, err := p.raw.Read(buf)
+		var chunk []byte
+		if n > len(buf)/2 {
+			chunk, buf = buf[:n], make([]byte, readSize)
+		} else {
+			chunk = bytes.Clone(buf[:n])
+		}
+		p.mu.Lock()
+		if n > 0 {
+			p.ahead = append(p.ahead, chunk)
+			p.size += n
+		}
+		if err != nil && p.readErr == nil {
+			p.readErr = err
+			if errors.Is(err, net.ErrClosed) {
+				p.readErr = errEnded
+			}
+		}
+		p.come.Broadcast()
+		for p.size > maxAhead && p.readErr == nil {
+			p.come.Wait()
+		}
+		end := p.readErr != nil
+		p.mu.Unlock()
+		if end {
+			return
+		}
+	}
+}
+
+// more waits until something was read.
+func (p *pipe) more() error {
+	for len(p.chunks) > 0 && len(p.chunks[0]) == 0 {
+		p.chunks = p.chunks[1:]
+	}
+	if len(p.chunks) > 0 {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.ahead) == 0 {
+		if p.readErr != nil {
+			return p.readErr
+		}
+		p.come.Wait()
+	}
+	p.chunks, p.ahead, p.size = p.ahead, nil, 0
+	p.come.Broadcast()
+	return nil
+}
+
+// Read returns bytes of packets, without those that are too large.
+func (p *pipe) Read(b []byte) (int, error) {
+	for len(p.head) == 0 && p.left == 0 {
+		if err := p.next(); err != nil {
+			return 0, err
+		}
+	}
+	if len(p.head) > 0 {
+		n := copy(b, p.head)
+		p.head = p.head[n:]
+		return n, nil
+	}
+	if err := p.more(); err != nil {
+		return 0, err
+	}
+	n := copy(b[:min(len(b), p.left)], p.chunks[0])
+	p.chunks[0] = p.chunks[0][n:]
+	p.left -= n
+	return n, nil
+}
+
+// next reads the fixed header of a packet (MQTT 5, 2.1): its type and flags, and how long the rest
+// is in one to four bytes.
+func (p *pipe) next() error {
+	head := make([]byte, 0, 5)
+	for {
+		if err := p.more(); err != nil {
+			if len(head) > 0 && errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return err
+		}
+		c := p.chunks[0][0]
+		p.chunks[0] = p.chunks[0][1:]
+		head = append(head, c)
+		if len(head) > 1 && c < 0x80 {
+			break
+		}
+		if len(head) == 5 {
+			return errPacket
+		}
+	}
+	length := 0
+	for i, c := range head[1:] {
+		length |= int(c&0x7f) << (7 * i)
+	}
+	if length <= maxPacket {
+		p.head, p.left = head, length
+		return nil
+	}
+	if head[0]&0xf6 != 0x30 { // a PUBLISH at QoS 0 needs no answer
+		return errPacket
+	}
+	p.skipped.Add(1)
+	for length > 0 {
+		if err := p.more(); err != nil {
+			return err
+		}
+		n := min(length, len(p.chunks[0]))
+		p.chunks[0] = p.chunks[0][n:]
+		length -= n
+	}
+	return nil
+}
+
+// Write hands bytes over. It waits only when much is waiting already.
+func (p *pipe) Write(b []byte) (int, error) {
+	p.wmu.Lock()
+	defer p.wmu.Unlock()
+	for len(p.pending) > maxPending && p.writeErr == nil && !p.closing {
+		p.gone.Wait()
+	}
+	if p.writeErr != nil {
+		return 0, p.writeErr
+	}
+	if p.closing {
+		return 0, net.ErrClosed
+	}
+	p.pending = append(p.pending, b...)
+	if !p.writing {
+		p.gone.Broadcast()
+	}
+	return len(b), nil
+}
+
+// flush writes what was handed over until the connection ends.
+func (p *pipe) flush() {
+	var spare []byte
+	p.wmu.Lock()
+	defer p.wmu.Unlock()
+	for {
+		for len(p.pending) == 0 && !p.closing && p.writeErr == nil {
+			p.gone.Wait()
+		}
+		if p.writeErr != nil || len(p.pending) == 0 {
+			return
+		}
+		all := p.pending
+		p.pending, p.writing = spare[:0], true
+		p.wmu.Unlock()
+		_, err := p.raw.Write(all)
+		p.wmu.Lock()
+		if p.writing = false; err != nil {
+			p.writeErr = err
+		}
+		if spare = all; cap(spare) > readSize {
+			spare = nil
+		}
+		p.gone.Broadcast()
+	}
+}
+
+// Close lets what was written go out for a moment, and ends the connection. Read and Write return.
+func (p *pipe) Close() error {
+	p.once.Do(func() {
+		p.wmu.Lock()
+		p.closing = true
+		p.gone.Broadcast()
+		if len(p.pending) > 0 || p.writing {
+			_ = p.raw.SetWriteDeadline(time.Now().Add(drain)) // if it can't, Close below does
+			for (len(p.pending) > 0 || p.writing) && p.writeErr == nil {
+				p.gone.Wait()
+			}
+		}
+		p.wmu.Unlock()
+		_ = p.raw.Close()
+		p.mu.Lock()
+		if p.readErr == nil {
+			p.readErr = errEnded
+		}
+		p.come.Broadcast()
+		p.mu.Unlock()
+	})
+	return nil
+}
+
+// Lock and Unlock hold back other packets while one is written in several pieces.
+func (p *pipe) Lock()   { p.packet.Lock() }
+func (p *pipe) Unlock() { p.packet.Unlock() }
+
+// LocalAddr returns the connection's own address, RemoteAddr the broker's.
+func (p *pipe) LocalAddr() net.Addr  { return p.raw.LocalAddr() }
+func (p *pipe) RemoteAddr() net.Addr { return p.raw.RemoteAddr() }
+
+// SetDeadline, SetReadDeadline and SetWriteDeadline do nothing.
+func (p *pipe) SetDeadline(time.Time) error      { return nil }
+func (p *pipe) SetReadDeadline(time.Time) error  { return nil }
+func (p *pipe) SetWriteDeadline(time.Time) error { return nil }
+
+var _ net.Conn = (*pipe)(nil)
