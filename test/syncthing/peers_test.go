@@ -333,3 +333,63 @@ func TestOldClientOnTheSameHost(t *testing.T) {
 		})
 	}
 }
+
+// TestOldClientsAndANode: a node has each version in its inventory, is heard by each, is
+// the global server of theirs, and has its own device at an old server.
+func TestOldClientsAndANode(t *testing.T) {
+	l := withPeers(t)
+	if l == nil {
+		return
+	}
+	net := l.Subnet("net", "10.77.0.0/24", "fd77::/64")
+	gate, old := l.Host("gate").Join(net), l.Host("old").Join(net)
+	dir := filepath.Join(l.Dir(), "old")
+	old.Start(program(t, "discosrv"), "-listen", ":22026", "-db-dir", dir+"/db", "-stats-file", dir+"-stats")
+	waitBound(t, old, globalPort)
+	node := gate.Up(lab.Node{Config: `
+[syncthing]
+servers = ["` + old.Link(net).V4.String() + `"]
+[syncthing.announce]
+id = "` + hexID("ours") + `"
+servers = ["` + old.Link(net).V4.String() + `"]
+[syncthing.server]
+listen = [":22026"]
+`})
+	us := gate.Link(net)
+	for i, version := range versions() {
+		h := l.Host("c" + fmt.Sprint(i)).Join(net)
+		args := append(locally(version, ":22000"), globally(version, ":22000", at(us.V4))...)
+		p := startPeer(t, h, version, version, args...)
+		p.hears("ours", netip.AddrPortFrom(us.V4, 22000).String())
+		p.confirmed()
+		v4 := h.Link(net).V4.String()
+		lab.Eventually(t, 10*time.Second, version+" in the inventory", func() error {
+			for _, d := range list(t, node, "devices", "--protocol", "syncthing") {
+				if slices.Contains(d.Addresses, v4) && slices.Contains(d.Names, shortID(version)) {
+					return nil
+				}
+			}
+			return fmt.Errorf("%+v", list(t, node, "devices"))
+		})
+		found, exit := find(t, node.Run, textID(version), "--first")
+		if exit != 0 || len(found) != 1 || found[0].Port != 22000 {
+			t.Errorf("find %s: exit %d, %+v", version, exit, found)
+		}
+	}
+	asker := startPeer(t, l.Host("asker").Join(net), "v0.11.26", "asker", globally("v0.11.26", ":1", at(us.V4))...)
+	for i, version := range versions() {
+		want := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 77, 0, byte(12 + i)}), 22000).String()
+		if got := asker.lookup(version); !slices.Equal(got, []string{want}) {
+			t.Errorf("%s at the node's server: %v, want %s", version, got, want)
+		}
+	}
+	if got, exit, r := ask(t, gate, "ours", "--server", old.Link(net).V4.String()); !slices.Equal(got, []string{netip.AddrPortFrom(us.V4, 22000).String()}) {
+		t.Errorf("ours at the old server: %v, exit %d: %s", got, exit, r.Stderr)
+	}
+	// One whom only the old server knows.
+	far := startPeer(t, l.Host("far").Join(net), "v0.10.31", "far", globally("v0.10.31", "192.0.2.1:22000", at(old.Link(net).V4))...)
+	far.confirmed()
+	if found, exit := find(t, node.Run, textID("far"), "--first"); exit != 0 || len(found) != 1 || !slices.Equal(found[0].Addresses, []string{"192.0.2.1"}) {
+		t.Errorf("find what only the old server knows: exit %d, %+v", exit, found)
+	}
+}
