@@ -1,7 +1,6 @@
 package syncthing
 
 import (
-	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
@@ -62,26 +61,25 @@ func (r *serving) sort(k *desk, now time.Time, d *packet.Datagram) {
 		k.count[noHost]++
 		return
 	}
-	var magic uint32
-	if len(d.Data) >= 4 {
-		magic = binary.BigEndian.Uint32(d.Data)
-	}
-	switch magic {
+	p := reader{rest: d.Data}
+	switch p.word() {
 	case magicQuery:
-		q, err := ParseQuery(d.Data)
+		id := p.id()
 		switch {
-		case err != nil:
+		case p.failed():
 			k.count[invalid]++
 		case !r.limit.request(now.UnixNano(), d.Src.Addr()):
 			k.count[prefixLimit]++
 		default:
 			k.from[len(k.asked)] = d
-			k.asked = append(k.asked, sought{id: q.ID})
+			k.asked = append(k.asked, sought{id: id})
 		}
 	case magicAnnouncement:
 		n := len(k.announced)
-		switch said := &k.said[n]; {
-		case parseSender(d.Data, said, &k.extra) != nil:
+		said := &k.said[n]
+		p.said(said, &k.extra)
+		switch {
+		case p.failed():
 			k.count[invalid]++
 		case r.server.Allowed != nil && !r.server.Allowed(said.ID):
 			k.count[denied]++

@@ -83,18 +83,18 @@ func Parse(b []byte) (Message, error) {
 // ParseQuery reads a query.
 func ParseQuery(b []byte) (Query, error) {
 	r := reader{rest: b}
-	if r.word() != magicQuery || r.err != nil {
+	if r.word() != magicQuery {
 		return Query{}, ErrMagic
 	}
 	id := r.id()
-	return Query{ID: id}, r.err
+	return Query{ID: id}, r.fault.err()
 }
 
 // Parse reads an announcement. It keeps nothing of b, and reads into the memory
 // of the slices that a has already. After an error a is of no use.
 func (a *Announcement) Parse(b []byte) error {
 	r := reader{rest: b}
-	if r.word() != magicAnnouncement || r.err != nil {
+	if r.word() != magicAnnouncement {
 		return ErrMagic
 	}
 	r.device(&a.Device, true)
@@ -103,21 +103,7 @@ func (a *Announcement) Parse(b []byte) error {
 	for i := range a.Extra {
 		r.device(&a.Extra[i], false)
 	}
-	return r.err
-}
-
-// parseSender reads of an announcement what its sender says of itself, and checks all of it.
-// What is in extra then doesn't matter.
-func parseSender(b []byte, sender, extra *Device) error {
-	r := reader{rest: b}
-	if r.word() != magicAnnouncement || r.err != nil {
-		return ErrMagic
-	}
-	r.device(sender, true)
-	for range r.count(MaxExtras, "extras") {
-		r.device(extra, false)
-	}
-	return r.err
+	return r.fault.err()
 }
 
 // grow returns s with n elements, which keep their memory as far as there was any.
@@ -128,24 +114,59 @@ func grow(s []Device, n int) []Device {
 	return s[:n]
 }
 
-// reader takes a packet apart. After its first error it reads zeroes.
+// reader takes a packet apart. After its first fault it reads zeroes.
 type reader struct {
-	rest []byte
-	err  error
+	rest  []byte
+	fault fault
 }
 
-// fail keeps the first error.
-func (r *reader) fail(format string, args ...any) {
-	if r.err == nil {
-		r.err = fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...))
+// fault is what is wrong with a packet. It becomes an error only for who wants to know what it
+// is: a flood of bad packets takes no memory.
+type fault struct {
+	kind faultKind
+	of   string
+	n    uint32 // how many there are
+	most uint32
+}
+
+type faultKind uint8
+
+const (
+	noFault faultKind = iota
+	cutShort
+	tooMany
+	wrongID
+	wrongIP
+)
+
+func (f fault) err() error {
+	switch f.kind {
+	case cutShort:
+		return fmt.Errorf("%w: cut short", ErrInvalid)
+	case tooMany:
+		return fmt.Errorf("%w: %d %s, more than %d", ErrInvalid, f.n, f.of, f.most)
+	case wrongID:
+		return fmt.Errorf("%w: a device ID of %d bytes, not %d", ErrInvalid, f.n, len(DeviceID{}))
+	case wrongIP:
+		return fmt.Errorf("%w: an IP of %d bytes", ErrInvalid, f.n)
+	}
+	return nil
+}
+
+// fail keeps the first fault.
+func (r *reader) fail(f fault) {
+	if !r.failed() {
+		r.fault = f
 	}
 	r.rest = nil
 }
 
+func (r *reader) failed() bool { return r.fault.kind != noFault }
+
 // take takes n bytes off; nil if there are fewer.
 func (r *reader) take(n int) []byte {
 	if len(r.rest) < n {
-		r.fail("cut short")
+		r.fail(fault{kind: cutShort})
 		return nil
 	}
 	b := r.rest[:n]
@@ -164,15 +185,15 @@ func (r *reader) word() uint32 {
 func (r *reader) count(most uint32, of string) int {
 	n := r.word()
 	if n > most {
-		r.fail("%d %s, more than %d", n, of, most)
+		r.fail(fault{kind: tooMany, of: of, n: n, most: most})
 		return 0
 	}
 	return int(n)
 }
 
 func (r *reader) id() (id DeviceID) {
-	if n := r.word(); r.err == nil && n != uint32(len(id)) {
-		r.fail("a device ID of %d bytes, not %d", n, len(id))
+	if n := r.word(); !r.failed() && n != uint32(len(id)) {
+		r.fail(fault{kind: wrongID, n: n})
 	}
 	copy(id[:], r.take(len(id)))
 	return id
@@ -184,12 +205,21 @@ func (r *reader) device(d *Device, sender bool) {
 	d.Addresses = d.Addresses[:0]
 	for range r.count(MaxAddresses, "addresses") {
 		ip, port := r.ip(), r.word()
-		if r.err != nil {
+		if r.failed() {
 			return
 		}
 		if port != 0 && port <= 0xFFFF && (sender || ip.IsValid()) {
 			d.Addresses = append(d.Addresses, netip.AddrPortFrom(ip, uint16(port)))
 		}
+	}
+}
+
+// said reads an announcement behind its magic number: what its sender says of itself, and
+// the rest into extra, of which the last remains.
+func (r *reader) said(sender, extra *Device) {
+	r.device(sender, true)
+	for range r.count(MaxExtras, "extras") {
+		r.device(extra, false)
 	}
 }
 
@@ -203,7 +233,7 @@ func (r *reader) ip() netip.Addr {
 			return ip.Unmap()
 		}
 	default:
-		r.fail("an IP of %d bytes", n)
+		r.fail(fault{kind: wrongIP, n: n})
 	}
 	return netip.Addr{}
 }
