@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	// settle is how long after a change the file is read: what changes it is
-	// rarely done with one write.
+	// settle is how long after a change the file is read if it was just read: what
+	// changes it is often not done with one write. The first change is read at once, for a
+	// rename is done with that; a file that isn't whole yet can't be taken for one that is.
 	settle = 50 * time.Millisecond
 	// patience is how long a file may be broken or missing before that is
 	// a failure: it may be on its way, in two writes or by way of a deletion.
@@ -114,6 +115,7 @@ func (f *File) Run(ctx context.Context) error {
 	l := loader{file: f, log: log}
 	read := time.After(0)
 	var judge <-chan time.Time // when a failure is one
+	var last time.Time         // when the file was read
 	poll := time.NewTimer(w.poll())
 	defer poll.Stop()
 	for {
@@ -122,10 +124,13 @@ func (f *File) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case e := <-w.events():
-			if read == nil && w.concerned(e) {
-				read = time.After(settle)
+			if read != nil || !w.concerned(e) {
+				continue
 			}
-			continue
+			if time.Since(last) < settle {
+				read = time.After(settle)
+				continue
+			}
 		case err := <-w.errors(): // events were lost, perhaps
 			log.Debug("services file is read again", "path", f.Path, "err", err)
 			if read == nil {
@@ -146,6 +151,7 @@ func (f *File) Run(ctx context.Context) error {
 		}
 		w.follow() // first: what changes after the file is read must be seen
 		judge = l.load(asked)
+		last = time.Now()
 	}
 }
 

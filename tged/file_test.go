@@ -205,7 +205,7 @@ func TestFileBroken(t *testing.T) { // L03
 func TestFileDeletedAndMadeAgain(t *testing.T) { // L04
 	w := start(t)
 	ok(t, os.Remove(w.path))
-	time.Sleep(1200 * time.Millisecond)
+	w.wait("failure", func() bool { return w.file.Status().Err != nil })
 	if st := w.file.Status(); !errors.Is(st.Err, fs.ErrNotExist) || w.host() != "old" {
 		t.Errorf("%+v", st)
 	}

@@ -109,11 +109,13 @@ type asked struct {
 	name  []byte          // of the service; a part of the request
 	reply packet.Datagram // with its way back, but no data
 	room  int             // how many bytes it may have
+	// subnet is the link's that the asker is in, the zero Prefix if there is none.
+	subnet netip.Prefix
 }
 
 // judge says whether a datagram is to be answered.
 func (r *responder) judge(now int64, link *packet.Link, d *packet.Datagram) (asked, bool) {
-	from, onLink, ok := r.route(link, d)
+	from, subnet, onLink, ok := r.route(link, d)
 	if !ok {
 		return r.drop(offLink)
 	}
@@ -124,7 +126,13 @@ func (r *responder) judge(now int64, link *packet.Link, d *packet.Datagram) (ask
 	if why := r.admit(now, d.Src.Addr(), link.Flags&net.FlagLoopback != 0); why != replied {
 		return r.drop(why)
 	}
-	q := asked{name: name, reply: packet.Datagram{Src: netip.AddrPortFrom(from, 0), Dst: d.Src}, room: MaxReply}
+	if r.server.Heard != nil && len(name) > 0 {
+		r.server.Heard(Request{Link: link, Src: d.Src, Dst: d.Dst, Service: name})
+	}
+	if r.server.Services == nil {
+		return r.drop(onlyHeard)
+	}
+	q := asked{name: name, subnet: subnet, reply: packet.Datagram{Src: netip.AddrPortFrom(from, 0), Dst: d.Src}, room: MaxReply}
 	if !onLink {
 		q.room = min(q.room, maxAmplification*len(d.Data))
 	}
@@ -147,7 +155,7 @@ func (r *responder) answer(now int64, l *listener, link *packet.Link, d *packet.
 		r.later(f, l, q)
 		return packet.Datagram{}, false
 	}
-	q.reply.Data, ok = r.reply(s, err, q.room)
+	q.reply.Data, ok = r.reply(s, err, q)
 	return q.reply, ok
 }
 
@@ -163,7 +171,7 @@ func (r *responder) later(f Fetcher, l *listener, q asked) {
 	r.tasks.Go(func() {
 		defer func() { <-r.waiting }()
 		s, err := r.fetch(f, name)
-		if data, ok := r.reply(s, err, q.room); ok {
+		if data, ok := r.reply(s, err, q); ok {
 			q.reply.Data = data
 			r.send(l, []packet.Datagram{q.reply})
 		}
@@ -176,35 +184,34 @@ func (r *responder) fetch(f Fetcher, name string) (*Service, error) {
 	return f.Fetch(ctx, name)
 }
 
-// route returns the address that an answer leaves from, and whether the asker is
-// in one of the link's subnets. It returns false for what isn't to be answered at all.
-func (r *responder) route(link *packet.Link, d *packet.Datagram) (from netip.Addr, onLink, ok bool) {
+// route returns the address that an answer leaves from, the link's subnet that the asker
+// is in, and whether he is on the link. It returns false for what isn't to be answered at all.
+func (r *responder) route(link *packet.Link, d *packet.Datagram) (from netip.Addr, subnet netip.Prefix, onLink, ok bool) {
 	src, dst, own := d.Src.Addr(), d.Dst.Addr(), r.server.Address
 	if d.Src.Port() == 0 || !src.Is4() || src.IsUnspecified() || src.IsMulticast() || isBroadcast(link, src) {
-		return from, false, false // no host's address
+		return from, subnet, false, false // no host's address
 	}
 	toAll := isBroadcast(link, dst)
 	if own.IsValid() && dst != own && !toAll {
-		return from, false, false
+		return from, subnet, false, false
 	}
-	var ours netip.Addr // in the asker's subnet
 	for _, p := range link.Prefixes {
 		if p.Addr().Is4() && p.Contains(src) {
-			ours = p.Addr()
+			subnet = p
 			break
 		}
 	}
 	// On the loopback link every source is the machine itself.
-	onLink = ours.IsValid() || link.Flags&net.FlagLoopback != 0
+	onLink = subnet.IsValid() || link.Flags&net.FlagLoopback != 0
 	switch {
 	case !toAll:
 		from = dst
 	case own.IsValid():
 		from = own
 	default:
-		from = ours
+		from = subnet.Addr()
 	}
-	return from, onLink, onLink || r.server.OffLink
+	return from, subnet, onLink, onLink || r.server.OffLink
 }
 
 // isBroadcast says whether a means all hosts on the link.
@@ -246,17 +253,17 @@ func (r *responder) admit(now int64, src netip.Addr, own bool) reason {
 	return replied
 }
 
-// reply returns what is sent, in at most room bytes.
-func (r *responder) reply(s *Service, err error, room int) ([]byte, bool) {
+// reply returns what is sent.
+func (r *responder) reply(s *Service, err error, q asked) ([]byte, bool) {
 	data, why := r.invalid[r.server.Style], invalid
 	switch {
 	case err == nil:
-		data, why = s.replies[r.server.Style], replied
+		data, why = s.reply(r.server.Style, q.subnet), replied
 	case !errors.Is(err, ErrUnknown):
 		r.drop(unavailable)
 		return nil, false
 	}
-	if len(data) > room {
+	if len(data) > q.room {
 		r.drop(amplified)
 		return nil, false
 	}

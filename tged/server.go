@@ -25,10 +25,23 @@ const (
 	reopenEvery  = 2 * time.Second // how often a link that couldn't be opened is tried again
 )
 
-// Server answers TGED requests. Services, Links and Listen must be set; the fields
-// must not be changed once Run was called.
+// Request is a request that a Server heard. What it points to is valid until the call
+// that it was given to returns.
+type Request struct {
+	Link     *packet.Link // as it is now
+	Src, Dst netip.AddrPort
+	Service  []byte // as the asker wrote it: any bytes
+}
+
+// Server answers TGED requests. Links and Listen must be set; the fields must not be
+// changed once Run was called.
 type Server struct {
+	// Services are what it answers from. Without them it says nothing, and only hears.
 	Services Services
+	// Heard, if set, is told of each request that may be answered by its source and the
+	// rates, whether or not there is an answer. It is called from the goroutines that read,
+	// several at once, and must return at once.
+	Heard func(Request)
 	// Links says where the server listens. A request from the machine itself to
 	// one of its own addresses comes in on the loopback link, so that one should be there.
 	Links Links
@@ -47,12 +60,31 @@ type Server struct {
 	// answered in a second; as many may come at once. 0 means DefaultPerSource and
 	// DefaultTotal, less than 0 no limit. What the machine asks itself counts in Total only.
 	PerSource, Total int
+	// Patient has Run go on trying where no link can be opened at the start, because
+	// another program has the port, say.
+	Patient bool
 	// Opened, if set, is called from Run's goroutine whenever links were opened, with
 	// the names of those that the server listens on now, sorted.
 	Opened func(names []string)
 	Log    *slog.Logger // nil is silent
 
-	stats counters
+	stats     counters
+	listening atomic.Pointer[listening]
+}
+
+// listening is where a Server listens, and why not everywhere.
+type listening struct {
+	names []string
+	err   error
+}
+
+// Listening returns the names of the links that Run listens on now, sorted, and why others
+// can't be opened, nil if there are none. It may be called at any time.
+func (s *Server) Listening() ([]string, error) {
+	if l := s.listening.Load(); l != nil {
+		return l.names, l.err
+	}
+	return nil, nil
 }
 
 // Stats returns what the server counted so far. It may be called at any time.
@@ -60,7 +92,7 @@ func (s *Server) Stats() Stats { return s.stats.stats() }
 
 // Run answers until ctx is done, and then returns nil. It opens and closes
 // links as they come and go, and tries again where one can't be opened; only
-// when none of those that there are at the start can be opened it fails.
+// when none of those that there are at the start can be opened it fails, unless it is Patient.
 func (s *Server) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	links, err := s.Links(ctx)
@@ -78,6 +110,7 @@ func (s *Server) Run(ctx context.Context) error {
 			_ = l.conn.Close() // nothing is left to lose
 		}
 		r.tasks.Wait()
+		s.listening.Store(nil)
 	}()
 	for first := true; ; {
 		select {
@@ -91,7 +124,7 @@ func (s *Server) Run(ctx context.Context) error {
 				return errors.New("tged: links are no longer watched")
 			}
 			r.links = now
-			if err := r.open(); first && err != nil && len(r.listeners) == 0 {
+			if err := r.open(); first && err != nil && len(r.listeners) == 0 && !s.Patient {
 				return err
 			}
 			first = false
@@ -176,18 +209,24 @@ func (r *serving) open() error {
 			delete(r.broken, index)
 		}
 	}
+	names := r.note(errors.Join(errs...))
 	if opened && s.Opened != nil {
-		var names []string
-		for _, l := range r.listeners {
-			names = append(names, l.link.Load().Name)
-		}
-		slices.Sort(names)
 		s.Opened(names)
 	}
 	if len(errs) > 0 {
 		return fmt.Errorf("tged: no link could be opened: %w", errors.Join(errs...))
 	}
 	return nil
+}
+
+// note takes over where the server listens now, and returns that.
+func (r *serving) note(why error) (names []string) {
+	for _, l := range r.listeners {
+		names = append(names, l.link.Load().Name)
+	}
+	slices.Sort(names)
+	r.server.listening.Store(&listening{names, why})
+	return names
 }
 
 // lost takes a listener out that can't read any more.
@@ -198,5 +237,6 @@ func (r *serving) lost(l *listener) {
 	_ = l.conn.Close()
 	delete(r.listeners, l.index)
 	r.log.Debug("TGED link lost", "if", l.link.Load().Name, "err", l.err)
+	r.note(l.err)
 	r.retry = time.After(reopenEvery)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -299,5 +300,115 @@ func TestLinksCannotBeListed(t *testing.T) {
 	}
 	if err := s.Run(t.Context()); err == nil || err.Error() != "tged: links are no longer watched" {
 		t.Error(err)
+	}
+}
+
+// TestHears: a server without services says nothing, and tells of the requests that it
+// would have answered, but for what names no service.
+func TestHears(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		var heard []string
+		s := &tged.Server{Heard: func(q tged.Request) {
+			heard = append(heard, fmt.Sprintf("%s %s > %s %q", q.Link.Name, q.Src, q.Dst, q.Service))
+		}}
+		r.serve(s)
+		for _, data := range []string{canonical, "TGED DISCOVERY 1.0\nrq: a\x00\xff", "TGED DISCOVERY 1.0\r\n\r\n", "TGED DISCOVERY 2.0\r\nRQ:SQL\r\n\r\n", invalid, "hello"} {
+			r.spoof("10.0.0.9:1024", "255.255.255.255:4745", data)
+		}
+		if out := r.sent(func() { r.spoof("192.0.2.9:1024", "10.0.0.1:4745", canonical) }); len(out) > 0 {
+			t.Errorf("it said %q", out)
+		}
+		want := []string{`eth0 10.0.0.9:1024 > 255.255.255.255:4745 "SQL"`, `eth0 10.0.0.9:1024 > 255.255.255.255:4745 "a\x00\xff"`}
+		if diff := cmp.Diff(want, heard); diff != "" {
+			t.Error(diff)
+		}
+		if st := s.Stats(); st.Received != 7 || st.Heard != 4 || st.Answers != 1 || st.NotTGED != 1 || st.OffLink != 1 {
+			t.Errorf("%+v", st)
+		}
+		heard = nil
+		for range 1000 {
+			r.spoof("10.0.0.9:1024", "10.0.0.1:4745", canonical)
+		}
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		if n := len(heard); n < 490 || n > 510 {
+			t.Errorf("%d of 1000 requests in an instant are told of", n)
+		}
+	})
+}
+
+// TestPatient: a port that another program holds is tried again, and said once.
+func TestPatient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		log := &record{}
+		s := &tged.Server{Patient: true, Links: r.server.WatchLinks, Log: slog.New(slog.NewTextHandler(log, nil))}
+		held := true
+		s.Listen = func(l packet.Link, port uint16) (tged.Conn, error) {
+			if held {
+				return nil, errors.New("address already in use")
+			}
+			return r.server.ListenBroadcast(l, port)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- s.Run(ctx) }()
+		time.Sleep(time.Minute)
+		if names, err := s.Listening(); len(names) > 0 || err == nil || !strings.Contains(err.Error(), "address already in use") {
+			t.Errorf("listens on %q, %v", names, err)
+		}
+		held = false
+		time.Sleep(3 * time.Second)
+		if names, err := s.Listening(); len(names) != 2 || err != nil {
+			t.Errorf("listens on %q, %v", names, err)
+		}
+		if n := len(log.lines("WARN")); n != 2 {
+			t.Errorf("said %d times for eth0 and lo", n)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if names, err := s.Listening(); len(names) > 0 || err != nil {
+			t.Errorf("at its end it listens on %q, %v", names, err)
+		}
+	})
+}
+
+// TestNear: an asker in whose subnet the service has an address is told that one.
+func TestNear(t *testing.T) {
+	service := func(ip string) *tged.Service {
+		s, err := tged.NewService("SQL", []tged.Field{{Key: "IP", Value: ip}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := service("192.0.2.1").Near(netip.MustParseAddr("10.1.0.7"), service("10.1.0.7")).
+		Near(netip.MustParseAddr("10.1.0.8"), service("10.1.0.8")).Near(netip.MustParseAddr("10.0.0.7"), service("10.0.0.7"))
+	set, err := tged.NewSet(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for src, want := range map[string]string{"10.0.0.9:9": "10.0.0.7", "10.1.0.9:9": "10.1.0.7", "10.2.0.9:9": "192.0.2.1", "192.0.2.9:9": "192.0.2.1"} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t)
+			r.serverNIC.SetAddresses("10.0.0.1/24", "10.1.0.1/24", "10.2.0.1/24")
+			r.serve(&tged.Server{Services: set, OffLink: true})
+			c := r.office.Capture()
+			r.spoof(src, "10.0.0.1:4745", "TGED DISCOVERY 1.0\r\nRQ:SQL\r\n\r\n")
+			time.Sleep(100 * time.Millisecond)
+			synctest.Wait()
+			got := ""
+			for _, p := range c.Packets() {
+				if p.Host == "server" {
+					got = string(p.Data)
+				}
+			}
+			if got != "TGED REPLY 1.0\r\nIP: "+want+"\r\n\r\n" {
+				t.Errorf("%s is told %q, want %s", src, got, want)
+			}
+		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"unicode"
@@ -18,6 +19,13 @@ type Service struct {
 	name    string
 	fields  []Field
 	replies [2][]byte // as sent, by Style
+	near    []nearby
+}
+
+// nearby is what askers in whose subnet an address lies are answered.
+type nearby struct {
+	at      netip.Addr
+	replies [2][]byte
 }
 
 // NewService makes a service of its name and fields; the fields keep their
@@ -103,6 +111,24 @@ func printable(s string) bool {
 		}
 	}
 	return true
+}
+
+// Near returns a service that is answered as s is, but for an asker in whose subnet the
+// address at lies: he gets the answer of o. Of several such addresses the first counts.
+func (s *Service) Near(at netip.Addr, o *Service) *Service {
+	x := *s
+	x.near = append(slices.Clip(s.near), nearby{at, o.replies})
+	return &x
+}
+
+// reply returns what an asker in a subnet is sent.
+func (s *Service) reply(style Style, subnet netip.Prefix) []byte {
+	for _, n := range s.near {
+		if subnet.Contains(n.at) {
+			return n.replies[style]
+		}
+	}
+	return s.replies[style]
 }
 
 // Name returns the service's name as it was given.

@@ -19,6 +19,8 @@ type Stats struct {
 	SourceLimit, TotalLimit uint64
 	// Crowded came while too many others waited for what has to be fetched.
 	Crowded uint64
+	// Heard were only heard: the server has no Services.
+	Heard uint64
 	// Unavailable could not be looked up.
 	Unavailable uint64
 	// Failed counts Replies and Invalids that could not be sent.
@@ -41,6 +43,7 @@ const (
 	bySource
 	byTotal
 	crowded
+	onlyHeard
 	unavailable
 	failed
 	reasons
@@ -58,6 +61,6 @@ func (c *counters) stats() Stats {
 		Replies: at(replied), Invalids: at(invalid),
 		NotTGED: at(notTGED), TooLong: at(tooLong), Answers: at(answer),
 		OffLink: at(offLink), Amplified: at(amplified), SourceLimit: at(bySource), TotalLimit: at(byTotal),
-		Crowded: at(crowded), Unavailable: at(unavailable), Failed: at(failed),
+		Crowded: at(crowded), Heard: at(onlyHeard), Unavailable: at(unavailable), Failed: at(failed),
 	}
 }

@@ -117,7 +117,7 @@ func (r *responder) converse(conn net.Conn, links []packet.Link) {
 	if f, ok := r.server.Services.(Fetcher); ok && errors.Is(err, ErrPending) {
 		service, err = r.fetch(f, string(q.name))
 	}
-	data, ok := r.reply(service, err, q.room)
+	data, ok := r.reply(service, err, q)
 	if !ok {
 		return
 	}

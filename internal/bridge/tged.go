@@ -112,7 +112,7 @@ func (t *TGED) settle() {
 			continue
 		}
 		for _, name := range names {
-			if s, err := tged.NewService(name, fields(best)); err == nil {
+			if s, err := t.service(name, best); err == nil {
 				all = append(all, s)
 			}
 		}
@@ -122,8 +122,42 @@ func (t *TGED) settle() {
 	}
 }
 
-func before(a, b *lanfolk.Service) bool {
-	return cmp.Or(a.FirstSeen.Compare(b.FirstSeen), strings.Compare(a.ID, b.ID)) < 0
+// service makes what is answered for a service by its name in TGED: to those on a link
+// where it has an address, that one. The inventory has it once for each link.
+func (t *TGED) service(name string, best *lanfolk.Service) (*tged.Service, error) {
+	out, err := tged.NewService(name, fields(best, ipv4(best)))
+	if err != nil {
+		return nil, err
+	}
+	there := map[netip.Addr]bool{}
+	same := []*lanfolk.Service{best}
+	for _, s := range t.known[fold(best.Type)] {
+		if s != best && s.Name == best.Name && fold(s.Host) == fold(best.Host) && s.Port == best.Port && answerable(s) {
+			same = append(same, s)
+		}
+	}
+	slices.SortFunc(same[1:], order)
+	for _, s := range same {
+		for _, a := range s.Addresses {
+			if len(there) == maxNear || there[a] || !tellable(a) {
+				continue
+			}
+			there[a] = true
+			if near, err := tged.NewService(name, fields(best, a)); err == nil {
+				out = out.Near(a, near)
+			}
+		}
+	}
+	return out, nil
+}
+
+// maxNear bounds the addresses of a service: a stranger may announce any number.
+const maxNear = 32
+
+func before(a, b *lanfolk.Service) bool { return order(a, b) < 0 }
+
+func order(a, b *lanfolk.Service) int {
+	return cmp.Or(a.FirstSeen.Compare(b.FirstSeen), strings.Compare(a.ID, b.ID))
 }
 
 // answerable says whether a service can be told of: it works, has a port, and an
@@ -132,7 +166,7 @@ func answerable(s *lanfolk.Service) bool {
 	if s.State != lanfolk.Reachable || s.Port == 0 || !ipv4(s).IsValid() {
 		return false
 	}
-	_, err := tged.NewService("x", fields(s)) // a host's name may hold any bytes
+	_, err := tged.NewService("x", fields(s, ipv4(s))) // a host's name may hold any bytes
 	return err == nil
 }
 
@@ -141,7 +175,7 @@ func ipv4(s *lanfolk.Service) netip.Addr {
 	var local netip.Addr
 	for _, a := range s.Addresses {
 		switch {
-		case !a.Is4() || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast():
+		case !tellable(a):
 		case a.IsLinkLocalUnicast():
 			local = a
 		default:
@@ -151,8 +185,13 @@ func ipv4(s *lanfolk.Service) netip.Addr {
 	return local
 }
 
+// tellable says whether an address can be a host's on a link.
+func tellable(a netip.Addr) bool {
+	return a.Is4() && !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast()
+}
+
 // fields are those of the document that others know.
-func fields(s *lanfolk.Service) []tged.Field {
+func fields(s *lanfolk.Service, at netip.Addr) []tged.Field {
 	var out []tged.Field
 	if name := strings.TrimSuffix(s.Host, "."); name != "" {
 		label, _, dotted := strings.Cut(name, ".")
@@ -161,5 +200,5 @@ func fields(s *lanfolk.Service) []tged.Field {
 			out = append(out, tged.Field{Key: "FQDN", Value: name})
 		}
 	}
-	return append(out, tged.Field{Key: "IP", Value: ipv4(s).String()}, tged.Field{Key: "PORT", Value: strconv.Itoa(int(s.Port))})
+	return append(out, tged.Field{Key: "IP", Value: at.String()}, tged.Field{Key: "PORT", Value: strconv.Itoa(int(s.Port))})
 }

@@ -1,7 +1,9 @@
 package bridge_test
 
 import (
+	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/internal/bridge"
+	"github.com/lanfolk/lanfolk/packet"
 	"github.com/lanfolk/lanfolk/tged"
 )
 
@@ -37,7 +40,7 @@ type bridged struct {
 
 func newBridged(t *testing.T) *bridged {
 	t.Helper()
-	b, err := bridge.NewTGED(map[string]string{"SQL": "_mysql._tcp", "DB": "_MySQL._tcp", "WEB": "_http._tcp"}, "tged", "self")
+	b, err := bridge.NewTGED(map[string]string{"SQL": "_mysql._tcp", "DB": "_MySQL._tcp", "WEB": "_http._tcp"}, "tged")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,11 +98,10 @@ func TestTGEDAnswersForOthers(t *testing.T) {
 	})
 }
 
-// What can't be told, or came by TGED or from this node.
+// What can't be told, or came by TGED.
 func TestTGEDLeavesOut(t *testing.T) {
 	for what, change := range map[string]func(*lanfolk.Service){
 		"by TGED":       func(s *lanfolk.Service) { s.Protocol = "tged" },
-		"by ourselves":  func(s *lanfolk.Service) { s.Protocol = "self" },
 		"another type":  func(s *lanfolk.Service) { s.Type = "_ipp._tcp" },
 		"no port":       func(s *lanfolk.Service) { s.Port = 0 },
 		"IPv6 alone":    func(s *lanfolk.Service) { s.Addresses = s.Addresses[:1] },
@@ -136,6 +138,79 @@ func TestTGEDFields(t *testing.T) {
 			x.want("one", c.want...)
 		})
 	}
+}
+
+// onWire is a link's connection.
+type onWire struct {
+	in, out chan packet.Datagram
+}
+
+func (c *onWire) ReadBatch(b []packet.Datagram) (int, error) {
+	d, ok := <-c.in
+	if !ok {
+		return 0, net.ErrClosed
+	}
+	b[0] = d
+	return 1, nil
+}
+
+func (c *onWire) WriteBatch(b []packet.Datagram) (int, error) {
+	for _, d := range b {
+		c.out <- d
+	}
+	return len(b), nil
+}
+
+func (c *onWire) Close() error { return nil }
+
+// TestTGEDFitsTheAsker: of a service with several addresses, or one that was heard on
+// several links, each asker is told the address on his own; others the first.
+func TestTGEDFitsTheAsker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := newBridged(t)
+		on := func(id string, minutes int, addresses ...string) {
+			x.tell(lanfolk.OpAdd, database(id, minutes, func(s *lanfolk.Service) {
+				s.Name, s.Host, s.Addresses = "Orders", "db.local", nil
+				for _, a := range addresses {
+					s.Addresses = append(s.Addresses, netip.MustParseAddr(a))
+				}
+			}))
+		}
+		on("eth0", 1, "192.0.2.7", "198.51.100.7", "fe80::7")
+		on("eth1", 2, "10.1.0.7", "127.0.0.1")
+		x.tell(lanfolk.OpAdd, database("other", 3, func(s *lanfolk.Service) { s.Addresses = []netip.Addr{netip.MustParseAddr("10.2.0.7")} }))
+		link := packet.Link{Index: 1, Name: "eth0", Flags: net.FlagUp}
+		for _, p := range []string{"192.0.2.1/24", "198.51.100.1/24", "10.1.0.1/24", "10.2.0.1/24"} {
+			link.Prefixes = append(link.Prefixes, netip.MustParsePrefix(p))
+		}
+		c := &onWire{in: make(chan packet.Datagram), out: make(chan packet.Datagram, 1)}
+		ctx, cancel := context.WithCancel(t.Context())
+		server := &tged.Server{
+			Services: x.TGED, Listen: func(packet.Link, uint16) (tged.Conn, error) { return c, nil },
+			Links: func(context.Context) (<-chan []packet.Link, error) {
+				links := make(chan []packet.Link, 1)
+				links <- []packet.Link{link}
+				return links, nil
+			},
+		}
+		done := make(chan error)
+		go func() { done <- server.Run(ctx) }()
+		for asker, want := range map[string]string{"192.0.2.9": "192.0.2.7", "198.51.100.9": "198.51.100.7", "10.1.0.9": "10.1.0.7", "10.2.0.9": "192.0.2.7"} {
+			c.in <- packet.Datagram{
+				Data: []byte("TGED DISCOVERY 1.0\r\nRQ:SQL\r\n\r\n"),
+				Src:  netip.AddrPortFrom(netip.MustParseAddr(asker), 9), Dst: netip.MustParseAddrPort("255.255.255.255:4745"),
+			}
+			m, err := tged.Parse((<-c.out).Data)
+			if ip, _ := m.Get("IP"); err != nil || ip != want {
+				t.Errorf("%s is told %s, %v; want %s", asker, ip, err, want)
+			}
+		}
+		cancel()
+		close(c.in)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // Answers stay while another watch of the inventory begins, until it has told all.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -23,13 +24,21 @@ import (
 type tgedSpeaker struct {
 	source source.TGED
 
-	// These answer, nil unless the config wants it.
+	// server answers or, without services, only hears; nil if the config wants neither.
+	server *tged.Server
+	// These are what it answers from, nil unless the config wants it.
 	bridge *bridge.TGED
 	file   *tged.File
 	rows   *source.TGEDRows
 	table  *tged.Table // of rows
-	server *tged.Server
 }
+
+// How many requests of one source, and of all, a node that doesn't answer hears in a
+// second. No more is to be learnt from a flood.
+const (
+	tgedHeardSource = 50
+	tgedHeardTotal  = 2000
+)
 
 func listenBroadcast(l packet.Link, port uint16) (tged.Conn, error) {
 	return lan.ListenBroadcast(l, port)
@@ -39,12 +48,23 @@ func listenBroadcast(l packet.Link, port uint16) (tged.Conn, error) {
 func (n *Node) openTGED() error {
 	c, s := n.Config.TGED, &n.tged
 	s.source = source.TGED{Gateway: n.Config.Name}
+	var heard func(tged.Request)
+	if c.Enabled && c.Listen {
+		from := &source.TGEDHeard{Gateway: n.Config.Name, Own: n.links.has, MAC: n.reflection.macs.of, Record: n.recorder.Record, Observe: n.registry.Observe}
+		heard = func(q tged.Request) { from.Hear(time.Now(), q) }
+	}
 	if !c.Answer {
+		if heard != nil {
+			s.server = &tged.Server{
+				Heard: heard, Links: n.selection.Watch, Listen: listenBroadcast, Patient: true,
+				PerSource: tgedHeardSource, Total: tgedHeardTotal, Log: n.Log,
+			}
+		}
 		return nil
 	}
 	s.source.Own = n.ownTGED
 	var err error
-	if s.bridge, err = bridge.NewTGED(c.Services.Types(), source.ProtocolTGED, source.ProtocolSelf); err != nil {
+	if s.bridge, err = bridge.NewTGED(c.Services.Types(), source.ProtocolTGED); err != nil {
 		return fmt.Errorf("node: tged.services: %w", err)
 	}
 	services := tged.Services(s.bridge)
@@ -62,7 +82,7 @@ func (n *Node) openTGED() error {
 	at := n.selection
 	at.Loopback = true // what this machine asks itself
 	s.server = &tged.Server{
-		Services: services, Links: at.Watch, Listen: listenBroadcast,
+		Services: services, Heard: heard, Links: at.Watch, Listen: listenBroadcast,
 		OffLink: c.OffLink, PerSource: c.RateLimit, Log: n.Log,
 	}
 	if c.RateLimit == 0 {
@@ -97,10 +117,39 @@ func (n *Node) tgedClient(timeout time.Duration) *tged.Client {
 // tgedParts are the parts that speak TGED.
 func (n *Node) tgedParts() []*part {
 	parts := []*part{{name: "tged", run: n.runTGED, detail: n.tgedDetail}}
-	if n.tged.server != nil {
+	switch c := n.Config.TGED; {
+	case n.tged.server == nil:
+	case !c.Answer:
+		parts = append(parts, &part{name: "tged listener", run: n.tged.server.Run, detail: n.tged.listening, counters: n.tged.counters})
+	default:
 		parts = append(parts, &part{name: "tged server", run: n.runTGEDServer, detail: n.tgedServerDetail, counters: n.tged.counters})
+		if c.TCP {
+			parts = append(parts, &part{name: "tged tcp", run: n.runTGEDOverTCP})
+		}
 	}
 	return parts
+}
+
+// listening says where requests are heard.
+func (s *tgedSpeaker) listening() string {
+	names, err := s.server.Listening()
+	detail := "hears requests on " + strings.Join(names, " ")
+	if len(names) == 0 {
+		detail = "hears no requests"
+	}
+	if err != nil {
+		detail += "; " + strings.ReplaceAll(err.Error(), "\n", "; ")
+	}
+	return detail
+}
+
+// runTGEDOverTCP answers over TCP, too.
+func (n *Node) runTGEDOverTCP(ctx context.Context) error {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp4", fmt.Sprintf(":%d", tged.Port))
+	if err != nil {
+		return fmt.Errorf("node: tged.tcp: %w", err)
+	}
+	return n.tged.server.ServeTCP(ctx, l)
 }
 
 // runTGED asks for the services that the config names.
@@ -171,6 +220,7 @@ func (s *tgedSpeaker) counters() map[string]uint64 {
 		"dropped: off link": x.OffLink, "dropped: amplified": x.Amplified,
 		"dropped: rate of a source": x.SourceLimit, "dropped: rate of all": x.TotalLimit,
 		"dropped: crowded": x.Crowded, "dropped: unavailable": x.Unavailable,
+		"heard": x.Heard, "connections": x.Connections,
 	}
 	if s.file != nil {
 		f := s.file.Status()

@@ -57,10 +57,17 @@ func (s *site) file(name, content string) string {
 // serve starts a server and waits until it is ready.
 func (s *site) serve(h *lab.Host, args ...string) *lab.Process {
 	s.t.Helper()
-	p := h.Lanfolk(append([]string{"tged", "serve", "--services"}, args...)...).Start()
+	c := h.Lanfolk(append([]string{"tged", "serve", "--services"}, args...)...)
+	if soaking() {
+		c.Limit = 15 * time.Minute
+	}
+	p := c.Start()
 	p.WaitLine(20*time.Second, "ready", func(line string) bool { return line == "ready" })
 	return p
 }
+
+// soaking says whether tests run in their long forms.
+func soaking() bool { return os.Getenv("LANFOLK_SOAK") != "" }
 
 // answer is what `tged ask` prints.
 type answer struct {
@@ -288,7 +295,7 @@ func TestNonsense(t *testing.T) {
 	flood(time.Second)
 	before := resident(t, p.Pid())
 	long := 3 * time.Second
-	if os.Getenv("LANFOLK_SOAK") != "" {
+	if soaking() {
 		long = 10 * time.Minute
 	}
 	n := flood(long)
@@ -299,5 +306,5 @@ func TestNonsense(t *testing.T) {
 	if got, exit := s.ask("SQL"); len(got) != 1 || exit != 0 {
 		t.Errorf("after %d datagrams: %v, exit %d", n, got, exit)
 	}
-	t.Logf("%d datagrams in %v", n, long)
+	t.Logf("%d datagrams in %v; resident before %d KiB, after %d", n, long, before, resident(t, p.Pid()))
 }

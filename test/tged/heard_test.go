@@ -1,0 +1,156 @@
+package tged
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lanfolk/lanfolk/test/lab"
+)
+
+// TestNodeHears: a node with no configuration says nothing to who asks, and remembers who
+// asked for what.
+func TestNodeHears(t *testing.T) {
+	s := newSite(t)
+	// Without the right to capture it has to hear by its own socket.
+	node := s.server.Up(lab.Node{User: lab.Nobody})
+	asker := s.laptop.Link(s.theirs)
+	lab.Eventually(t, 15*time.Second, "the request in the fingerprints", func() error {
+		if got, exit := s.ask("Wiki", "--timeout", "300ms"); exit != 6 {
+			t.Fatalf("it answered: %v, exit %d", got, exit)
+		}
+		var rows []struct {
+			Protocol, Query string
+			SrcMAC          string `json:"src_mac"`
+			SrcIP           string `json:"src_ip"`
+			DstMAC          string `json:"dst_mac"`
+			DstIP           string `json:"dst_ip"`
+		}
+		if err := node.JSON(&rows, "fingerprints", "--protocol", "tged", "--query", "WIKI"); err != nil {
+			return err
+		}
+		for _, r := range rows {
+			if r.Protocol == "tged" && r.SrcIP == asker.V4.String() && r.DstMAC == "ff:ff:ff:ff:ff:ff" && r.DstIP == "255.255.255.255" {
+				return nil
+			}
+		}
+		return fmt.Errorf("%+v", rows)
+	})
+	lab.Eventually(t, 5*time.Second, "the asker in the inventory", func() error {
+		r := node.Run("devices", "--protocol", "tged", "--json")
+		if !strings.Contains(r.Stdout, `"`+asker.V4.String()+`"`) {
+			return errors.New(r.Stdout)
+		}
+		return nil
+	})
+	if r := node.Run("status"); !strings.Contains(r.Stdout, "hears requests on ") {
+		t.Errorf("status:\n%s", r.Stdout)
+	}
+	// What the node asks itself isn't heard.
+	node.Run("find", "Printers", "--timeout", "500ms")
+	time.Sleep(1500 * time.Millisecond)
+	if r := node.Run("fingerprints", "--protocol", "tged", "--json"); strings.Contains(r.Stdout, "PRINTERS") {
+		t.Errorf("it heard itself:\n%s", r.Stdout)
+	}
+}
+
+// TestPortIsHeld: another program has port 4745 for itself. The node says so, once, and does
+// the rest of its work.
+func TestPortIsHeld(t *testing.T) {
+	s := newSite(t)
+	err := s.server.Do(func() error {
+		c, err := net.ListenPacket("udp4", ":4745")
+		if err == nil {
+			t.Cleanup(func() { _ = c.Close() })
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := s.server.Up(lab.Node{})
+	lab.Eventually(t, 10*time.Second, "the held port in the status", func() error {
+		var status struct {
+			Healthy bool
+			Parts   []struct{ Name, State, Detail string }
+		}
+		if err := node.JSON(&status, "status"); err != nil {
+			return err
+		}
+		for _, p := range status.Parts {
+			if p.Name == "tged listener" && p.State == "running" && strings.Contains(p.Detail, "address already in use") && status.Healthy {
+				return nil
+			}
+		}
+		return fmt.Errorf("%+v", status)
+	})
+	time.Sleep(5 * time.Second) // it tries again meanwhile
+	if n := strings.Count(node.Stderr(), "can't listen for TGED requests"); n != 1 {
+		t.Errorf("said %d times:\n%s", n, node.Stderr())
+	}
+	off := s.laptop.Up(lab.Node{Config: "[tged]\nlisten = false\n"})
+	if r := off.Run("status"); strings.Contains(r.Stdout, "tged listener") {
+		t.Errorf("it listens all the same:\n%s", r.Stdout)
+	}
+}
+
+// TestNodeAnswersForItself: what the node announces is answered for, with its address on
+// the asker's link, over TCP too.
+func TestNodeAnswersForItself(t *testing.T) {
+	s := newSite(t)
+	gate := s.Host("gate").Join(s.ours).Join(s.theirs)
+	asker := s.Host("asker").Join(s.ours)
+	gate.Up(lab.Node{Config: `
+[[announce]]
+name = "Orders"
+type = "_mysql._tcp"
+port = 3306
+
+[tged]
+answer = true
+tcp = true
+
+[tged.services]
+SQL = "_mysql._tcp"
+`})
+	for _, c := range []struct {
+		from   *lab.Host
+		subnet *lab.Subnet
+	}{{asker, s.ours}, {s.server, s.theirs}} {
+		want := gate.Link(c.subnet).V4.String()
+		lab.Eventually(t, 15*time.Second, "an answer with "+want, func() error {
+			r := c.from.Lanfolk("tged", "ask", "SQL", "-o", "jsonl", "--timeout", "1s").Run()
+			var a answer
+			if err := json.Unmarshal([]byte(r.Stdout), &a); err != nil || a.Server != want || a.Fields["IP"] != want || a.Fields["PORT"] != "3306" {
+				return fmt.Errorf("exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
+			}
+			return nil
+		})
+	}
+	var got []byte
+	err := asker.Do(func() error {
+		c, err := net.DialTimeout("tcp", gate.Link(s.ours).V4.String()+":4745", 5*time.Second)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+			return err
+		}
+		if _, err := c.Write([]byte("\x00\x00\x00\x1eTGED DISCOVERY 1.0\r\nRQ:SQL\r\n\r\n")); err != nil {
+			return err
+		}
+		b := make([]byte, 2048)
+		n, err := c.Read(b)
+		got = b[:n]
+		return err
+	})
+	if err != nil || len(got) < 4 || !slices.Contains(strings.Split(string(got[4:]), "\r\n"), "IP: "+gate.Link(s.ours).V4.String()) {
+		t.Errorf("over TCP: %q, %v", got, err)
+	}
+}
