@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/lanfolk/lanfolk/packet"
+	"github.com/lanfolk/lanfolk/syncthing"
 )
 
 // Options say how a Decoder works. The zero value is useful.
@@ -38,6 +39,8 @@ type Decoder struct {
 	buf2    []byte
 	dns     dnsScratch
 	dhcp    dhcpScratch
+
+	announcement syncthing.Announcement // Syncthing's
 }
 
 // NewDecoder returns a Decoder that has seen nothing.

@@ -4,7 +4,7 @@
 //
 //	frame ─ link header ─ VLAN tags ─┬─ ARP
 //	                                 └─ IPv4, IPv6 ─┬─ ICMPv6: neighbour discovery
-//	                                    (options,   ├─ UDP: DHCP, DNS, mDNS, LLMNR
+//	                                    (options,   ├─ UDP: DHCP, DNS, mDNS, LLMNR, Syncthing
 //	                                    extensions, └─ TCP: DNS
 //	                                    fragments)
 //
@@ -14,7 +14,8 @@
 //     (SLL, SLL2), raw IP, BSD null and loop;
 //   - ARP (RFC 826, RFC 5227), neighbour discovery (RFC 4861: RS, RA, NS, NA),
 //     DHCPv4 (RFC 2131, 2132, 3396), DNS over UDP and TCP (RFC 1035), mDNS
-//     (RFC 6762), LLMNR (RFC 4795);
+//     (RFC 6762), LLMNR (RFC 4795), Syncthing's discovery (version 2, UDP ports
+//     21025, 21026 and 22026);
 //   - IPv4 and IPv6 fragments of UDP, and DNS messages that span TCP segments.
 //
 // What is not read: what lies inside tunnels (GRE, VXLAN, CAPWAP, IP in IP,
@@ -41,6 +42,9 @@
 //	      section (answer, authority, additional), flush, unicast (QU), class (if
 //	      not IN), udp_size (OPT), opcode (if not 0), rcode, truncated, transport
 //	      (tcp)
+//	syncthing
+//	      message (announcement, query, answer), addresses, extras (the IDs of others
+//	      that the sender speaks of)
 //
 // # Limits
 //

@@ -15,6 +15,8 @@ const (
 	ProtoDNS   = "dns"
 	ProtoMDNS  = "mdns"
 	ProtoLLMNR = "llmnr"
+
+	ProtoSyncthing = "syncthing" // the Syncthing Device Discovery Protocol v2
 )
 
 // MAC is a 48-bit hardware address; the zero MAC means that none is known.
@@ -62,6 +64,7 @@ type Fact struct {
 	//   dns, llmnr  the name in the question, also for the records of an answer
 	//   mdns        the name in the question, or the record's own name
 	//   arp, ndp    the address asked for or announced
+	//   syncthing   the device's ID
 	//   dhcp        the host name that the packet tells, "" if it tells none
 	// DNS names are in presentation form without the last dot; the root is ".".
 	Query string

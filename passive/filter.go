@@ -116,10 +116,10 @@ func filterProgram() ([]bpf.Instruction, error) {
 
 	// Ports.
 	p.Bind(udp)
-	ports := []uint32{portDNS, portMDNS, portDHCPServer, portDHCPClient, portLLMNR}
+	ports := []uint32{portDNS, portMDNS, portDHCPServer, portDHCPClient, portLLMNR, portSyncthingGlobal}
 	other := p.NewLabel()
 	p.Op(bpf.LoadIndirect{Off: 14 + 2, Size: 2})
-	anyOf(accept, other, ports...)
+	anyOf(accept, other, append([]uint32{portSyncthing, portSyncthing6}, ports...)...)
 	p.Bind(other)
 	p.Op(bpf.LoadIndirect{Off: 14, Size: 2})
 	anyOf(accept, reject, ports...)

@@ -58,6 +58,9 @@ func TestFilterLetsThrough(t *testing.T) {
 		"IPv6 fragment":    eth(macB, macA, 0x86dd, ip6(44, client6, group6, 64, []byte{17, 0, 0, 1, 0, 0, 0, 1}, q)),
 		"extension header": eth(macB, macA, 0x86dd, ip6(0, client6, group6, 64, []byte{17, 0, 0, 0, 0, 0, 0, 0}, q)),
 		"TCP over IPv6":    eth(macB, macA, 0x86dd, ip6(6, client6, group6, 64, tcp(53, 40000, 1, 16, nil))),
+		"Syncthing":        eth(macB, macA, 0x0800, ip4(17, client, server, 64, 1, 0, nil, udp(40000, 21025, nil))),
+		"Syncthing, IPv6":  eth(macB, macA, 0x86dd, ip6(17, client6, group6, 64, udp(40000, 21026, nil))),
+		"Syncthing server": eth(macB, macA, 0x0800, ip4(17, client, server, 64, 1, 0, nil, udp(22026, 40000, nil))),
 		"LLMNR":            eth(macB, macA, 0x0800, ip4(17, client, server, 64, 1, 0, nil, udp(40000, 5355, nil))),
 	} {
 		if !passes(t, vm, f) {

@@ -189,6 +189,8 @@ func (d *Decoder) transport(c *context, proto uint8, b []byte) drop {
 	switch what {
 	case protoDHCP:
 		return d.dhcpv4(c, b)
+	case protoSyncthing:
+		return d.syncthingMessage(c, b)
 	default:
 		return d.dnsMessage(c, what, b)
 	}
@@ -208,6 +210,8 @@ func byPort(ipProto uint8, src, dst uint16) (proto, bool) {
 		return protoMDNS, true
 	case src == portLLMNR || dst == portLLMNR:
 		return protoLLMNR, true
+	case dst == portSyncthing || dst == portSyncthing6 || dst == portSyncthingGlobal || src == portSyncthingGlobal:
+		return protoSyncthing, true
 	}
 	return 0, false
 }

@@ -31,6 +31,8 @@ const (
 	dropDNSForm
 	dropDNSOpcode
 	dropDNSTruncated
+	dropSyncthingForm
+	dropSyncthingCut
 	numDrops
 )
 
@@ -60,6 +62,8 @@ var dropNames = [numDrops]string{
 	dropDNSForm:       "dns: malformed",
 	dropDNSOpcode:     "dns: not a query or answer",
 	dropDNSTruncated:  "dns: cut off",
+	dropSyncthingForm: "syncthing: malformed",
+	dropSyncthingCut:  "syncthing: cut off",
 }
 
 // proto counts packets by the protocol that they were read as.
@@ -72,10 +76,11 @@ const (
 	protoDNS
 	protoMDNS
 	protoLLMNR
+	protoSyncthing
 	numProtos
 )
 
-var protoNames = [numProtos]string{ProtoARP, ProtoNDP, ProtoDHCP, ProtoDNS, ProtoMDNS, ProtoLLMNR}
+var protoNames = [numProtos]string{ProtoARP, ProtoNDP, ProtoDHCP, ProtoDNS, ProtoMDNS, ProtoLLMNR, ProtoSyncthing}
 
 type counters struct {
 	frames, bytes, facts atomic.Uint64

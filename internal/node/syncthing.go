@@ -24,6 +24,7 @@ import (
 
 // syncthingSpeaker is what speaks Syncthing's discovery.
 type syncthingSpeaker struct {
+	own      string // the ID of the device that is announced, "" for none
 	heard    source.Syncthing
 	listener *syncthing.Listener // nil if nothing is heard or announced on links
 	// These announce on links, by the listener's sockets, and to servers; nil unless the
@@ -55,6 +56,7 @@ func (n *Node) openSyncthing() error {
 			return fmt.Errorf("node: syncthing.announce.cert_file: %w", err)
 		}
 	}
+	s.own = id.String()
 	announcer := func() *syncthing.Announcer {
 		a := &syncthing.Announcer{ID: id, LocalEvery: c.Announce.Interval.Duration(), GlobalEvery: c.Announce.ServerInterval.Duration(), Log: n.Log}
 		for _, x := range c.Announce.Addresses {

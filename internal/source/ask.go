@@ -14,6 +14,7 @@ import (
 	"github.com/lanfolk/lanfolk/lan"
 	"github.com/lanfolk/lanfolk/passive"
 	"github.com/lanfolk/lanfolk/store"
+	"github.com/lanfolk/lanfolk/syncthing"
 )
 
 // AskMDNS asks by mDNS and DNS-SD: for services of a type, for a host's
@@ -125,6 +126,8 @@ func (a AskFingerprints) Ask(ctx context.Context, q find.Query, emit func(lanfol
 	switch {
 	case q.Addr.IsValid():
 		name = q.Addr.String()
+	case q.Device != (syncthing.DeviceID{}):
+		name = q.Device.String()
 	case name == "":
 		return nil
 	}
@@ -133,15 +136,19 @@ func (a AskFingerprints) Ask(ctx context.Context, q find.Query, emit func(lanfol
 		return err
 	}
 	for _, row := range rows {
-		// A DNS server's answer comes from the server, not from the host that
-		// it names.
-		if !row.Response || row.SrcMAC == (lanfolk.MAC{}) || row.Protocol == passive.ProtoDNS {
+		if !row.Response || row.SrcMAC == (lanfolk.MAC{}) || answersForOthers(row) {
 			continue
 		}
 		emit(announced(row))
 		return nil
 	}
 	return nil
+}
+
+// answersForOthers says whether what a row tells comes from a server, and not from the host or the
+// device that it names: of Syncthing's discovery that is all that is sent to one host alone.
+func answersForOthers(row lanfolk.Observation) bool {
+	return row.Protocol == passive.ProtoDNS || row.Protocol == passive.ProtoSyncthing && row.DstClass == lanfolk.Unicast
 }
 
 // announced is the sighting behind a row of the fingerprint database.
@@ -155,7 +162,7 @@ func announced(row lanfolk.Observation) lanfolk.Sighting {
 		State:       lanfolk.Unknown,
 		Time:        row.Last,
 	}
-	if _, err := netip.ParseAddr(row.Query); err != nil {
+	if _, err := netip.ParseAddr(row.Query); err != nil && row.Protocol != passive.ProtoSyncthing {
 		s.Name = bareName(row.Query)
 	}
 	if row.SrcIP.IsValid() {

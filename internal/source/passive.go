@@ -18,6 +18,8 @@ type Passive struct {
 	// Link is the link that the facts come from. Its zero value, for a capture
 	// file, knows no address of our own.
 	Link packet.Link
+	// Device is the ID of the Syncthing device that this node announces, "" for none.
+	Device string
 
 	last    flow                // of the packet in hand
 	counted map[string]struct{} // the queries that it counts for
@@ -119,11 +121,19 @@ func (p *Passive) Sightings(f *passive.Fact, emit func(lanfolk.Sighting)) {
 }
 
 // self says whether lanfolk itself sent the packet: a question by mDNS that
-// left from this link. Another program on this machine may have asked it, too;
-// nothing is lost with its question.
+// left from this link, or an announcement of its own Syncthing device. Another program on
+// this machine may have asked the question, too; nothing is lost with it.
 func (p *Passive) self(f *passive.Fact) bool {
-	return f.Protocol == passive.ProtoMDNS && !f.Response &&
-		len(p.Link.MAC) == 6 && [6]byte(p.Link.MAC) == [6]byte(f.SrcMAC)
+	if len(p.Link.MAC) != 6 || [6]byte(p.Link.MAC) != [6]byte(f.SrcMAC) {
+		return false
+	}
+	switch f.Protocol {
+	case passive.ProtoMDNS:
+		return !f.Response
+	case passive.ProtoSyncthing:
+		return p.Device != "" && f.Query == p.Device
+	}
+	return false
 }
 
 // claimKey names the claim within its protocol and link. A device holds many

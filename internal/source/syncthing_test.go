@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -18,6 +19,8 @@ import (
 	"github.com/lanfolk/lanfolk/internal/find"
 	"github.com/lanfolk/lanfolk/internal/source"
 	"github.com/lanfolk/lanfolk/packet"
+	"github.com/lanfolk/lanfolk/passive"
+	"github.com/lanfolk/lanfolk/store"
 	"github.com/lanfolk/lanfolk/syncthing"
 )
 
@@ -260,6 +263,45 @@ func TestSyncthingImpostorsAreOneDevice(t *testing.T) {
 		cancel()
 		synctest.Wait()
 	})
+}
+
+// The fingerprint database tells which MAC announced a device on a link, but not what a server said of it, and
+// not what this node itself announced.
+func TestSyncthingRows(t *testing.T) {
+	fact := &passive.Fact{
+		Time: noon, Interface: "eth0", Protocol: passive.ProtoSyncthing, Response: true, Query: device,
+		SrcMAC: printer, DstMAC: all, SrcIP: address, DstIP: netip.MustParseAddr("10.0.0.255"),
+	}
+	p := &source.Passive{Link: packet.Link{Name: "eth0", MAC: net.HardwareAddr(printer[:])}}
+	row, ok := p.Observation(fact)
+	if !ok || row.Query != device || row.DstClass != lanfolk.Broadcast || row.SrcMAC != lanfolk.MAC(printer) {
+		t.Errorf("row %+v, %v", row, ok)
+	}
+	p.Device = device
+	fact.Time = noon.Add(time.Second)
+	if row, ok := p.Observation(fact); ok {
+		t.Errorf("the node's own announcement became %+v", row)
+	}
+
+	query, err := find.ParseQuery(strings.ToLower(device))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := row
+	answer.DstClass, answer.SrcMAC = lanfolk.Unicast, lanfolk.MAC(phone)
+	var got []lanfolk.Sighting
+	a := source.AskFingerprints{Observations: func(_ context.Context, f store.ObservationFilter) ([]lanfolk.Observation, error) {
+		if f.Query != device {
+			t.Errorf("asked for %q", f.Query)
+		}
+		return []lanfolk.Observation{answer, row}, nil
+	}}
+	if err := a.Ask(t.Context(), query, func(s lanfolk.Sighting) { got = append(got, s) }); err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 1 || got[0].Name != "" || got[0].Identifiers[0].Value != lanfolk.MAC(printer).String() || got[0].State != lanfolk.Unknown {
+		t.Errorf("found %+v; want the announcer", got)
+	}
 }
 
 func TestAskSyncthing(t *testing.T) {

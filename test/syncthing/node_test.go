@@ -198,6 +198,29 @@ func TestNodesHearADevice(t *testing.T) {
 		}
 	}
 
+	// Where frames are captured the fingerprint database knows from which hardware address it was announced.
+	lab.Eventually(t, 10*time.Second, "who announced it, in the fingerprint database", func() error {
+		var rows []struct {
+			Query string
+			MAC   string `json:"src_mac"`
+		}
+		if err := node.JSON(&rows, "fingerprints", "--protocol", "syncthing", "--query", textID("alpha")); err != nil {
+			return err
+		}
+		for _, subnet := range []*lab.Subnet{ours, theirs} {
+			mac := device.Link(subnet).MAC.String()
+			if !slices.ContainsFunc(rows, func(r struct {
+				Query string
+				MAC   string `json:"src_mac"`
+			}) bool {
+				return r.MAC == mac
+			}) {
+				return fmt.Errorf("%+v; want %s", rows, mac)
+			}
+		}
+		return nil
+	})
+
 	// The other node hears the one link that it has.
 	if all := services(second); len(all) != 2 || all[0].Interface != other.Link(theirs).Name {
 		t.Errorf("the other node: %+v", all)
