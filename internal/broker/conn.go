@@ -56,6 +56,9 @@ func (c *conn) Read(p []byte) (int, error) {
 			return 0, bad
 		}
 	}
+	if err != nil && c.isClosing() {
+		err = net.ErrClosed // and not the deadline by which Close ends reading
+	}
 	return n, err
 }
 
@@ -115,6 +118,12 @@ func (c *conn) waitRoom() error {
 		return net.ErrClosed
 	}
 	return c.err
+}
+
+func (c *conn) isClosing() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closing
 }
 
 // backlog says whether anything waits for the client to take it.

@@ -50,6 +50,9 @@ func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet,
 			}
 		}
 	case packets.Publish, packets.Pubrel, packets.Subscribe, packets.Unsubscribe:
+		if strings.HasPrefix(pk.TopicName, "$") {
+			pk.TopicName = "$" // OnPublish refuses it; $SYS would never be acknowledged
+		}
 		if s := h.b.sessionOf(cl); s != nil && pk.PacketID != 0 {
 			pk.PacketID = s.flows.in(cl, pk)
 		}

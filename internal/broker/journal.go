@@ -101,6 +101,9 @@ func (j *journal) read(put func(record)) error {
 		f.Close()
 		return fmt.Errorf("%s: %w", j.path(), err)
 	}
+	if good == 0 { // not even a head: written anew
+		return f.Close()
+	}
 	if _, err := f.Seek(good, 0); err != nil {
 		f.Close()
 		return err

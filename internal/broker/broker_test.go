@@ -1,0 +1,560 @@
+package broker_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	v5 "github.com/eclipse/paho.golang/packets"
+	v3 "github.com/eclipse/paho.mqtt.golang/packets"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/lanfolk/lanfolk/internal/broker"
+)
+
+// A bridge's will has no payload, which mochi refuses by itself.
+func TestWillWithoutPayloadClearsItsTopic(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, broker.Options{})
+	helper := r.connect3("helper")
+	t.Run("3.1.1", func(t *testing.T) {
+		helper.publish("provider/p", "{}", 1, true)
+		c := r.connect3("bridge", will3("provider/p", ""))
+		c.Close()
+		eventually(t, "will", func() bool { return len(r.retained("provider/p")) == 0 })
+	})
+	t.Run("5", func(t *testing.T) {
+		helper.publish("provider/p", "{}", 1, true)
+		c, code := r.connect5("bridge", func(c *v5.Connect) {
+			c.WillFlag, c.WillTopic, c.WillRetain, c.WillQOS, c.WillProperties = true, "provider/p", true, 2, &v5.Properties{}
+		})
+		if code != 0 {
+			t.Fatalf("refused with %#x", code)
+		}
+		c.Close()
+		eventually(t, "will", func() bool { return len(r.retained("provider/p")) == 0 })
+	})
+	if n := r.b.Stats().Wills; n != 2 {
+		t.Errorf("%d wills were spoken, want 2", n)
+	}
+}
+
+func TestNoWillAfterAFarewell(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, broker.Options{})
+	r.connect3("c", will3("w", "dead")).disconnect()
+	eventually(t, "farewell", func() bool { return r.b.Stats().Connected == 0 })
+	if got := r.retained("#"); len(got) > 0 || r.b.Stats().Wills != 0 {
+		t.Errorf("retained %v, %d wills", got, r.b.Stats().Wills)
+	}
+}
+
+// The will of a connection that is taken over comes before anything that the
+// new one says.
+func TestWillOfATakenOverSessionComesFirst(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, broker.Options{})
+	watcher := r.connect3("watcher")
+	watcher.subscribe(1, 0, "#")
+	for range 30 {
+		old := r.connect3("device", will3("current/d/reachable", "0"))
+		old.publish("current/d/reachable", "1", 0, true)
+		if got := watcher.message(); got != "current/d/reachable 1" {
+			t.Fatalf("heard %q", got)
+		}
+		c := r.connect3("device", will3("current/d/reachable", "0"))
+		c.publish("current/d/reachable", "1", 1, true)
+		if first, second := watcher.message(), watcher.message(); first != "current/d/reachable 0" || second != "current/d/reachable 1" {
+			t.Fatalf("heard %q and then %q", first, second)
+		}
+		c.disconnect()
+		eventually(t, "farewell", func() bool { return r.b.Stats().Connected == 1 })
+	}
+}
+
+// A million bytes more than any queue of the broker's: every retained message
+// arrives, at QoS 0 and 1, however slowly it is read.
+func TestSnapshotIsWhole(t *testing.T) {
+	t.Parallel()
+	const n = 100_000
+	r := newRig(t, broker.Options{Dir: t.TempDir()})
+	fill(t, r, n)
+	for _, qos := range []byte{0, 1} {
+		p := r.connect3(fmt.Sprintf("reader-%d", qos))
+		s := v3.NewControlPacket(v3.Subscribe).(*v3.SubscribePacket)
+		s.MessageID, s.Topics, s.Qoss = 7, []string{"current/#"}, []byte{qos}
+		p.send(s)
+		time.Sleep(200 * time.Millisecond) // it is busy
+		start := time.Now()
+		seen := make(map[string]bool)
+		for done := false; !done; {
+			x, err := p.next(patience)
+			if err != nil {
+				t.Fatalf("QoS %d: after %d: %v", qos, len(seen), err)
+			}
+			switch x := x.(type) {
+			case *v3.PublishPacket:
+				seen[x.TopicName] = x.Retain
+			case *v3.SubackPacket:
+				done = true
+			}
+		}
+		if len(seen) != n {
+			t.Errorf("QoS %d: %d of %d messages before SUBACK", qos, len(seen), n)
+		}
+		t.Logf("QoS %d: %v", qos, time.Since(start))
+		p.Close()
+	}
+	if s := r.b.Stats(); s.Dropped != 0 || s.Stalled != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// fill publishes n retained messages.
+func fill(t *testing.T, r *rig, n int) {
+	t.Helper()
+	p := r.connect3("filler")
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		for range n {
+			if _, err := p.next(patience); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for i := range n {
+		m := v3.NewControlPacket(v3.Publish).(*v3.PublishPacket)
+		m.TopicName, m.Payload, m.Qos, m.Retain, m.MessageID = fmt.Sprintf("current/u1/bulk/%d/reachable", i), []byte("1"), 1, true, uint16(i%60_000+1)
+		p.send(m)
+	}
+	wait.Wait()
+	p.disconnect()
+}
+
+// A value that changes while the snapshot is sent is never followed by an
+// older one.
+func TestSnapshotAndNewsAgree(t *testing.T) {
+	t.Parallel()
+	const topics = 2000
+	r := newRig(t, broker.Options{})
+	fill(t, r, topics)
+	var stop atomic.Bool
+	var last [topics]string
+	var wait sync.WaitGroup
+	writer := r.connect3("writer")
+	wait.Go(func() {
+		for n := 0; !stop.Load(); n++ {
+			i := n * 7919 % topics
+			last[i] = fmt.Sprint(n)
+			m := v3.NewControlPacket(v3.Publish).(*v3.PublishPacket)
+			m.TopicName, m.Payload, m.Retain = fmt.Sprintf("current/u1/bulk/%d/reachable", i), []byte(last[i]), true
+			writer.send(m)
+			time.Sleep(20 * time.Microsecond)
+		}
+	})
+	readers := make([]map[string]string, 5)
+	for i := range readers {
+		p := r.connect3(fmt.Sprintf("reader-%d", i))
+		heard := make(map[string]string)
+		readers[i] = heard
+		_, before := p.subscribe(1, 0, "#")
+		for _, m := range before {
+			heard[m.TopicName] = string(m.Payload)
+		}
+		wait.Go(func() {
+			for {
+				x, err := p.next(patience)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				m := x.(*v3.PublishPacket)
+				if m.TopicName == "end" {
+					return
+				}
+				heard[m.TopicName] = string(m.Payload)
+			}
+		})
+		time.Sleep(10 * time.Millisecond)
+	}
+	stop.Store(true)
+	time.Sleep(50 * time.Millisecond)
+	r.connect3("ender").publish("end", "x", 1, false)
+	wait.Wait()
+	want := r.retained("#")
+	for i, got := range readers {
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("reader %d (-retained +heard):\n%s", i, diff)
+		}
+	}
+}
+
+// The server's packet ids don't get in the way of the client's.
+func TestSubscribeWhileAMessageHasTheSamePacketID(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, broker.Options{})
+	helper := r.connect3("helper")
+	p := r.connect3("c")
+	p.subscribe(1, 1, "news")
+	helper.publish("news", "a", 1, false) // the server's first id, 1, which stays open
+	m := await[*v3.PublishPacket](p)
+	if code, _ := p.subscribe(m.MessageID, 1, "more"); code != 1 {
+		t.Errorf("SUBSCRIBE with an id that the server uses: code %#x", code)
+	}
+	out := v3.NewControlPacket(v3.Publish).(*v3.PublishPacket)
+	out.TopicName, out.Payload, out.Qos, out.MessageID = "x", []byte("y"), 2, m.MessageID
+	p.send(out)
+	if got := await[*v3.PubrecPacket](p).MessageID; got != m.MessageID {
+		t.Errorf("PUBREC of %d, want %d", got, m.MessageID)
+	}
+	rel := v3.NewControlPacket(v3.Pubrel).(*v3.PubrelPacket)
+	rel.MessageID = m.MessageID
+	p.send(rel)
+	if got := await[*v3.PubcompPacket](p).MessageID; got != m.MessageID {
+		t.Errorf("PUBCOMP of %d, want %d", got, m.MessageID)
+	}
+}
+
+// A client that takes few messages at a time gets all of them.
+func TestReceiveMaximumNeverStops(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, broker.Options{})
+	p, _ := r.connect5("c", func(c *v5.Connect) {
+		few := uint16(3)
+		c.Properties.ReceiveMaximum = &few
+	})
+	p.send(&v5.Subscribe{PacketID: 1, Properties: &v5.Properties{}, Subscriptions: []v5.SubOptions{{Topic: "n/#", QoS: 1}}})
+	p.next()
+	helper := r.connect3("helper")
+	for round := range 10 {
+		for i := range 20 {
+			helper.publish(fmt.Sprintf("n/%d/%d", round, i), "x", 1, false)
+		}
+		for range 20 {
+			m, ok := p.next().Content.(*v5.Publish)
+			if !ok {
+				t.Fatal("no PUBLISH")
+			}
+			p.send(&v5.Puback{PacketID: m.PacketID, Properties: &v5.Properties{}})
+		}
+	}
+}
+
+// What the journal holds is there again after the process was killed, which is
+// to say, when it had no chance to say anything.
+func TestStateSurvivesAKill(t *testing.T) {
+	t.Parallel()
+	dir, copied := t.TempDir(), t.TempDir()
+	r := newRig(t, broker.Options{Dir: dir})
+	p := r.connect3("helper")
+	p.publish("a", "1", 1, true)
+	p.publish("b", "2", 1, true)
+	p.publish("gone", "3", 1, true)
+	p.publish("gone", "", 1, true)
+	p.publish("provider/dead", "{}", 1, true)
+	p.publish("provider/back", "{}", 1, true)
+	p.publish("provider/renamed", "{}", 1, true)
+	stays := r.connect3("stays", func(c *v3.ConnectPacket) { c.CleanSession = false })
+	stays.subscribe(1, 1, "q/#")
+	r.connect3("dead", will3("provider/dead", ""))
+	r.connect3("back", will3("provider/back", ""))
+	r.connect3("renamed-1", will3("provider/renamed", ""))
+	time.Sleep(300 * time.Millisecond) // more than the journal may lose
+	journal, err := os.ReadFile(filepath.Join(dir, "mqtt.journal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(copied, "mqtt.journal"), journal, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.end()
+
+	r = newRig(t, broker.Options{Dir: copied, WillGrace: 700 * time.Millisecond})
+	r.connect3("back", will3("provider/back", ""))
+	r.connect3("renamed-2", will3("provider/renamed", ""))
+	all := map[string]string{"a": "1", "b": "2", "provider/dead": "{}", "provider/back": "{}", "provider/renamed": "{}"}
+	if diff := cmp.Diff(all, r.retained("#")); diff != "" {
+		t.Errorf("within the grace time (-want +got):\n%s", diff)
+	}
+	r.connect3("helper").publish("q/1", "queued", 1, false)
+	stays = r.connect3("stays", func(c *v3.ConnectPacket) { c.CleanSession = false })
+	if got := stays.message(); got != "q/1 queued" {
+		t.Errorf("a session that was kept gets %q", got)
+	}
+	eventually(t, "will", func() bool { return r.b.Stats().Wills > 0 })
+	time.Sleep(300 * time.Millisecond)
+	delete(all, "provider/dead")
+	if diff := cmp.Diff(all, r.retained("#")); diff != "" {
+		t.Errorf("after it (-want +got):\n%s", diff)
+	}
+}
+
+// A broker that is told to end holds the wills back, too: who comes back isn't
+// declared dead by a restart.
+func TestWillsWaitForTheNextStart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := newRig(t, broker.Options{Dir: dir})
+	r.connect3("helper").publish("provider/p", "{}", 1, true)
+	r.connect3("bridge", will3("provider/p", ""))
+	r.connect3("leaves", will3("provider/p", "")).disconnect()
+	eventually(t, "farewell", func() bool { return r.b.Stats().Connected == 2 })
+	r.end()
+	r = newRig(t, broker.Options{Dir: dir, WillGrace: 300 * time.Millisecond})
+	if got := r.retained("#"); len(got) != 1 {
+		t.Errorf("retained %v", got)
+	}
+	eventually(t, "will", func() bool { return len(r.retained("#")) == 0 })
+	if n := r.b.Stats().Wills; n != 1 {
+		t.Errorf("%d wills, want 1", n)
+	}
+}
+
+func TestWhoMayComeIn(t *testing.T) {
+	t.Parallel()
+	line, err := broker.PasswordLine("alice", "correct horse")
+	if err != nil {
+		t.Fatal(err)
+	}
+	users, err := broker.ReadPasswords(strings.NewReader(line + "\n" + strings.Replace(line, "alice", "bob", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, broker.Options{Users: users, Rules: broker.HemtjanstRules()})
+	const denied = 5 // MQTT 3.1.1 §3.2.2.3
+	if _, code := r.try3("c"); code != denied {
+		t.Errorf("without a user: %d", code)
+	}
+	if _, code := r.try3("c", user3("alice", "wrong")); code != denied {
+		t.Errorf("with a wrong password: %d", code)
+	}
+	if _, code := r.try3("c", user3("nobody", "correct horse")); code != denied {
+		t.Errorf("with an unknown user: %d", code)
+	}
+	if _, code := r.try3("c", user3("alice", "correct horse"), will3("current/bob/reachable", "0")); code != denied {
+		t.Errorf("with a will on another's topic: %d", code)
+	}
+	if _, code := r.try3("c", user3("alice", "correct horse"), will3("current/#", "0")); code != denied {
+		t.Errorf("with a will on a filter: %d", code)
+	}
+	alice := r.connect3("c", user3("alice", "correct horse"), will3("current/alice/reachable", "0"))
+	if _, code := r.try3("c", user3("bob", "correct horse")); code != denied {
+		t.Errorf("with another user's client id: %d", code)
+	}
+	for _, topic := range []string{"device/alice", "current/alice/reachable", "device/bob", "current/bob/reachable", "$SYS/x", "a//../b"} {
+		alice.publish(topic, "x", 1, true)
+	}
+	if code, before := alice.subscribe(2, 0, "#"); code != 0 || len(before) != 2 {
+		t.Errorf("code %d, %d messages", code, len(before))
+	}
+	if code, _ := alice.subscribe(3, 0, "$SYS/#"); code != 0x80 {
+		t.Errorf("$SYS: %d", code)
+	}
+	if s := r.b.Stats(); s.RefusedConnections != 6 || s.RefusedMessages != 4 || s.RefusedFilters != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestRulesHoldForDeliveries(t *testing.T) {
+	t.Parallel()
+	rules, err := broker.ReadRules(strings.NewReader("topic write #\ntopic read a/#\ntopic deny a/secret/#\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, broker.Options{Rules: rules})
+	p := r.connect3("c")
+	for _, topic := range []string{"a/1", "a/secret/1", "b/1"} {
+		p.publish(topic, "x", 1, true)
+	}
+	_, before := p.subscribe(1, 0, "#")
+	if len(before) != 1 || before[0].TopicName != "a/1" {
+		t.Errorf("retained: %v", before)
+	}
+	if code, _ := p.subscribe(2, 0, "b/#"); code != 0x80 {
+		t.Errorf("subscribe to b/#: %d", code)
+	}
+	for _, topic := range []string{"a/secret/2", "b/2", "a/2"} {
+		p.publish(topic, "x", 0, false)
+	}
+	if got := p.message(); got != "a/2 x" {
+		t.Errorf("heard %q", got)
+	}
+}
+
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, broker.Options{Limits: broker.Limits{
+		Clients: 3, Retained: 2, Message: 1000, Subscriptions: 2, ConnectTimeout: 200 * time.Millisecond,
+	}})
+	t.Run("connections that say nothing", func(t *testing.T) {
+		c := r.dial()
+		_ = c.SetReadDeadline(time.Now().Add(patience))
+		if n, err := c.Read(make([]byte, 1)); n > 0 || err == nil || strings.Contains(err.Error(), "timeout") {
+			t.Errorf("it is left open: %d, %v", n, err)
+		}
+	})
+	t.Run("first packets", func(t *testing.T) {
+		for _, b := range []string{"\x30\x03\x00\x01a", "\x10\xff\xff\xff\x7f", "\x10\x80\x80\x80\x80\x01", "GET / HTTP/1.1\r\n\r\n"} {
+			c := r.dial()
+			if _, err := c.Write([]byte(b)); err != nil {
+				t.Fatal(err)
+			}
+			_ = c.SetReadDeadline(time.Now().Add(150 * time.Millisecond)) // before the timeout
+			if _, err := c.Read(make([]byte, 1)); err == nil || strings.Contains(err.Error(), "timeout") {
+				t.Errorf("%q: %v", b, err)
+			}
+		}
+	})
+	p := r.connect3("c")
+	t.Run("retained", func(t *testing.T) {
+		for i := range 4 {
+			p.publish(fmt.Sprint(i), "x", 1, true)
+		}
+		p.publish("0", "new", 1, true)
+		if got := r.retained("#"); len(got) != 2 || got["0"] != "new" {
+			t.Errorf("retained %v", got)
+		}
+		if n := r.b.Stats().NotRetained; n != 2 {
+			t.Errorf("NotRetained %d", n)
+		}
+	})
+	t.Run("subscriptions", func(t *testing.T) {
+		var codes []byte
+		for i, f := range []string{"a", "b", "a", "c", strings.Repeat("x/", 40)} {
+			code, _ := p.subscribe(uint16(i+1), 0, f)
+			codes = append(codes, code)
+		}
+		if !slices.Equal(codes, []byte{0, 0, 0, 0x80, 0x80}) {
+			t.Errorf("codes %v", codes)
+		}
+	})
+	t.Run("clients", func(t *testing.T) {
+		r.connect3("d")
+		r.connect3("e")
+		if _, code := r.try3("f"); code != 3 { // server unavailable
+			t.Errorf("code %d", code)
+		}
+	})
+	t.Run("large messages", func(t *testing.T) {
+		m := v3.NewControlPacket(v3.Publish).(*v3.PublishPacket)
+		m.TopicName, m.Payload = "big", make([]byte, 2000)
+		p.send(m)
+		if _, err := p.next(patience); err == nil {
+			t.Error("it is let pass")
+		}
+	})
+}
+
+// A client that takes nothing neither holds others up nor stays.
+func TestStalledClientIsCutOff(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, broker.Options{Limits: broker.Limits{Stall: 300 * time.Millisecond, WriteBuffer: 16 << 10}})
+	lazy := r.connect3("lazy", will3("lazy", "dead"))
+	if err := lazy.Conn.(buffered).SetReadBuffer(4 << 10); err != nil {
+		t.Fatal(err)
+	}
+	lazy.subscribe(1, 0, "#")
+	busy := r.connect3("busy")
+	m := v3.NewControlPacket(v3.Publish).(*v3.PublishPacket)
+	m.TopicName, m.Payload = "news", make([]byte, 10_000)
+	start := time.Now()
+	for range 3000 {
+		busy.send(m)
+	}
+	busy.publish("news", "last", 1, false)
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("the publisher waited %v", took)
+	}
+	eventually(t, "cut off", func() bool { return r.b.Stats().Stalled == 1 })
+	eventually(t, "will", func() bool { return r.b.Stats().Wills == 1 })
+	if r.b.Stats().Dropped == 0 {
+		t.Error("nothing was dropped")
+	}
+}
+
+func TestOneStateFolderOneBroker(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	newRig(t, broker.Options{Dir: dir})
+	_, err := broker.Open(broker.Options{Dir: dir})
+	if err == nil || !strings.Contains(err.Error(), "another broker uses this state folder") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// MQTT 5 §3.1.3.2.2: a will that waits isn't spoken if its client comes back.
+func TestDelayedWill(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, broker.Options{})
+	delayed := func(c *v5.Connect) {
+		c.CleanStart = false
+		c.WillFlag, c.WillTopic, c.WillMessage, c.WillRetain, c.WillProperties = true, "w", []byte("dead"), true, &v5.Properties{}
+		delay, expiry := uint32(1), uint32(60)
+		c.WillProperties.WillDelayInterval, c.Properties.SessionExpiryInterval = &delay, &expiry
+	}
+	c, _ := r.connect5("c", delayed)
+	c.Close()
+	eventually(t, "end", func() bool { return r.b.Stats().Connected == 0 })
+	c, _ = r.connect5("c", delayed)
+	time.Sleep(1500 * time.Millisecond)
+	if n := r.b.Stats().Wills; n != 0 {
+		t.Errorf("%d wills of a client that came back", n)
+	}
+	c.Close()
+	eventually(t, "will", func() bool { return maps.Equal(r.retained("#"), map[string]string{"w": "dead"}) })
+}
+
+// FuzzPackets sends bytes to a broker after a good CONNECT; whatever they are,
+// others are served.
+func FuzzPackets(f *testing.F) {
+	for _, s := range []string{
+		"\x30\x05\x00\x01a12", "\x32\x07\x00\x01a\x00\x0112", "\x34\x07\x00\x01a\x00\x0112", "\x82\x06\x00\x01\x00\x01#\x00",
+		"\x82\x0e\x00\x02\x00\x09$share/a/\x02", "\xa2\x05\x00\x01\x00\x01#", "\xc0\x00", "\xe0\x00", "\x62\x02\x00\x01", "\x50\x02\x00\x01",
+		"\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00", "\xff\xff\xff\xff\xff", "\x30\xff\xff\xff\x7f", "\x82\x08\x00\x01\x00\x03+/#\x01",
+	} {
+		f.Add([]byte(s), false)
+		f.Add([]byte(s), true)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		f.Fatal(err)
+	}
+	b, err := broker.Open(broker.Options{Listeners: []broker.Listener{{Listener: l}}, Limits: broker.Limits{Clients: 10_000}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	f.Cleanup(cancel)
+	go func() { _ = b.Run(ctx) }()
+	f.Fuzz(func(t *testing.T, data []byte, five bool) {
+		hello := "\x10\x0d\x00\x04MQTT\x04\x02\x00\x0a\x00\x01f"
+		if five {
+			hello = "\x10\x0e\x00\x04MQTT\x05\x02\x00\x0a\x00\x00\x01f"
+		}
+		for _, bytes := range []string{hello + string(data), hello} {
+			c, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Write([]byte(bytes)); err != nil {
+				t.Fatal(err)
+			}
+			_ = c.SetReadDeadline(time.Now().Add(patience))
+			ack := make([]byte, 4)
+			if _, err := c.Read(ack); err != nil || ack[0] != 0x20 || ack[3] != 0 {
+				t.Fatalf("CONNACK %x: %v", ack, err)
+			}
+			c.Close()
+		}
+	})
+}
