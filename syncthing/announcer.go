@@ -175,13 +175,13 @@ func (a *Announcer) check() error {
 	case a.Local == nil && len(a.Servers) == 0:
 		return errors.New("syncthing: nobody to announce to: neither the local network nor a server")
 	}
-	all, err := announcedAll(a.Addresses)
-	if err != nil {
-		return err
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.now == nil { // else SetAddresses was called already
+		all, err := announcedAll(a.Addresses)
+		if err != nil {
+			return err
+		}
 		a.now = all
 	}
 	a.changed, a.targets = nil, map[targetKey]*Target{}

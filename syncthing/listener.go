@@ -321,8 +321,11 @@ func (r *listening) refused(key earKey, link packet.Link, err error) {
 	case inUse(err) && !key.v6:
 		if !r.taken {
 			r.taken = true
-			r.log.Warn("another program keeps Syncthing's port of IPv4 to itself: only IPv6 is heard, and announcements leave from other ports",
-				"port", LocalPort, "if", link.Name, "err", err)
+			what := "another program keeps Syncthing's port of IPv4 to itself: until it ends only IPv6 is heard"
+			if r.speaking != nil {
+				what += ", and announcements leave from other ports"
+			}
+			r.log.Warn(what, "port", LocalPort, "if", link.Name, "err", err)
 		}
 	case r.broken[key] != err.Error():
 		r.broken[key] = err.Error()

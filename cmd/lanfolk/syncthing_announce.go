@@ -73,7 +73,7 @@ then it exits with 6 if a server doesn't answer for the device.`,
 	fl.StringArrayVar(&x.addresses, "address", []string{fmt.Sprintf(":%d", syncthing.DefaultPort)}, "where the device can be reached, `[IP]:PORT`; may be repeated")
 	fl.BoolVar(&x.local, "local", false, "announce it on the local network")
 	fl.StringArrayVar(&x.servers, "server", nil, "announce it to this global server, `HOST[:PORT]`; may be repeated")
-	fl.DurationVar(&x.interval, "interval", 0, "how often at least (default 1m on links, 30m to servers)")
+	fl.DurationVar(&x.interval, "interval", 0, "how often at least (default 1m on links, which is also the most there, and 30m to servers)")
 	fl.BoolVar(&x.once, "once", false, "tell each link and server once, and end")
 	return cmd
 }
@@ -144,7 +144,8 @@ func (x *syncthingAnnouncing) announcer() (*syncthing.Announcer, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.LocalEvery, a.GlobalEvery = x.interval, x.interval
+	// Who hears it on a link forgets it after some minutes, whatever its interval is.
+	a.LocalEvery, a.GlobalEvery = min(x.interval, syncthing.DefaultLocalEvery), x.interval
 	a.Log = x.logger(slog.LevelWarn, config.FormatAuto)
 	a.Links = sockets.Selection{}.Watch
 	if x.local {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/lanfolk/lanfolk/lan"
@@ -17,16 +18,21 @@ import (
 // SyncthingListener returns a listener to Syncthing's local announcements on the chosen links, which
 // can also be an Announcer's.
 func SyncthingListener(s Selection, log *slog.Logger) *syncthing.Listener {
+	var held atomic.Bool // by whom was said: it costs a look at all programs, and the port is tried again and again
 	return &syncthing.Listener{
 		Links: s.Watch,
 		Broadcast: func(l packet.Link, port uint16) (syncthing.Conn, error) {
 			c, err := lan.ListenBroadcast(l, port)
-			if errors.Is(err, syscall.EADDRINUSE) {
-				return nil, heldBy(port, err)
-			} else if err != nil {
-				return nil, err
+			switch {
+			case err == nil:
+				if port != 0 {
+					held.Store(false)
+				}
+				return c, nil
+			case errors.Is(err, syscall.EADDRINUSE) && !held.Swap(true):
+				err = heldBy(port, err)
 			}
-			return c, nil
+			return nil, err
 		},
 		Multicast: func(l packet.Link, group netip.AddrPort) (syncthing.Conn, error) {
 			return lan.ListenMulticast(l, group)
