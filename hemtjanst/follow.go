@@ -13,6 +13,10 @@ const (
 	// quiet is how long nothing must come before a snapshot counts as complete without its sentinel: the
 	// broker may not let us publish one.
 	quiet = 3 * time.Second
+	// A snapshot that couldn't be confirmed is taken again, first after firstLook and then ever
+	// more seldom.
+	firstLook = 10 * time.Second
+	lastLook  = time.Hour
 )
 
 // follower keeps a model of what a broker says. Its goroutine owns the model.
@@ -30,6 +34,9 @@ type follower struct {
 	// due, if it isn't nil, returns when advance is to be called next; the zero Time means never.
 	due     func() time.Time
 	advance func(now time.Time)
+
+	again time.Time     // when a snapshot that wasn't confirmed is taken again
+	pause time.Duration // before that
 }
 
 // run follows until ctx is done.
@@ -73,6 +80,7 @@ func (f *follower) serve(ctx context.Context, conn Conn, q *queue) error {
 	defer cancel()
 	defer q.close()
 	f.model.Begin()
+	f.again, f.pause = time.Time{}, firstLook
 	now := f.ask(ctx, conn, 0)
 	defer func() {
 		f.model.Lost()
@@ -129,6 +137,9 @@ func (f *follower) serve(ctx context.Context, conn Conn, q *queue) error {
 			events = f.completed(at, events, false)
 			now = nil
 		}
+		if now == nil && !f.again.IsZero() && !f.again.After(at) {
+			now = f.ask(ctx, conn, 0)
+		}
 		if len(events) > 0 {
 			f.events(at, events)
 			if events = events[:0]; cap(events) > 1024 {
@@ -146,8 +157,11 @@ func (f *follower) serve(ctx context.Context, conn Conn, q *queue) error {
 // wait returns how long to sleep if nothing happens.
 func (f *follower) wait(now *look) time.Duration {
 	wait := time.Hour
-	if now != nil && now.asked == nil {
+	switch {
+	case now != nil && now.asked == nil:
 		wait = quiet - time.Since(now.heard)
+	case now == nil && !f.again.IsZero():
+		wait = time.Until(f.again)
 	}
 	if f.due != nil {
 		if due := f.due(); !due.IsZero() {
@@ -186,9 +200,11 @@ func (f *follower) ended(ctx context.Context, conn Conn, l *look, at time.Time, 
 }
 
 func (f *follower) completed(at time.Time, events []Event, confirmed bool) []Event {
-	events = f.model.Complete(at, events)
-	events[len(events)-1].Unconfirmed = events[len(events)-1].Unconfirmed || !confirmed
-	return events
+	if f.again = (time.Time{}); !confirmed {
+		f.again = at.Add(f.pause)
+		f.pause = min(2*f.pause, lastLook)
+	}
+	return f.model.Complete(at, confirmed, events)
 }
 
 var errNoBroker = errors.New("hemtjanst: no broker given")

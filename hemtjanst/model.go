@@ -130,10 +130,29 @@ func (m *Model) Observe(now time.Time, msg Message, events []Event) []Event {
 	return events
 }
 
-// Complete says that all that is retained was told since Begin. What wasn't is gone.
-// The last event is Complete itself.
-func (m *Model) Complete(now time.Time, events []Event) []Event {
-	m.complete = false // what goes is told at once, the rest below
+// Complete says that all that is retained was told since Begin. What wasn't is gone; unless the
+// snapshot isn't confirmed, and something may be lacking: then it stays. The last event is Complete itself. It
+// may be called again when more was told.
+func (m *Model) Complete(now time.Time, confirmed bool, events []Event) []Event {
+	if confirmed {
+		events = m.sweep(now, events)
+	}
+	m.complete = true
+	if cap(events) == 0 {
+		events = make([]Event, 0, len(m.devices)+len(m.providers)+1)
+	}
+	for _, p := range m.providers {
+		events = m.tellProvider(p, events)
+	}
+	for _, d := range m.devices {
+		events = m.tell(d, events)
+	}
+	return append(events, Event{Kind: Complete, Unconfirmed: !confirmed || m.stats.Full != m.fullBefore})
+}
+
+// sweep takes out what wasn't told in this snapshot.
+func (m *Model) sweep(now time.Time, events []Event) []Event {
+	m.complete = false // what goes is told at once, the rest later
 	for _, p := range m.providers {
 		if p.present && p.snapshot != m.snapshot {
 			events = m.absent(now, p, events)
@@ -149,14 +168,7 @@ func (m *Model) Complete(now time.Time, events []Event) []Event {
 			events = m.remove(d, events)
 		}
 	}
-	m.complete = true
-	for _, p := range m.providers {
-		events = m.tellProvider(p, events)
-	}
-	for _, d := range m.devices {
-		events = m.tell(d, events)
-	}
-	return append(events, Event{Kind: Complete, Unconfirmed: m.stats.Full != m.fullBefore})
+	return events
 }
 
 // mark notes that something was told in this snapshot.

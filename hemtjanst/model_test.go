@@ -20,7 +20,7 @@ func say(m *hemtjanst.Model, lines ...string) []string {
 	return words(events)
 }
 
-func complete(m *hemtjanst.Model) []string { return words(m.Complete(time.Unix(2, 0), nil)) }
+func complete(m *hemtjanst.Model) []string { return words(m.Complete(time.Unix(2, 0), true, nil)) }
 
 func words(events []hemtjanst.Event) []string {
 	var out []string

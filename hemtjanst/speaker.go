@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +22,10 @@ const (
 
 // batch is how many devices are announced, or topics subscribed to, before anything else is looked at.
 const batch = 256
+
+// wideFrom is how many devices are listened to each by its own topics. Mosquitto 2.0 takes a time that grows with
+// the square of a client's subscriptions: 50 s for 200,000.
+const wideFrom = 200
 
 // asking is how many batches the broker is asked for at a time.
 const asking = 16
@@ -57,6 +62,7 @@ type speaker struct {
 	published  map[string]claim
 	moved      map[string]bool // devices that name another provider now: no longer ours
 	repairs    map[string]*repair
+	wide       map[string]bool // filters that match others' topics, too
 }
 
 // repair is of a topic that somebody else overwrites.
@@ -197,7 +203,7 @@ func (s *speaker) serve(ctx context.Context, conn Conn) error {
 	in := s.in
 	defer in.close()
 	s.conn, s.ears = conn, conn
-	s.published, s.repairs = map[string]claim{}, map[string]*repair{}
+	s.published, s.repairs, s.wide = map[string]claim{}, map[string]*repair{}, map[string]bool{}
 	if s.provider != "" && !conn.NoLocal() {
 		// What it publishes would come back to it between the acknowledgements, and make it slow.
 		ears, err := s.broker.Connect(ctx, Session{ClientID: s.clientID + "e", KeepAlive: s.keepAlive, Receive: in.push})
@@ -327,11 +333,33 @@ func (s *speaker) sync(ctx context.Context) error {
 	for _, t := range ignore {
 		delete(s.repairs, t)
 	}
+	if len(s.published) > wideFrom || len(s.wide) > 0 {
+		return s.listen(ctx, s.widen(listen)...)
+	}
 	err := inBatches(ignore, func(some []string) error { return s.ears.Unsubscribe(ctx, some...) })
 	if err != nil {
 		return err
 	}
 	return s.listen(ctx, listen...)
+}
+
+// widen returns filters that match the topics and those of others with as many levels, without those that are
+// there already.
+func (s *speaker) widen(topics []string) []string {
+	var filters []string
+	for _, t := range topics {
+		kind, name := s.topics.Parse(t)
+		any := strings.Repeat("/+", 1+strings.Count(name, "/"))[1:]
+		f := s.topics.Device(any)
+		if kind == ReachableTopic {
+			f = s.topics.Reachable(any)
+		}
+		if !s.wide[f] {
+			s.wide[f] = true
+			filters = append(filters, f)
+		}
+	}
+	return filters
 }
 
 // change publishes what turns one claim into another; either may be none. free says that nobody has

@@ -32,6 +32,7 @@ type conn311 struct {
 func connect311(ctx context.Context, p *pipe, t target, s hemtjanst.Session) (hemtjanst.Conn, error) {
 	c := &conn311{ending: newEnding(), pipe: p, turn: make(chan struct{}, 1), flying: new([]paho.Token)}
 	c.turn <- struct{}{}
+	p.receive = s.Receive
 	o := paho.NewClientOptions().AddBroker("tcp://" + t.address).
 		SetCustomOpenConnectionFn(func(*url.URL, paho.ClientOptions) (net.Conn, error) { return p, nil }).
 		SetProtocolVersion(4).SetClientID(s.ClientID).SetCleanSession(true).

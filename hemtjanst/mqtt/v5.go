@@ -32,6 +32,7 @@ type conn5 struct {
 // connect5 begins a session by MQTT 5.
 func connect5(ctx context.Context, p *pipe, t target, s hemtjanst.Session) (hemtjanst.Conn, error) {
 	c := &conn5{ending: newEnding(), session: newSession5(s.Refused), pipe: p}
+	p.receive, p.five = s.Receive, true
 	c.client = paho.NewClient(paho.ClientConfig{
 		Conn:    p,
 		Session: c.session,
