@@ -7,8 +7,9 @@ import (
 	"net/netip"
 	"runtime"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/lanfolk/lanfolk/lan"
 	"github.com/lanfolk/lanfolk/packet"
@@ -18,21 +19,17 @@ import (
 // SyncthingListener returns a listener to Syncthing's local announcements on the chosen links, which
 // can also be an Announcer's.
 func SyncthingListener(s Selection, log *slog.Logger) *syncthing.Listener {
-	var held atomic.Bool // by whom was said: it costs a look at all programs, and the port is tried again and again
+	var who holding
 	return &syncthing.Listener{
 		Links: s.Watch,
 		Broadcast: func(l packet.Link, port uint16) (syncthing.Conn, error) {
 			c, err := lan.ListenBroadcast(l, port)
-			switch {
-			case err == nil:
-				if port != 0 {
-					held.Store(false)
-				}
-				return c, nil
-			case errors.Is(err, syscall.EADDRINUSE) && !held.Swap(true):
-				err = heldBy(port, err)
+			if errors.Is(err, syscall.EADDRINUSE) {
+				return nil, who.holds(port, err)
+			} else if err != nil {
+				return nil, err
 			}
-			return nil, err
+			return c, nil
 		},
 		Multicast: func(l packet.Link, group netip.AddrPort) (syncthing.Conn, error) {
 			return lan.ListenMulticast(l, group)
@@ -41,19 +38,44 @@ func SyncthingListener(s Selection, log *slog.Logger) *syncthing.Listener {
 	}
 }
 
-// heldBy adds to an error who holds a port.
-func heldBy(port uint16, err error) error {
-	holders, herr := lan.PortHolders(port)
+// holding is who holds a port. To find that out costs a look at all programs, and a port is tried
+// again and again: once a minute must do.
+type holding struct {
+	mu    sync.Mutex
+	names string
+	at    time.Time
+}
+
+// holds adds to an error who holds the port.
+func (h *holding) holds(port uint16, err error) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.at.IsZero() || time.Since(h.at) > time.Minute {
+		h.names, h.at = holders(port), time.Now()
+	}
+	return heldBy(h.names, err)
+}
+
+func heldBy(names string, err error) error {
+	if names == "" {
+		return err
+	}
+	return fmt.Errorf("%w: %s", err, names)
+}
+
+// holders says which other programs hold a port, "" if that can't be said.
+func holders(port uint16) string {
+	all, err := lan.PortHolders(port)
+	if err != nil {
+		return ""
+	}
 	var names []string
-	for _, h := range holders {
+	for _, h := range all {
 		if !h.Self {
 			names = append(names, h.String())
 		}
 	}
-	if herr != nil || len(names) == 0 {
-		return err
-	}
-	return fmt.Errorf("%w: %s", err, strings.Join(names, ", "))
+	return strings.Join(names, ", ")
 }
 
 // SyncthingConn opens a socket on a free port from which a global server can be reached: for
@@ -76,7 +98,7 @@ func SyncthingServerConns(at []netip.AddrPort, log *slog.Logger) ([]syncthing.Co
 	for _, a := range at {
 		opened, err := ListenUDP(a, runtime.GOMAXPROCS(0), lan.UDPOptions{}, log)
 		if errors.Is(err, syscall.EADDRINUSE) {
-			err = heldBy(a.Port(), err)
+			err = heldBy(holders(a.Port()), err)
 		}
 		if err != nil {
 			for _, c := range conns {

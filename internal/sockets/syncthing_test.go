@@ -3,9 +3,10 @@ package sockets
 import (
 	"context"
 	"errors"
-	"net"
 	"net/netip"
+	"os/exec"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -75,13 +76,32 @@ func TestSyncthingPortIsShared(t *testing.T) {
 			}
 			defer c.Close()
 		}
-		old, err := net.ListenPacket("udp4", ":21035")
+		python, err := exec.LookPath("python3")
+		if err != nil {
+			nstest.Missing(t, err.Error())
+		}
+		// As the old programs do it.
+		old := exec.Command(python, "-c", "import socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 21035)); print('bound', flush=True); sys.stdin.read()")
+		in, err := old.StdinPipe()
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer old.Close()
-		if c, err := l.Broadcast(lo, 21035); !errors.Is(err, syscall.EADDRINUSE) || c != nil {
-			t.Error(c, err)
+		out, err := old.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := old.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer old.Wait()
+		defer in.Close()
+		if _, err := out.Read(make([]byte, 16)); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if c, err := l.Broadcast(lo, 21035); !errors.Is(err, syscall.EADDRINUSE) || c != nil || !strings.Contains(err.Error(), "python3 (pid ") {
+				t.Error(c, err)
+			}
 		}
 	})
 }
