@@ -196,6 +196,13 @@ func TestServerCases(t *testing.T) {
 			}
 		}
 	}
+	// Every answer leaves from the address that was asked.
+	more := netip.MustParseAddr("10.99.2.200")
+	s.server.Link(s.theirs).AddAddresses(more)
+	another := netip.AddrPortFrom(more, 4745)
+	if err := wrong("reply", f.Cases[0].Fields, a.exchange(another, another, []byte(canonical))); err != nil {
+		t.Errorf("asked at another address: %v", err)
+	}
 	if !p.Running() {
 		t.Error("the server has ended")
 	}
