@@ -46,9 +46,13 @@ type syncthingKey struct {
 	link string
 }
 
+// syncthingWords is of how many hosts at most what they say of a device on a link counts for its services: a
+// device has some addresses, and the same false name from ever more made-up sources must not cost ever more.
+const syncthingWords = 8
+
 // syncthingDevice is what is said of a device on a link.
 type syncthingDevice struct {
-	said  []syncthingWord // the one that was heard first comes first
+	said  []syncthingWord // the one that was heard first comes first; at most syncthingWords
 	ports []uint16        // of the services that were told of
 }
 
@@ -98,12 +102,26 @@ func (x *Syncthing) Event(now time.Time, e syncthing.Event) []lanfolk.Sighting {
 			return nil
 		}
 		return x.services(now, d)
-	case i < 0:
-		d.said = append(d.said, syncthingWord{h, now})
-	default:
+	case i >= 0:
 		d.said[i] = syncthingWord{h, now}
+	case !d.add(syncthingWord{h, now}):
+		return []lanfolk.Sighting{x.device(syncthingWord{h, now})}
 	}
 	return append([]lanfolk.Sighting{x.device(syncthingWord{h, now})}, x.services(now, d)...)
+}
+
+// add adds what one more host says, if there is room: who came first stays, but for hearsay, which makes
+// room for the device itself.
+func (d *syncthingDevice) add(w syncthingWord) bool {
+	if len(d.said) >= syncthingWords {
+		i := slices.IndexFunc(d.said, func(w syncthingWord) bool { return w.Extra })
+		if i < 0 || w.Extra {
+			return false
+		}
+		d.said = slices.Delete(d.said, i, i+1)
+	}
+	d.said = append(d.said, w)
+	return true
 }
 
 // Len returns how many devices are heard now, or heard of.

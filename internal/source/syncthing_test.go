@@ -390,3 +390,34 @@ func TestAskSyncthing(t *testing.T) {
 		t.Errorf("asked for another sort of thing: %v", err)
 	}
 }
+
+// One device that ever more hosts say they are, or know, costs no more and no more: who came first
+// counts for its services, and the device itself before hearsay.
+func TestSyncthingOfManySources(t *testing.T) {
+	now := time.Unix(1000, 0)
+	x := &source.Syncthing{}
+	for i := range 8 {
+		x.Event(now, said(t, fmt.Sprintf("appeared 10.0.0.%d eth0 10.0.1.1:%d extra", i+1, 1000+i)))
+	}
+	all := x.Event(now, said(t, "appeared 10.0.0.5 eth0 10.0.0.5:22000"))
+	if len(all) < 2 || all[1].Port != 22000 || all[1].State != lanfolk.Reachable {
+		t.Errorf("the device among hearsay: %q", told(all))
+	}
+	for i := range 250 {
+		text := fmt.Sprintf("appeared 10.0.0.%d eth0", i+5)
+		for port := range 16 {
+			text += fmt.Sprintf(" 10.0.0.%d:%d", i+5, 2000+16*i+port)
+		}
+		all = x.Event(now, said(t, text))
+		if len(all) > 1+2*8*16 {
+			t.Fatalf("the word of %d hosts makes %d sightings", i+2, len(all))
+		}
+	}
+	if len(all) != 1 || all[0].Kind != lanfolk.KindDevice {
+		t.Errorf("of the last one: %q", told(all))
+	}
+	services, itself, _ := x.Known(deviceID(t))
+	if n := len(services); n > 8*16+8 || !itself {
+		t.Errorf("%d sightings", n)
+	}
+}
