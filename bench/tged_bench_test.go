@@ -1,8 +1,8 @@
 package bench
 
 import (
+	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -31,31 +31,54 @@ func tgedFile(n int) []byte {
 	return b
 }
 
-// BenchmarkTGED asks the real server over the loopback, in a namespace of its own,
-// as fast as it answers: 64 requests are under way at any time. The server runs Go
-// code on one processor. CPU is that of its threads, by the kernel's account. Its file of 10,000 services
-// is replaced ten times meanwhile, and no request may get lost.
+// BenchmarkTGED asks the real server over the loopback, in a namespace of its own.
+// The server runs Go code on one processor. Its file of 10,000 services is replaced ten times
+// meanwhile, and no request may get lost. "full": as fast as it answers, 64 requests are
+// under way at any time; CPU is that of its threads, by the kernel's account. "paced": one
+// after the other, with a pause.
+//
+// Reload is the time from just before the file is renamed to the first answer out of the new
+// one: seeing the change, reading, parsing, answering.
 func BenchmarkTGED(b *testing.B) {
+	for name, outstanding := range map[string]int{"full": 64, "paced": 1} {
+		b.Run(name, func(b *testing.B) { benchmarkTGED(b, outstanding) })
+	}
+}
+
+func benchmarkTGED(b *testing.B, outstanding int) {
 	lab.Require(b, "root", "ip")
 	l := lab.New(b)
 	h := l.Host("server").Join(l.Subnet("a", "10.99.1.0/24"))
 	path := filepath.Join(l.Dir(), "services.json")
-	replace := func(n int) {
-		if err := errors.Join(os.WriteFile(path+".tmp", tgedFile(n), 0o644), os.Rename(path+".tmp", path)); err != nil {
+	write := func(n int) {
+		if err := os.WriteFile(path+".tmp", tgedFile(n), 0o644); err != nil {
 			b.Fatal(err)
 		}
 	}
-	replace(0)
+	replace := func() time.Time {
+		at := time.Now()
+		if err := os.Rename(path+".tmp", path); err != nil {
+			b.Fatal(err)
+		}
+		return at
+	}
+	write(1)
+	replace()
 	server := h.Lanfolk("tged", "serve", "--services", path, "--rate-limit", "off")
 	server.Env = []string{"GOMAXPROCS=1"}
 	p := server.Start()
 	p.WaitLine(20*time.Second, "ready", func(line string) bool { return line == "ready" })
+	version := 1
 	for b.Loop() {
 		before := cpu(b, p.Pid())
-		c := startRole(h, "tged-load")
-		for n := range 10 {
-			time.Sleep(500 * time.Millisecond)
-			replace(n + 1)
+		c := startRole(h, "tged-load", strconv.Itoa(outstanding))
+		renamed := map[int]time.Time{}
+		for range 10 {
+			version++
+			write(version) // the work of another process, if not for the bench
+			time.Sleep(400 * time.Millisecond)
+			renamed[version] = replace()
+			time.Sleep(100 * time.Millisecond)
 		}
 		var got tgedOutcome
 		line := c.WaitLine(30*time.Second, "figures", func(line string) bool { return json.Unmarshal([]byte(line), &got) == nil })
@@ -63,10 +86,22 @@ func BenchmarkTGED(b *testing.B) {
 		if got.Lost > 0 || got.Unknown > 0 {
 			b.Errorf("lost or unknown: %s", line)
 		}
+		var reloads []time.Duration
+		for v, at := range renamed {
+			first, ok := got.First[v]
+			if !ok {
+				b.Errorf("nothing of version %d was answered", v)
+				continue
+			}
+			reloads = append(reloads, time.Unix(0, first).Sub(at))
+		}
+		slices.Sort(reloads)
 		b.ReportMetric(float64(got.Replies)/got.Seconds, "requests/s")
 		b.ReportMetric(float64(used.Microseconds())/float64(got.Replies), "µs-cpu/request")
 		b.ReportMetric(used.Seconds()/got.Seconds, "cores")
 		b.ReportMetric(float64(got.Lost), "lost")
+		b.ReportMetric(reloads[len(reloads)/2].Seconds()*1000, "ms-reload-p50")
+		b.ReportMetric(reloads[len(reloads)-1].Seconds()*1000, "ms-reload-max")
 	}
 	b.ReportMetric(0, "ns/op")
 }
@@ -74,10 +109,18 @@ func BenchmarkTGED(b *testing.B) {
 type tgedOutcome struct {
 	Replies, Unknown, Lost int
 	Seconds                float64
+	// First says when the first answer out of each version of the file came, in
+	// nanoseconds since 1970.
+	First map[int]int64
 }
 
-// roleTGEDLoad asks for six seconds.
-func roleTGEDLoad([]string) error {
+// roleTGEDLoad asks for six seconds, with a number of requests under way; one alone is
+// followed by a pause.
+func roleTGEDLoad(args []string) error {
+	outstanding, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
 	links, err := lan.Links()
 	if err != nil {
 		return err
@@ -90,12 +133,12 @@ func roleTGEDLoad([]string) error {
 	// A request that is lost would make us wait for ever.
 	watchdog := time.AfterFunc(20*time.Second, func() { _ = conn.Close() })
 	defer watchdog.Stop()
-	const outstanding = 64
 	out, in := make([]packet.Datagram, outstanding), make([]packet.Datagram, outstanding)
 	for n := range out {
 		out[n].Dst = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), tged.Port)
 	}
-	var o tgedOutcome
+	o := tgedOutcome{First: map[int]int64{}}
+	last := 0
 	start := time.Now()
 	waiting, asked := 0, 0
 	for {
@@ -119,14 +162,36 @@ func roleTGEDLoad([]string) error {
 			break
 		}
 		for _, d := range in[:n] {
-			if len(d.Data) > 40 {
-				o.Replies++
+			if v := tgedVersion(d.Data); v > 0 {
+				if o.Replies++; v != last && o.First[v] == 0 {
+					last, o.First[v] = v, time.Now().UnixNano()
+				}
 			} else {
 				o.Unknown++
 			}
 		}
 		waiting -= n
+		if outstanding == 1 {
+			time.Sleep(500 * time.Microsecond)
+		}
 	}
 	o.Seconds = time.Since(start).Seconds()
 	return json.NewEncoder(os.Stdout).Encode(o)
+}
+
+// tgedVersion returns which version of the file an answer is out of: its PORT. 0: it is no
+// reply.
+func tgedVersion(b []byte) (v int) {
+	const key = "\r\nPORT: "
+	i := bytes.Index(b, []byte(key))
+	if i < 0 {
+		return 0
+	}
+	for _, c := range b[i+len(key):] {
+		if c < '0' || c > '9' {
+			break
+		}
+		v = 10*v + int(c-'0')
+	}
+	return v
 }

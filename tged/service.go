@@ -50,8 +50,7 @@ func newService(name string, fields []Field) (_ *Service, wrong int, _ error) {
 		return nil, -1, err
 	}
 	for n, f := range fields {
-		key := string(fold(nil, []byte(f.Key)))
-		value := string(trim([]byte(f.Value)))
+		key, value := capitals(f.Key), strings.TrimFunc(f.Value, isBlank)
 		if err := checkField(key, value); err != nil {
 			return nil, n, err
 		}
@@ -65,8 +64,11 @@ func newService(name string, fields []Field) (_ *Service, wrong int, _ error) {
 	for _, f := range s.fields {
 		size += len(f.Key) + len(": ") + len(f.Value) + len("\r\n")
 	}
+	both := make([]byte, 0, 2*size)
 	for style := range s.replies {
-		s.replies[style] = m.Append(make([]byte, 0, size), Style(style))
+		from := len(both)
+		both = m.Append(both, Style(style))
+		s.replies[style] = both[from:len(both):len(both)]
 	}
 	if n := len(s.replies[Spaced]); n > MaxReply {
 		return nil, -1, fmt.Errorf("the reply has %d bytes, of which clients read %d", n, MaxReply)
@@ -85,7 +87,7 @@ func CheckName(name string) error {
 		return fmt.Errorf("the name has %d bytes, at most %d are allowed", len(name), maxName)
 	case !printable(name):
 		return fmt.Errorf("name %q holds control characters or isn't UTF-8", name)
-	case string(trim([]byte(name))) != name:
+	case strings.TrimFunc(name, isBlank) != name:
 		return fmt.Errorf("name %q begins or ends with white space", name)
 	}
 	return nil
@@ -180,7 +182,7 @@ func NewSet(services ...*Service) (*Set, error) {
 }
 
 func (s *Set) add(x *Service) bool {
-	key := string(fold(nil, []byte(x.name)))
+	key := capitals(x.name)
 	if s.byName[key] != nil {
 		return false
 	}

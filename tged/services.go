@@ -26,14 +26,15 @@ func ParseServices(file string, b []byte) (*Set, error) {
 	if n := firstInvalid(p.data); n >= 0 {
 		return nil, p.errorAt(n, "a byte that isn't UTF-8")
 	}
-	var whole json.RawMessage
-	if err := json.Unmarshal(p.data, &whole); err != nil {
+	if !json.Valid(p.data) {
+		err := json.Unmarshal(p.data, new(json.RawMessage)) // it says where, and takes its time
 		at := len(p.data)
 		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok && err.Error() != "unexpected end of JSON input" {
 			at = int(syntax.Offset) - 1 // it counts the byte that is wrong
 		}
 		return nil, p.errorAt(max(at, 0), err.Error())
 	}
+	p.text = string(p.data)
 	return p.services()
 }
 
@@ -41,6 +42,7 @@ func ParseServices(file string, b []byte) (*Set, error) {
 type servicesParser struct {
 	file string
 	data []byte
+	text string // the same: what is kept of it are parts of one string
 	pos  int
 	keys []int // where the fields of a service begin
 }
@@ -54,7 +56,7 @@ func (p *servicesParser) services() (*Set, error) {
 	var err error
 	for p.pos++; p.peek() != '}'; {
 		at := p.pos
-		name := p.text()
+		name := p.quoted()
 		if p.peek() != '{' {
 			return nil, p.errorAt(p.pos, fmt.Sprintf("want the fields of service %q, an object", name))
 		}
@@ -81,10 +83,10 @@ func (p *servicesParser) fields(service string, dst []Field) ([]Field, error) {
 	p.keys = p.keys[:0]
 	for p.pos++; p.peek() != '}'; {
 		p.keys = append(p.keys, p.pos)
-		f := Field{Key: p.text()}
+		f := Field{Key: p.quoted()}
 		switch c := p.peek(); c {
 		case '"':
-			f.Value = p.text()
+			f.Value = p.quoted()
 		case '{', '[', 'n':
 			return nil, p.errorAt(p.pos, fmt.Sprintf("service %q: %s must be a string, a number or a boolean", service, f.Key))
 		default:
@@ -92,7 +94,7 @@ func (p *servicesParser) fields(service string, dst []Field) ([]Field, error) {
 			for c := p.data[p.pos]; !between(c) && c != '}'; c = p.data[p.pos] {
 				p.pos++
 			}
-			f.Value = string(p.data[from:p.pos])
+			f.Value = p.text[from:p.pos]
 		}
 		dst = append(dst, f)
 	}
@@ -113,8 +115,8 @@ func between(c byte) bool {
 	return c == ' ' || c == '\n' || c == '\t' || c == '\r' || c == ',' || c == ':'
 }
 
-// text reads a string.
-func (p *servicesParser) text() string {
+// quoted reads a string.
+func (p *servicesParser) quoted() string {
 	from := p.pos
 	escaped := false
 	for p.pos++; p.data[p.pos] != '"'; p.pos++ {
@@ -125,7 +127,7 @@ func (p *servicesParser) text() string {
 	}
 	p.pos++
 	if !escaped {
-		return string(p.data[from+1 : p.pos-1])
+		return p.text[from+1 : p.pos-1]
 	}
 	var s string
 	_ = json.Unmarshal(p.data[from:p.pos], &s) // its syntax is right

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"strconv"
+	"unicode/utf8"
 )
 
 // Port is the UDP port of TGED.
@@ -206,6 +207,20 @@ func number(b []byte) (uint16, bool) {
 		n = 10*n + int(c-'0')
 	}
 	return uint16(n), len(b) > 0 && n <= math.MaxUint16
+}
+
+// isBlank is blank for the functions of package strings. What is beyond ASCII is no white
+// space here.
+func isBlank(r rune) bool { return r < utf8.RuneSelf && blank(byte(r)) }
+
+// capitals returns s with its ASCII letters in capitals: s itself, mostly.
+func capitals(s string) string {
+	for n := range len(s) {
+		if 'a' <= s[n] && s[n] <= 'z' {
+			return string(fold(make([]byte, 0, len(s)), []byte(s)))
+		}
+	}
+	return s
 }
 
 // fold appends b with its ASCII letters in capitals.
