@@ -35,6 +35,8 @@ type statusCollector struct {
 	storeHealthy, storePending, storeRows *prometheus.Desc
 	inventoryEvents                       *prometheus.Desc
 	nmosSelected, nmosAdverts             *prometheus.Desc
+	syncthingHeard, syncthingTargets      *prometheus.Desc
+	syncthingServed, syncthingState       *prometheus.Desc
 }
 
 func newStatusCollector(n *Node) *statusCollector {
@@ -56,6 +58,11 @@ func newStatusCollector(n *Node) *statusCollector {
 		inventoryEvents: desc("inventory_events_total", "What the inventory counts.", "event"),
 		nmosSelected:    desc("nmos_selected", "1 if one of a studio's APIs is chosen, 0 if none is.", "name", "type"),
 		nmosAdverts:     desc("nmos_adverts", "Advertisements of a studio's APIs by whether they fit.", "name", "type", "fit"),
+
+		syncthingHeard:   desc("syncthing_heard_devices", "Devices that are heard, or heard of, by Syncthing's local discovery."),
+		syncthingTargets: desc("syncthing_announce_targets", "Links and servers to which the Syncthing device is announced, by whether the last one worked.", "result"),
+		syncthingServed:  desc("syncthing_server_devices", "Devices that the global server of Syncthing's discovery knows."),
+		syncthingState:   desc("syncthing_server_state_bytes", "Size of the file that holds what the server knows."),
 	}
 }
 
@@ -65,6 +72,7 @@ func (c *statusCollector) Describe(out chan<- *prometheus.Desc) {
 		c.build, c.devices, c.services, c.sightings, c.partUp, c.partFailures, c.partEvents,
 		c.storeHealthy, c.storePending, c.storeRows, c.inventoryEvents,
 		c.nmosSelected, c.nmosAdverts,
+		c.syncthingHeard, c.syncthingTargets, c.syncthingServed, c.syncthingState,
 	} {
 		out <- d
 	}
@@ -109,6 +117,15 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 		gauge(c.nmosSelected, truth(k.Selected != nil), k.Name, k.Type)
 		gauge(c.nmosAdverts, float64(fit), k.Name, k.Type, "yes")
 		gauge(c.nmosAdverts, float64(len(k.Discarded)), k.Name, k.Type, "no")
+	}
+	y := &c.node.syncthing
+	gauge(c.syncthingHeard, float64(y.heard.Len()))
+	good, failing := y.targets()
+	gauge(c.syncthingTargets, float64(good), "good")
+	gauge(c.syncthingTargets, float64(failing), "failing")
+	if server, state := y.serving(); server != nil {
+		gauge(c.syncthingServed, float64(server.Stats().Devices))
+		gauge(c.syncthingState, float64(state.Stats().Size))
 	}
 	i := s.Inventory.Stats
 	for event, n := range map[string]uint64{

@@ -129,7 +129,7 @@ func (n *Node) syncthingParts() []*part {
 	if s.global != nil {
 		parts = append(parts, &part{
 			name: "syncthing announcer", run: s.global.Run,
-			detail: func() string { return targets(s.global) }, counters: func() map[string]uint64 { return announcements(s.global) },
+			detail: func() string { return targets(s.global) }, counters: func() map[string]uint64 { return map[string]uint64{"sent": sent(s.global)} },
 		})
 	}
 	if len(n.Config.Syncthing.Server.Listen) > 0 {
@@ -208,8 +208,8 @@ func (s *syncthingSpeaker) counters() map[string]uint64 {
 		"dropped: not of version 2": x.Foreign, "dropped: malformed": x.Invalid, "dropped: off link": x.OffLink,
 		"dropped: crowded": x.Crowded, "dropped: no room": x.Full,
 	}
-	for event, count := range announcements(s.local) {
-		c[event] = count
+	if s.local != nil {
+		c["sent"] = sent(s.local)
 	}
 	return c
 }
@@ -236,19 +236,29 @@ func targets(a *syncthing.Announcer) string {
 	return text
 }
 
-// announcements counts them; of a nil Announcer there are none to count.
-func announcements(a *syncthing.Announcer) map[string]uint64 {
-	if a == nil {
-		return nil
-	}
-	c := map[string]uint64{"sent": 0, "failing": 0}
+// sent counts announcements.
+func sent(a *syncthing.Announcer) (n uint64) {
 	for _, t := range a.Status() {
-		c["sent"] += t.Sent
-		if t.Err != nil {
-			c["failing"]++
+		n += t.Sent
+	}
+	return n
+}
+
+// targets counts where the device is announced.
+func (s *syncthingSpeaker) targets() (good, failing int) {
+	for _, a := range []*syncthing.Announcer{s.local, s.global} {
+		if a == nil {
+			continue
+		}
+		for _, t := range a.Status() {
+			if t.Err == nil {
+				good++
+			} else {
+				failing++
+			}
 		}
 	}
-	return c
+	return good, failing
 }
 
 // runSyncthingServer is a global server.
@@ -310,14 +320,14 @@ func (s *syncthingSpeaker) serverDetail() string {
 }
 
 func (s *syncthingSpeaker) serverCounters() map[string]uint64 {
-	server, state := s.serving()
+	server, _ := s.serving()
 	if server == nil {
 		return map[string]uint64{}
 	}
-	x, disk := server.Stats(), state.Stats()
+	x := server.Stats()
 	return map[string]uint64{
-		"received": x.Received, "answered": x.Answered, "unknown": x.Unknown, "stored": x.Stored, "devices": x.Devices,
-		"send_errors": x.Failed, "state_failures": x.Unsaved, "state_bytes": uint64(max(0, disk.Size)),
+		"received": x.Received, "answered": x.Answered, "unknown": x.Unknown, "stored": x.Stored,
+		"send_errors": x.Failed, "state_failures": x.Unsaved,
 		"dropped: not of version 2": x.Foreign, "dropped: malformed": x.Invalid, "dropped: no host": x.NoHost, "dropped: no address": x.Nothing,
 		"dropped: rate of a prefix": x.PrefixLimit, "dropped: rate of a device": x.DeviceLimit, "dropped: new devices of a prefix": x.NewLimit,
 		"dropped: not allowed": x.Denied, "dropped: no room": x.Full, "dropped: pinned elsewhere": x.Conflict,

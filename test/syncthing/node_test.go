@@ -1,12 +1,16 @@
 package syncthing
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -59,6 +63,24 @@ func (e evidence) has(what string) bool {
 	}) bool {
 		return strings.HasPrefix(x.What, what)
 	})
+}
+
+// metrics returns what a node's socket answers for /metrics.
+func metrics(t *testing.T, n *lab.RunningNode) string {
+	t.Helper()
+	c := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(n.State, "node.sock"))
+	}}}
+	r, err := c.Get("http://lanfolk/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err != nil || r.StatusCode != http.StatusOK {
+		t.Fatalf("%s, %v: %s", r.Status, err, b)
+	}
+	return string(b)
 }
 
 // list runs devices or services on a node.
@@ -329,8 +351,21 @@ servers = ["` + hub.Link(ours).V4.String() + `"]
 		t.Errorf("the node hears itself: %+v", all)
 	}
 	p, err := status(speaker, "syncthing")
-	if err != nil || p.Counters["own"] == 0 || p.Counters["sent"] == 0 || p.Counters["failing"] > 0 {
+	if err != nil || p.Counters["own"] == 0 || p.Counters["sent"] == 0 {
 		t.Errorf("the announcing node: %+v, %v", p, err)
+	}
+
+	for name, want := range map[*lab.RunningNode][]string{
+		server: {"lanfolk_syncthing_heard_devices 1\n", "lanfolk_syncthing_server_devices 1\n", "lanfolk_syncthing_server_state_bytes "},
+		// The link by both families, and the server.
+		speaker: {"lanfolk_syncthing_heard_devices 0\n", `lanfolk_syncthing_announce_targets{result="failing"} 0`, `lanfolk_syncthing_announce_targets{result="good"} 3`},
+	} {
+		text := metrics(t, name)
+		for _, line := range want {
+			if !strings.Contains(text, line) {
+				t.Errorf("%q isn't in the metrics:\n%s", line, text)
+			}
+		}
 	}
 
 	seeker := asker.Up(lab.Node{Config: "[syncthing]\nservers = [\"" + hub.Link(theirs).V4.String() + "\"]\n"})
