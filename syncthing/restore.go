@@ -50,14 +50,22 @@ func (d *Directory) Restore(now time.Time, r io.Reader) (Restored, error) {
 	}
 	d.setTime(now)
 	var out Restored
-	for in.next() {
-		if !in.device {
-			continue
+	var batch [restoreBatch]kept // looked for in step, as find says
+	var known [restoreBatch]sought
+	for n := len(batch); n == len(batch); {
+		for n = 0; n < len(batch) && in.next(); {
+			if in.device {
+				batch[n], known[n].id = in.kept, in.id
+				n++
+			}
 		}
-		out.Records++
-		if !d.restore(&in.kept) {
-			out.Full++
+		d.find(0, known[:n])
+		for i := range n {
+			if !d.restore(&batch[i], known[i]) {
+				out.Full++
+			}
 		}
+		out.Records += n
 	}
 	if in.err != nil {
 		return Restored{}, fmt.Errorf("syncthing: state: %w", in.err)
@@ -69,13 +77,18 @@ func (d *Directory) Restore(now time.Time, r io.Reader) (Restored, error) {
 	return out, nil
 }
 
-// restore takes in a device as it was kept, and says whether there was room for it.
-func (d *Directory) restore(k *kept) bool {
-	hash := d.index.hash(&k.id)
-	i := d.number(hash, &k.id)
+const restoreBatch = 32
+
+// restore takes in a device as it was kept, and says whether there was room for it. It may have become
+// known since it was looked for.
+func (d *Directory) restore(k *kept, s sought) bool {
+	i := s.number
+	if i == 0 {
+		i = d.number(s.hash, &s.id)
+	}
 	known := i != 0
 	if !known {
-		if i = d.create(k.id, hash); i == 0 {
+		if i = d.create(k.id, s.hash); i == 0 {
 			return false
 		}
 	}
