@@ -12,7 +12,7 @@ import (
 
 const (
 	writeSize   = 256 << 10   // of a write, about
-	rewriteStep = 16 << 20    // what a call of save writes of a new file, about
+	rewriteStep = 16 << 20    // of a new file at a time, about
 	slack       = 4 << 20     // how much more than twice of what it needs a file may have
 	syncEvery   = time.Second //
 	retryEvery  = time.Minute // to write the file anew, once that failed
@@ -23,6 +23,7 @@ const (
 type keeper struct {
 	disk disk
 	log  *slog.Logger
+	step int64 // how much of a new file is written at a time, about
 
 	current  output
 	begun    bool      // its first line is written, or in its buffer
@@ -45,9 +46,10 @@ type keeper struct {
 
 // output is a file that grows.
 type output struct {
-	file file
-	size int64
-	buf  []byte // what comes next; it is kept until it is written
+	file  file
+	size  int64
+	write int    // how much is written at once, about
+	buf   []byte // what comes next; it is kept until it is written
 }
 
 // done is how something in the background ended.
@@ -99,7 +101,7 @@ func (k *keeper) save(now time.Time, log, whole *syncthing.Tail) error {
 func (o *output) drain(now time.Time, tail *syncthing.Tail, most int64) (int64, error) {
 	from := o.size
 	for most < 0 || o.size-from < most {
-		for len(o.buf) < writeSize {
+		for len(o.buf) < o.write {
 			n := len(o.buf)
 			if o.buf = tail.Append(now, o.buf); len(o.buf) == n {
 				break
@@ -130,9 +132,9 @@ func (k *keeper) rewrite(now time.Time, whole *syncthing.Tail) {
 			return
 		}
 		whole.Rewind()
-		k.next = output{file: f}
+		k.next = output{file: f, write: k.current.write}
 	}
-	most := int64(rewriteStep)
+	most := k.step
 	if k.renaming { // it may be the current one already: what is in that must be in it, too
 		most = -1
 	}
@@ -142,7 +144,7 @@ func (k *keeper) rewrite(now time.Time, whole *syncthing.Tail) {
 	case k.renaming:
 	case err != nil:
 		k.giveUp(now, err)
-	case n < rewriteStep && k.background == nil:
+	case n < k.step && k.background == nil:
 		k.renaming = true
 		next := k.next.file
 		k.run(func() done {

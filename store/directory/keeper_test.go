@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -27,6 +28,18 @@ type memory struct {
 	synced map[string]*memoryFile // what names a power cut leaves
 	fails  func(what string) error
 	room   int64
+	slow   string        // what takes until it is let go
+	let    chan struct{} // closed then
+}
+
+// wait waits if what is done is slow.
+func (m *memory) wait(what string) {
+	m.mu.Lock()
+	slow, let := m.slow == what, m.let
+	m.mu.Unlock()
+	if slow {
+		<-let
+	}
 }
 
 type memoryFile struct {
@@ -74,6 +87,7 @@ func (m *memory) remove(name string) error {
 }
 
 func (m *memory) sync() error {
+	m.wait("sync folder")
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.fails("sync folder"); err != nil {
@@ -107,6 +121,7 @@ func (f *memoryFile) WriteAt(b []byte, at int64) (int, error) {
 }
 
 func (f *memoryFile) Sync() error {
+	f.on.wait("sync")
 	f.on.mu.Lock()
 	defer f.on.mu.Unlock()
 	if f.closed {
@@ -153,8 +168,12 @@ func newRig(t rapid.TB) *rig {
 func (r *rig) open(f file, d *syncthing.Directory, size int64) {
 	r.d = d
 	r.log, r.whole = d.Tails(&r.mu)
-	r.k = &keeper{disk: r.disk, log: slog.New(slog.NewTextHandler(&r.said, nil)), current: output{file: f, size: size}, begun: size > 0, unsynced: true}
+	r.k = &keeper{disk: r.disk, log: slog.New(slog.NewTextHandler(&r.said, nil)), step: 1,
+		current: output{file: f, size: size, write: 1}, begun: size > 0, unsynced: true}
 }
+
+// devices is more than a keeper that writes as little as it can writes at once.
+const devices = 300
 
 // put announces a device at the address n.
 func (r *rig) put(id, n uint32) {
@@ -162,21 +181,42 @@ func (r *rig) put(id, n uint32) {
 	r.d.Put(r.now, &syncthing.Device{ID: syncthing.DeviceID{byte(id), byte(id >> 8), 1}, Addresses: []netip.AddrPort{netip.AddrPortFrom(a, 1)}}, a)
 }
 
-// save saves and waits for what then runs in the background.
+// save saves and, if nothing is slow, waits for what then runs in the background.
 func (r *rig) save() error {
 	err := r.k.save(r.now, r.log, r.whole)
-	if c := r.k.background; c != nil {
-		d := <-c
-		c <- d
+	if r.disk.slow == "" {
+		r.settle()
 	}
 	r.now = r.now.Add(500 * time.Millisecond)
 	return err
 }
 
+// settle ends what is slow, and waits for it.
+func (r *rig) settle() {
+	if r.disk.slow != "" {
+		close(r.disk.let)
+	}
+	if c := r.k.background; c != nil {
+		d := <-c
+		c <- d
+	}
+	r.disk.mu.Lock()
+	defer r.disk.mu.Unlock()
+	r.disk.slow = ""
+}
+
+// slow makes something slow until settle.
+func (r *rig) slow(what string) {
+	r.settle()
+	r.disk.mu.Lock()
+	defer r.disk.mu.Unlock()
+	r.disk.slow, r.disk.let = what, make(chan struct{})
+}
+
 // all is what a directory knows.
 func (r *rig) all(d *syncthing.Directory) map[uint32][]netip.AddrPort {
 	out := map[uint32][]netip.AddrPort{}
-	for id := range uint32(40) {
+	for id := range uint32(devices) {
 		if got := d.Get(r.now, syncthing.DeviceID{byte(id), byte(id >> 8), 1}, nil); len(got) > 0 {
 			out[id] = got
 		}
@@ -220,10 +260,11 @@ func differ(a, b map[uint32][]netip.AddrPort) (n int) {
 func TestWhatWasSavedIsThere(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := newRig(t)
-		broken := 0                                                      // of ten operations
-		luck := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0)) // the background can't draw
+		var broken atomic.Int32 // of ten operations
+		seed := rapid.Uint64().Draw(t, "seed")
+		luck, ids := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1)) // the background can't draw
 		r.disk.fails = func(string) error {
-			if luck.IntN(10) >= broken {
+			if luck.IntN(10) >= int(broken.Load()) {
 				return nil
 			}
 			return []error{syscall.ENOSPC, syscall.EIO}[luck.IntN(2)]
@@ -231,19 +272,25 @@ func TestWhatWasSavedIsThere(t *testing.T) {
 		saved := r.all(r.d)
 		n := uint32(0)
 		for range rapid.IntRange(1, 30).Draw(t, "steps") {
-			for range rapid.IntRange(0, 30).Draw(t, "announcements") {
+			for range rapid.SampledFrom([]int{0, 1, 5, 300}).Draw(t, "announcements") {
 				n++
-				r.put(rapid.Uint32Range(0, 39).Draw(t, "device"), n)
+				r.put(ids.Uint32N(devices), n)
 			}
-			broken = rapid.SampledFrom([]int{0, 0, 1, 5, 10}).Draw(t, "broken")
+			broken.Store(rapid.SampledFrom([]int32{0, 0, 1, 5, 10}).Draw(t, "broken"))
 			r.k.due = r.k.due || rapid.IntRange(0, 5).Draw(t, "due") == 0
+			r.k.step = rapid.SampledFrom([]int64{1, 1 << 20}).Draw(t, "step")
 			if rapid.Bool().Draw(t, "later") {
 				r.now = r.now.Add(retryEvery)
+			}
+			if rapid.IntRange(0, 3).Draw(t, "slow") == 0 {
+				r.slow(rapid.SampledFrom([]string{"", "sync", "sync folder"}).Draw(t, "what is slow"))
 			}
 			if r.save() == nil {
 				saved = r.all(r.d)
 			}
-			broken = 0
+			if r.disk.slow == "" {
+				broken.Store(0)
+			}
 			d, got := r.restart(false)
 			if got.Damaged > 0 {
 				t.Fatalf("%+v", got)
@@ -259,6 +306,7 @@ func TestWhatWasSavedIsThere(t *testing.T) {
 				t.Fatalf("after a power cut: %+v", got)
 			}
 			if rapid.IntRange(0, 9).Draw(t, "restart") == 0 {
+				r.settle()
 				d, got := r.restart(false)
 				f := r.disk.files[stateFile]
 				f.b = f.b[:got.Size]
@@ -266,6 +314,8 @@ func TestWhatWasSavedIsThere(t *testing.T) {
 				saved = now
 			}
 		}
+		r.settle()
+		broken.Store(0)
 		// Once the disk works again all of it is saved, soon.
 		for range 5 {
 			r.now = r.now.Add(retryEvery)

@@ -127,8 +127,8 @@ func open(dir string, o Options) (_ *State, err error) {
 	say(o.Log, f.Name(), got)
 	s.path = f.Name()
 	s.keep = &keeper{
-		disk: in, log: o.Log,
-		current: output{file: f, size: got.Size}, begun: got.Size > 0, due: got.Damaged > 0, unsynced: true,
+		disk: in, log: o.Log, step: rewriteStep,
+		current: output{file: f, size: got.Size, write: writeSize}, begun: got.Size > 0, due: got.Damaged > 0, unsynced: true,
 		needed: got.Size * int64(got.Devices) / int64(max(got.Records, 1)),
 	}
 	s.stats = Stats{Restored: got, Size: got.Size}
