@@ -188,7 +188,7 @@ func TestAnnounceWhenADeviceIsNew(t *testing.T) {
 	time.Sleep(1500 * time.Millisecond) // it doesn't speak twice in a second
 	announce(two, "--id", hexID("beta"), "--local")
 	announces(two, 1, 20*time.Second)
-	announces(one, 2, 3*time.Second)
+	announces(one, 2, 10*time.Second)
 	time.Sleep(3 * time.Second)
 	if a, b := from(one), from(two); a > 3 || b > 3 {
 		t.Errorf("%d and %d announcements", a, b)

@@ -91,7 +91,7 @@ func (x *listener) all() (all []heard) {
 // want waits for a device to be heard.
 func (x *listener) want(what string, want heard) {
 	x.t.Helper()
-	lab.Eventually(x.t, 5*time.Second, what, func() error {
+	lab.Eventually(x.t, 15*time.Second, what, func() error {
 		all := x.all()
 		if slices.ContainsFunc(all, func(h heard) bool { return cmp.Equal(want, h, cmpopts.EquateEmpty()) }) {
 			return nil

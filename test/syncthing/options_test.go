@@ -1,6 +1,7 @@
 package syncthing
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -174,22 +175,32 @@ func TestAnnounceFollowsLinks(t *testing.T) {
 func TestInterrupted(t *testing.T) {
 	l := newLab(t)
 	h := l.Host("h").Join(l.Subnet("net", "10.77.0.0/24"))
+	silent := newFake(t, h, "127.0.0.1:4000", nil)
 	for _, c := range []struct {
-		exit int
-		args []string
+		exit    int
+		args    []string
+		started func(*lab.Process)
 	}{
-		{130, []string{"query", hexID("alpha"), "--server", "10.77.0.1", "--timeout", "20s"}},
-		{0, []string{"listen"}},
-		{0, []string{"announce", "--id", hexID("alpha"), "--local", "--server", "10.77.0.1"}},
-		{0, []string{"serve"}},
+		{130, []string{"query", hexID("alpha"), "--server", "127.0.0.1:4000", "--timeout", "60s"}, func(*lab.Process) {
+			before := len(silent.questions())
+			lab.Eventually(t, 20*time.Second, "the question", func() error {
+				if len(silent.questions()) == before {
+					return errors.New("none")
+				}
+				return nil
+			})
+		}},
+		{0, []string{"listen"}, func(*lab.Process) { waitBound(t, h, localPort) }},
+		{0, []string{"announce", "--id", hexID("alpha"), "--local", "--server", "10.77.0.1"}, func(p *lab.Process) { p.WaitText(20*time.Second, "announced") }},
+		{0, []string{"serve"}, waitReady},
 	} {
 		for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 			p := h.Lanfolk(append([]string{"syncthing"}, c.args...)...).Start()
-			time.Sleep(700 * time.Millisecond)
+			c.started(p)
 			begin := time.Now()
 			p.Signal(sig)
 			exit := p.Wait(5 * time.Second)
-			if took := time.Since(begin); took > time.Second || exit != c.exit {
+			if took := time.Since(begin); took > 3*time.Second || exit != c.exit {
 				t.Errorf("%s, %v: exit %d after %v: %s", c.args[0], sig, exit, took, p.Stderr())
 			}
 		}
