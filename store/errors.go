@@ -24,6 +24,9 @@ var (
 	ErrOlder = errors.New("database made by an older lanfolk")
 	// ErrReadOnly: the database was opened read-only, or the file system is.
 	ErrReadOnly = errors.New("database is read-only")
+	// ErrRefused: a database's server is there and refuses: the user, the password,
+	// the database or its table isn't as it was told.
+	ErrRefused = errors.New("refused by the database's server")
 )
 
 // fail wraps err with what was being done, and with the sentinel above that

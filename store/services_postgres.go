@@ -16,10 +16,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 )
 
-// ErrRefused: a database's server is there and refuses: the user, the password, the
-// database or its table isn't as it was told.
-var ErrRefused = errors.New("refused by the database's server")
-
 const (
 	maxPostgresConns    = 4
 	postgresConnect     = 5 * time.Second // for a connection
@@ -223,11 +219,13 @@ func (p *postgresServices) put(c postgresConn) {
 	p.idle = append(p.idle, c)
 }
 
-// hangUp closes a connection without waiting for the server.
+// hangUp closes a connection. It doesn't wait for a server that may be gone.
 func hangUp(c postgresConn) {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	_ = c.Close(ctx) // nothing was written
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = c.Close(ctx) // nothing was written
+	}()
 }
 
 // Close closes the connections; what is in use is closed when it isn't any more.
