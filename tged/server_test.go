@@ -344,9 +344,10 @@ func TestPatient(t *testing.T) {
 		r := newRig(t)
 		log := &record{}
 		s := &tged.Server{Patient: true, Links: r.server.WatchLinks, Log: slog.New(slog.NewTextHandler(log, nil))}
-		held := true
+		var held atomic.Bool
+		held.Store(true)
 		s.Listen = func(l packet.Link, port uint16) (tged.Conn, error) {
-			if held {
+			if held.Load() {
 				return nil, errors.New("address already in use")
 			}
 			return r.server.ListenBroadcast(l, port)
@@ -358,7 +359,7 @@ func TestPatient(t *testing.T) {
 		if names, err := s.Listening(); len(names) > 0 || err == nil || !strings.Contains(err.Error(), "address already in use") {
 			t.Errorf("listens on %q, %v", names, err)
 		}
-		held = false
+		held.Store(false)
 		time.Sleep(3 * time.Second)
 		if names, err := s.Listening(); len(names) != 2 || err != nil {
 			t.Errorf("listens on %q, %v", names, err)
