@@ -31,7 +31,8 @@ type rule struct {
 
 // HemtjanstRules are the rules of a broker that has users but no rules file: a
 // user reads everything and writes what belongs to a device or provider of its
-// own name.
+// own name. current/+ is no device's: who reads a snapshot says something there,
+// to hear when it is over.
 func HemtjanstRules() *Rules {
 	r, err := ReadRules(strings.NewReader(`topic readwrite #
 pattern read #
@@ -39,6 +40,7 @@ pattern write device/%u
 pattern write device/%u/#
 pattern write provider/%u
 pattern write current/%u/#
+pattern write current/+
 pattern write desired/%u/#
 `))
 	if err != nil {

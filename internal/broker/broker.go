@@ -54,6 +54,8 @@ type Broker struct {
 
 	closing   atomic.Bool
 	connected atomic.Int64 // connections, also those that haven't said CONNECT
+	// subscriptions of all sessions
+	subscriptions atomic.Int64
 
 	mu       sync.Mutex
 	sessions map[string]*session // by client id
@@ -228,6 +230,9 @@ func (b *Broker) establish(cl *mqtt.Client, clean bool) {
 			}
 			b.sessions[s.id] = s
 			b.mu.Unlock()
+			if old != nil {
+				b.subscriptions.Add(-old.counted.Swap(0))
+			}
 			break
 		}
 		b.mu.Unlock()
@@ -349,6 +354,20 @@ func (b *Broker) expire(now time.Time) {
 		b.index.put(topic, 0, 0)
 		b.journal.changedTopic(topic)
 	}
+	for _, s := range b.overdue(now) {
+		if now, there := b.server.Clients.Get(s.id); there && now != s.client {
+			continue // it has just come back
+		}
+		b.subscriptions.Add(-s.counted.Swap(0))
+		b.server.UnsubscribeClient(s.client)
+		s.client.ClearInflights()
+		b.server.Clients.Delete(s.id)
+		b.journal.changedClient(s.id)
+	}
+}
+
+// overdue takes the sessions out whose time is over.
+func (b *Broker) overdue(now time.Time) (over []*session) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var away []*session
@@ -362,12 +381,10 @@ func (b *Broker) expire(now time.Time) {
 		if s.client.StopTime()+int64(s.expiry) >= now.Unix() && len(away)-i <= b.limits.Sessions {
 			continue
 		}
-		b.server.UnsubscribeClient(s.client)
-		s.client.ClearInflights()
-		b.server.Clients.Delete(s.id)
 		delete(b.sessions, s.id)
-		b.journal.changedClient(s.id)
+		over = append(over, s)
 	}
+	return over
 }
 
 // mochiDone says whether mochi is done with a session's connection.

@@ -23,7 +23,7 @@ func (h *hook) ID() string { return "lanfolk" }
 
 func (h *hook) Provides(b byte) bool {
 	return slices.Contains([]byte{
-		mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnSessionEstablish, mqtt.OnDisconnect,
+		mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnSessionEstablish, mqtt.OnSessionEstablished, mqtt.OnDisconnect,
 		mqtt.OnPacketRead, mqtt.OnPacketEncode, mqtt.OnPublish, mqtt.OnRetainMessage,
 		mqtt.OnSubscribe, mqtt.OnSubscribed, mqtt.OnUnsubscribed,
 		mqtt.OnQosPublish, mqtt.OnQosComplete, mqtt.OnQosDropped, mqtt.OnPublishDropped,
@@ -179,7 +179,8 @@ func (h *hook) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 	}
 	pk.Filters = slices.Clone(pk.Filters)
 	s.existed, s.handling = make(map[string]bool), make(map[string]byte)
-	room := h.b.limits.Subscriptions - cl.State.Subscriptions.Len()
+	room := min(h.b.limits.Subscriptions-cl.State.Subscriptions.Len(),
+		h.b.limits.AllSubscriptions-int(h.b.subscriptions.Load()))
 	for i := range pk.Filters {
 		f := &pk.Filters[i]
 		_, there := cl.State.Subscriptions.Get(f.Filter)
@@ -220,10 +221,26 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, pk packets.Packet, codes []byte) {
 			}
 		}
 	}
+	h.recount(cl)
 	h.b.journal.changedClient(cl.ID)
 }
 
-func (h *hook) OnUnsubscribed(cl *mqtt.Client, _ packets.Packet) { h.b.journal.changedClient(cl.ID) }
+func (h *hook) OnUnsubscribed(cl *mqtt.Client, _ packets.Packet) {
+	h.recount(cl)
+	h.b.journal.changedClient(cl.ID)
+}
+
+// OnSessionEstablished comes when a session has its older one's subscriptions.
+func (h *hook) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) { h.recount(cl) }
+
+// recount counts a client's subscriptions. mochi's own count goes down when a
+// client unsubscribes from what others have.
+func (h *hook) recount(cl *mqtt.Client) {
+	if s := h.b.sessionOf(cl); s != nil {
+		n := int64(cl.State.Subscriptions.Len())
+		h.b.subscriptions.Add(n - s.counted.Swap(n))
+	}
+}
 
 // OnQosPublish bounds the bytes that wait for a client.
 func (h *hook) OnQosPublish(cl *mqtt.Client, pk packets.Packet, _ int64, _ int) {

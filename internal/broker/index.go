@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"strings"
 	"sync"
 )
 
@@ -55,8 +56,11 @@ func (x *index) matching(filter string) []string {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	var all []string
-	if _, ok := x.topics[filter]; ok {
-		return append(all, filter)
+	if !strings.ContainsAny(filter, "+#") {
+		if _, ok := x.topics[filter]; ok {
+			all = append(all, filter)
+		}
+		return all
 	}
 	for t := range x.topics {
 		if matches(filter, t) {

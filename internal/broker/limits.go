@@ -7,18 +7,20 @@ import (
 
 // Limits bound what clients can take. A zero field means its default.
 type Limits struct {
-	Clients        int           // that are connected, 1,000
-	Sessions       int           // of clients that are away, 10,000
-	SessionExpiry  time.Duration // how long such a session lasts, 7 days
-	Message        int           // bytes of a packet, 256 KiB
-	Retained       int           // messages, 500,000
-	RetainedBytes  int64         // of their topics and payloads, 512 MiB
-	Queued         int           // QoS 1 and 2 messages that wait for one client, 4,096
-	QueuedBytes    int64         // of their payloads, 8 MiB
-	WriteBuffer    int           // bytes on their way to one client, 1 MiB
-	Subscriptions  int           // of one client, 1,000
-	ConnectTimeout time.Duration // until CONNECT is whole, 10 s
-	Stall          time.Duration // how long a client may take nothing of what is sent, 30 s
+	Clients       int           // that are connected, 1,000
+	Sessions      int           // of clients that are away, 10,000
+	SessionExpiry time.Duration // how long such a session lasts, 7 days
+	Message       int           // bytes of a packet, 256 KiB
+	Retained      int           // messages, 500,000
+	RetainedBytes int64         // of their topics and payloads, 512 MiB
+	Queued        int           // QoS 1 and 2 messages that wait for one client, 4,096
+	QueuedBytes   int64         // of their payloads, 8 MiB
+	WriteBuffer   int           // bytes on their way to one client, 1 MiB
+	// Subscriptions of one client, 250,000, and of all together, 1,000,000: a bridge
+	// has two for each of its devices.
+	Subscriptions, AllSubscriptions int
+	ConnectTimeout                  time.Duration // until CONNECT is whole, 10 s
+	Stall                           time.Duration // how long a client may take nothing of what is sent, 30 s
 }
 
 func (l Limits) withDefaults() Limits {
@@ -31,7 +33,8 @@ func (l Limits) withDefaults() Limits {
 	set(&l.Queued, 4096)
 	set(&l.QueuedBytes, 8<<20)
 	set(&l.WriteBuffer, 1<<20)
-	set(&l.Subscriptions, 1000)
+	set(&l.Subscriptions, 250_000)
+	set(&l.AllSubscriptions, 1_000_000)
 	set(&l.ConnectTimeout, 10*time.Second)
 	set(&l.Stall, 30*time.Second)
 	return l

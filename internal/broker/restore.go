@@ -63,6 +63,8 @@ func (b *Broker) revive() {
 		for _, f := range s.client.State.Subscriptions.GetAll() {
 			b.server.Topics.Subscribe(id, f)
 		}
+		s.counted.Store(int64(s.client.State.Subscriptions.Len()))
+		b.subscriptions.Add(s.counted.Load())
 		s.grant = b.options.Rules.grant(s.user, id)
 	}
 	if n, _ := b.index.size(); n > 0 || len(b.sessions) > 0 {

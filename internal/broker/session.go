@@ -26,6 +26,7 @@ type session struct {
 	snapshot   sync.Mutex
 	inSnapshot atomic.Bool
 	flows      flows
+	counted    atomic.Int64 // of its subscriptions, in Broker.subscriptions
 
 	queuedMu    sync.Mutex
 	queued      map[uint16]int64 // payload bytes by packet id, of what waits for an acknowledgement
