@@ -129,7 +129,11 @@ func (b *MQTTBroker) Start() {
 }
 
 func (b *MQTTBroker) startLanfolk() {
-	args := []string{"mqtt", "broker", "-v", "--listen", "0.0.0.0:1883"}
+	plain := "0.0.0.0"
+	if b.Certificates && len(b.Passwords) == 0 { // nobody could come in there
+		plain = "127.0.0.1"
+	}
+	args := []string{"mqtt", "broker", "-v", "--listen", plain + ":1883"}
 	if b.TLS {
 		args = append(args, "--listen", "mqtts://0.0.0.0:8883", "--cert", b.path("server.pem"), "--key", b.path("server.key"))
 		if b.Certificates {
@@ -140,7 +144,7 @@ func (b *MQTTBroker) startLanfolk() {
 		}
 	}
 	if b.WebSocket {
-		args = append(args, "--listen", "ws://0.0.0.0:9001")
+		args = append(args, "--listen", "ws://"+plain+":9001")
 	}
 	switch {
 	case len(b.Passwords) > 0:
