@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -17,6 +18,7 @@ import (
 
 // journal keeps in memory what it is handed out.
 type journal struct {
+	mu    sync.Mutex
 	b     []byte
 	calls atomic.Int32
 	fails atomic.Bool
@@ -33,8 +35,17 @@ func (j *journal) Save(now time.Time, log, _ *syncthing.Tail) error {
 	if j.fails.Load() {
 		return errors.New("no paper left")
 	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	j.b = append(j.b, drain(log, now)...)
 	return nil
+}
+
+// kept is what it has.
+func (j *journal) kept() []byte {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.b
 }
 
 // A server that is started again, each time eleven minutes later, knows what it knew when it ended.
@@ -44,7 +55,7 @@ func TestServerRemembers(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) { // time begins anew in each
 			time.Sleep(time.Duration(run) * 11 * time.Minute)
 			d := &syncthing.Directory{}
-			if _, err := d.Restore(time.Now(), bytes.NewReader(j.b)); err != nil {
+			if _, err := d.Restore(time.Now(), bytes.NewReader(j.kept())); err != nil {
 				t.Fatal(err)
 			}
 			r := serve(t, &syncthing.Server{Directory: d, Journal: j})
@@ -61,10 +72,10 @@ func TestServerRemembers(t *testing.T) {
 				}
 			}
 			r.say(announcement(numbered(run), "sender:22000"), "192.0.2.7:1234")
-			before := len(j.b)
+			before := len(j.kept())
 			time.Sleep(600 * time.Millisecond)
 			synctest.Wait()
-			if len(j.b) == before {
+			if len(j.kept()) == before {
 				t.Error("nothing is kept within half a second")
 			}
 			r.say(announcement(numbered(run+100), "sender:22000"), "192.0.2.7:1234")
@@ -99,7 +110,7 @@ func TestServerOutlivesItsJournal(t *testing.T) {
 		if n := strings.Count(said.String(), "no paper left"); n != 1 || strings.Count(said.String(), "saved again") != 1 {
 			t.Errorf("said %s", said.String())
 		}
-		if _, got := restored(t, time.Now(), j.b); got.Devices != 3 {
+		if _, got := restored(t, time.Now(), j.kept()); got.Devices != 3 {
 			t.Errorf("%+v", got)
 		}
 	})

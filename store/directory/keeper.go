@@ -81,7 +81,7 @@ func (k *keeper) save(now time.Time, log, whole *syncthing.Tail) error {
 	if err != nil && !isFull(err) {
 		k.due, k.suspect = true, err
 	}
-	k.rewrite(now, whole)
+	err = errors.Join(err, k.rewrite(now, whole))
 	if k.background == nil && k.unsynced && now.Sub(k.synced) >= syncEvery {
 		k.unsynced, k.synced = false, now
 		current := k.current.file
@@ -120,28 +120,30 @@ func (o *output) drain(now time.Time, tail *syncthing.Tail, most int64) (int64, 
 	return o.size - from, nil
 }
 
-// rewrite goes on to write the file anew, or begins to if it is time.
-func (k *keeper) rewrite(now time.Time, whole *syncthing.Tail) {
+// rewrite goes on to write the file anew, or begins to if it is time. An error that makes it give up
+// is none of save's; one while the new file may be the current one already is.
+func (k *keeper) rewrite(now time.Time, whole *syncthing.Tail) error {
 	if k.next.file == nil {
 		if !k.due && k.current.size < 2*k.needed+slack || now.Before(k.retry) {
-			return
+			return nil
 		}
 		f, err := k.create()
 		if err != nil {
 			k.giveUp(now, err)
-			return
+			return nil
 		}
 		whole.Rewind()
 		k.next = output{file: f, write: k.current.write}
 	}
 	most := k.step
-	if k.renaming { // it may be the current one already: what is in that must be in it, too
+	if k.renaming { // what is in the current one must be in it, too
 		most = -1
 	}
 	n, err := k.next.drain(now, whole, most)
 	k.written += uint64(n)
 	switch {
 	case k.renaming:
+		return err
 	case err != nil:
 		k.giveUp(now, err)
 	case n < k.step && k.background == nil:
@@ -157,6 +159,7 @@ func (k *keeper) rewrite(now time.Time, whole *syncthing.Tail) {
 			return done{renamed: true, folder: k.disk.sync()}
 		})
 	}
+	return nil
 }
 
 // create makes the new file, if it is likely to have room.
