@@ -48,7 +48,7 @@ func TestServeKeepsItsState(t *testing.T) {
 	announce(s, 100)
 	saved := n
 	time.Sleep(1500 * time.Millisecond) // a second is promised, and the machine may be busy
-	announce(s, 20) // of these any may be lost
+	announce(s, 20)                     // of these any may be lost
 	p.Kill()
 	p, s = start()
 	known(s, saved)
