@@ -134,7 +134,7 @@ func syncthingSize(b *testing.B, devices int, echo string) {
 
 // reportSyncthing reports medians of a server's rounds.
 func reportSyncthing(b *testing.B, f, ours []syncthingFigures) {
-	for b.Loop() { //nolint:revive // it was measured before
+	for b.Loop() {
 	}
 	median := func(of func(i int) float64) float64 {
 		var v []float64

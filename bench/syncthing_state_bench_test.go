@@ -152,7 +152,7 @@ func BenchmarkSyncthingState(b *testing.B) {
 		f = load(other, syncthingTask{Port: bare, Kind: "announcements", Outstanding: 64, Seconds: 3})
 		without += f.perRequest() / turns
 	}
-	for b.Loop() { //nolint:revive // it was measured before
+	for b.Loop() {
 	}
 	b.ReportMetric(took.Seconds()*1000/restarts, "restart-ms")
 	b.ReportMetric(used.Seconds()*1000/restarts, "restart-cpu-ms")

@@ -14,7 +14,7 @@ const (
 	writeSize   = 256 << 10   // of a write, about
 	rewriteStep = 16 << 20    // of a new file at a time, about
 	slack       = 4 << 20     // how much more than twice of what it needs a file may have
-	syncEvery   = time.Second //
+	syncEvery   = time.Second // at the most
 	retryEvery  = time.Minute // to write the file anew, once that failed
 )
 
