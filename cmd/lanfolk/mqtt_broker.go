@@ -90,7 +90,7 @@ goes on in memory and says so.`,
 	fl.DurationVar(&x.grace, "will-grace", broker.DefaultWillGrace, "how long clients have to come back after a restart before their wills are spoken")
 	fl.IntVar(&x.clients, "max-clients", 1000, "how many clients may be connected")
 	fl.IntVar(&x.message, "max-message", 256<<10, "how large a packet may be, in `bytes`")
-	fl.IntVar(&x.retained, "max-retained", 500_000, "how many retained messages are kept")
+	fl.IntVar(&x.retained, "max-retained", 500_000, "how many retained messages are kept; each takes some 2 KiB of memory")
 	fl.BoolVarP(&x.verbose, "verbose", "v", false, "say who comes and goes")
 	return cmd
 }

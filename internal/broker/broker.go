@@ -253,7 +253,7 @@ func (b *Broker) left(cl *mqtt.Client) {
 	if s == nil {
 		return
 	}
-	graceful := cl.StopCause() == error(packets.CodeDisconnect)
+	graceful := errors.Is(cl.StopCause(), packets.CodeDisconnect)
 	b.mu.Lock()
 	if s.over || b.sessions[s.id] != s {
 		b.mu.Unlock()

@@ -106,10 +106,11 @@ func readRecords(r io.Reader, put func(record)) (good int64, err error) {
 	in := bufio.NewReaderSize(r, 64<<10)
 	for first := true; ; first = false {
 		line, err := readLine(in)
-		if err == io.EOF && len(line) == 0 {
+		atEnd := errors.Is(err, io.EOF)
+		if atEnd && len(line) == 0 {
 			return good, nil
 		}
-		if err != nil && err != io.EOF && !errors.Is(err, errTorn) {
+		if err != nil && !atEnd && !errors.Is(err, errTorn) {
 			return good, err
 		}
 		rec, ok := parseRecord(line)

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -217,18 +216,6 @@ func (p peer3) message() string {
 	p.t.Helper()
 	m := await[*v3.PublishPacket](p)
 	return m.TopicName + " " + string(m.Payload)
-}
-
-// quiet fails the test if a message comes within d.
-func (p peer3) quiet(d time.Duration) {
-	p.t.Helper()
-	x, err := p.next(d)
-	var timeout net.Error
-	if err == nil {
-		p.t.Fatalf("heard %v", x)
-	} else if !errors.As(err, &timeout) || !timeout.Timeout() {
-		p.t.Fatal(err)
-	}
 }
 
 func (p peer3) disconnect() {
