@@ -258,7 +258,7 @@ func (r *Registry) paint() {
 }
 
 // Device returns the device that ref means: an id, an alias, a MAC, an IP
-// address or a name. The error is ErrNotFound or ErrAmbiguous.
+// address, a protocol's own id ("syncthing:P56IOI7-…") or a name. The error is ErrNotFound or ErrAmbiguous.
 func (r *Registry) Device(ref string) (*Device, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -18,7 +18,7 @@ var (
 )
 
 // resolve finds the device that ref means: an id, an alias, a MAC, an IP
-// address or a name, in this order. Devices that can be heard come before
+// address, a protocol's own id ("syncthing:P56IOI7-…") or a name, in this order. Devices that can be heard come before
 // those that are only remembered.
 func (c *core) resolve(ref string) (*device, error) {
 	if d := c.devices[ref]; d != nil {
@@ -29,6 +29,8 @@ func (c *core) resolve(ref string) (*device, error) {
 		found = c.holding(IDMAC, m.String())
 	} else if a, err := netip.ParseAddr(ref); err == nil {
 		found = c.holding(IDIP, a.Unmap().WithZone("").String())
+	} else if strings.Contains(ref, ":") {
+		found = c.holding(IDProtocol, ref)
 	}
 	if len(found) == 0 {
 		found = c.called(ref)

@@ -278,12 +278,13 @@ func TestExplain(t *testing.T) {
 func TestResolve(t *testing.T) {
 	c := testCore()
 	c.observe(t0, sight("arp/a", macA, "ip=10.0.0.5", "life=1h"), sight("dhcp/a", macA, "host=nas", "life=1h"),
-		sight("arp/b", macB, "ip=10.0.0.6"), sight("dhcp/b", macB, "host=nas"))
+		sight("arp/b", macB, "ip=10.0.0.6"), sight("dhcp/b", macB, "host=nas"), sight("syncthing/b", "id=syncthing:P56", "ip=10.0.0.6"))
 	c.hear(c.devices["d1"].change(func(s *Said) { s.Names = []string{"The Box"} }))
 	for ref, want := range map[string]string{
-		"d1": "d1", "00-00-5E-00-53-0A": "d1", "10.0.0.6": "d2", "the box": "d1",
-		"nas":  `lanfolk: device "nas": ambiguous: it may be any of d1, d2`,
-		"nosy": `lanfolk: device "nosy": not found`,
+		"d1": "d1", "00-00-5E-00-53-0A": "d1", "10.0.0.6": "d2", "the box": "d1", "syncthing:P56": "d2",
+		"syncthing:P57": `lanfolk: device "syncthing:P57": not found`,
+		"nas":           `lanfolk: device "nas": ambiguous: it may be any of d1, d2`,
+		"nosy":          `lanfolk: device "nosy": not found`,
 	} {
 		var got string
 		if d, err := c.resolve(ref); err != nil {

@@ -46,22 +46,22 @@ func deviceCommand(a app) *cobra.Command {
 	add("name DEVICE [NAME…]", "Say what a device is called; no NAME takes it back",
 		"name sets what you call a device. It is on the disk when the command ends, and\nstays with the device for good.", cobra.MinimumNArgs(1),
 		func(ctx context.Context, c *client.Client, argv []string) (*lanfolk.Device, error) {
-			return c.SetNames(ctx, argv[0], argv[1:])
+			return c.SetNames(ctx, deviceRef(argv[0]), argv[1:])
 		})
 	add("tag DEVICE [TAG…]", "Set a device's tags; no TAG takes them away", "", cobra.MinimumNArgs(1),
 		func(ctx context.Context, c *client.Client, argv []string) (*lanfolk.Device, error) {
-			return c.SetTags(ctx, argv[0], argv[1:])
+			return c.SetTags(ctx, deviceRef(argv[0]), argv[1:])
 		})
 	separate := func(undo bool) change {
 		return func(ctx context.Context, c *client.Client, argv []string) (*lanfolk.Device, error) {
-			id, err := identifierOf(ctx, c, argv[0], argv[1], undo)
+			id, err := identifierOf(ctx, c, deviceRef(argv[0]), argv[1], undo)
 			if err != nil {
 				return nil, err
 			}
 			if undo {
-				return c.Rejoin(ctx, argv[0], id)
+				return c.Rejoin(ctx, deviceRef(argv[0]), id)
 			}
-			return c.Separate(ctx, argv[0], id)
+			return c.Separate(ctx, deviceRef(argv[0]), id)
 		}
 	}
 	add("separate DEVICE IDENTIFIER", "Let an identifier join no facts any more",

@@ -11,6 +11,8 @@ import (
 
 	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/internal/api/client"
+	"github.com/lanfolk/lanfolk/internal/source"
+	"github.com/lanfolk/lanfolk/syncthing"
 )
 
 func explainCommand(a app) *cobra.Command {
@@ -21,9 +23,9 @@ func explainCommand(a app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain DEVICE",
 		Short: "Show every piece of evidence for a device",
-		Long: `explain shows a device, named by its id, name, MAC or IP address, with every
-fact behind it: what was heard, when, by which protocol on which interface, and
-why it was taken to be about this device.
+		Long: `explain shows a device, named by its id, name, MAC, IP address or Syncthing ID, with
+every fact behind it: what was heard, when, by which protocol on which interface,
+and why it was taken to be about this device.
 
 "lanfolk device separate" undoes a join that is wrong.`,
 		Args: args(cobra.ExactArgs(1)),
@@ -35,7 +37,7 @@ why it was taken to be about this device.
 			if err != nil {
 				return err
 			}
-			e, err := c.Explain(cmd.Context(), argv[0])
+			e, err := c.Explain(cmd.Context(), deviceRef(argv[0]))
 			if err != nil {
 				return err
 			}
@@ -45,6 +47,15 @@ why it was taken to be about this device.
 	f.flags(cmd)
 	node.flags(cmd)
 	return cmd
+}
+
+// deviceRef is what a node knows a device by: of a Syncthing ID, in any of its forms, the
+// identifier that it makes.
+func deviceRef(text string) string {
+	if id, err := syncthing.ParseID(text); err == nil {
+		return source.ProtocolSyncthing + ":" + id.String()
+	}
+	return text
 }
 
 // explain writes a device and the evidence for people.

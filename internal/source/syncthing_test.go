@@ -199,7 +199,7 @@ func TestSyncthingInTheInventory(t *testing.T) {
 		arp("00:00:5e:00:53:09", "10.0.0.9")
 		hear("appeared 10.0.0.5 eth0 10.0.0.5:22000", "appeared fe80::5%eth0 eth0 [fe80::5%eth0]:22000", "appeared 10.1.0.5 eth1 10.1.0.5:22000",
 			"appeared 10.0.0.9 eth0 10.0.0.5:22000 extra")
-		d, evidence, err := r.Explain("00:00:5e:00:53:05")
+		d, evidence, err := r.Explain("syncthing:" + device)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -190,9 +190,12 @@ func TestNodesHearADevice(t *testing.T) {
 		t.Fatalf("devices: %+v; want one, at both addresses", devices)
 	}
 
-	var e evidence
+	var e, byID evidence
 	if err := node.JSON(&e, "explain", shortID("alpha")); err != nil {
 		t.Fatal(err)
+	}
+	if err := node.JSON(&byID, "explain", hexID("alpha")); err != nil || byID.Device.ID != e.Device.ID {
+		t.Errorf("by its ID: %+v, %v", byID, err)
 	}
 	for _, subnet := range []*lab.Subnet{ours, theirs} {
 		a := device.Link(subnet).V4.String()
