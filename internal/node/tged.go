@@ -26,6 +26,7 @@ type tgedSpeaker struct {
 
 	// server answers or, without services, only hears; nil if the config wants neither.
 	server *tged.Server
+	port   tgedPort // of a server that only hears
 	// These are what it answers from, nil unless the config wants it.
 	bridge *bridge.TGED
 	file   *tged.File
@@ -56,7 +57,7 @@ func (n *Node) openTGED() error {
 	if !c.Answer {
 		if heard != nil {
 			s.server = &tged.Server{
-				Heard: heard, Links: n.selection.Watch, Listen: listenBroadcast, Patient: true,
+				Heard: heard, Links: n.selection.Watch, Listen: s.port.listen, Patient: true,
 				PerSource: tgedHeardSource, Total: tgedHeardTotal, Log: n.Log,
 			}
 		}
@@ -120,7 +121,7 @@ func (n *Node) tgedParts() []*part {
 	switch c := n.Config.TGED; {
 	case n.tged.server == nil:
 	case !c.Answer:
-		parts = append(parts, &part{name: "tged listener", run: n.tged.server.Run, detail: n.tged.listening, counters: n.tged.counters})
+		parts = append(parts, &part{name: "tged listener", run: n.runTGEDListener, detail: n.tged.listening, counters: n.tged.counters})
 	default:
 		parts = append(parts, &part{name: "tged server", run: n.runTGEDServer, detail: n.tgedServerDetail, counters: n.tged.counters})
 		if c.TCP {
@@ -129,6 +130,9 @@ func (n *Node) tgedParts() []*part {
 	}
 	return parts
 }
+
+// runTGEDListener hears who asks.
+func (n *Node) runTGEDListener(ctx context.Context) error { return n.tged.port.run(ctx, n.tged.server) }
 
 // listening says where requests are heard.
 func (s *tgedSpeaker) listening() string {

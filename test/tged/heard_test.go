@@ -83,7 +83,7 @@ func TestPortIsHeld(t *testing.T) {
 			return err
 		}
 		for _, p := range status.Parts {
-			if p.Name == "tged listener" && p.State == "running" && strings.Contains(p.Detail, "address already in use") && status.Healthy {
+			if p.Name == "tged listener" && p.State == "running" && strings.Contains(p.Detail, "holds 0.0.0.0:4745") && status.Healthy {
 				return nil
 			}
 		}
@@ -97,6 +97,34 @@ func TestPortIsHeld(t *testing.T) {
 	if r := off.Run("status"); strings.Contains(r.Stdout, "tged listener") {
 		t.Errorf("it listens all the same:\n%s", r.Stdout)
 	}
+}
+
+// TestNodeGivesWay: who answers on the same host gets every request, also where the node
+// was there first; when he ends, the node hears again.
+func TestNodeGivesWay(t *testing.T) {
+	s := newSite(t)
+	node := s.server.Up(lab.Node{})
+	hears := func() error {
+		if r := node.Run("status"); !strings.Contains(r.Stdout, "hears requests on ") {
+			return errors.New(r.Stdout)
+		}
+		return nil
+	}
+	lab.Eventually(t, 10*time.Second, "the node's ear", hears)
+	p := s.serve(s.server, s.file("services.json", services))
+	lab.Eventually(t, 15*time.Second, "the node's giving way", func() error {
+		if hears() == nil {
+			return errors.New("it still has the port")
+		}
+		return nil
+	})
+	for range 8 { // each from another port
+		if got, exit := s.ask("SQL", "--to", s.server.Link(s.theirs).V4.String(), "--timeout", "1s"); len(got) != 1 || exit != 0 {
+			t.Errorf("beside a node: %v, exit %d", got, exit)
+		}
+	}
+	p.Stop()
+	lab.Eventually(t, 15*time.Second, "the node's ear again", hears)
 }
 
 // TestNodeAnswersForItself: what the node announces is answered for, with its address on
