@@ -30,29 +30,41 @@ type desk struct {
 	answers [serveBatch][]byte // what out's data lie in
 }
 
-// read serves one conn until it is closed.
-func (r *serving) read(c Conn) error {
-	k := &desk{
+func newDesk() *desk {
+	return &desk{
 		announced: make([]sought, 0, serveBatch),
 		asked:     make([]sought, 0, serveBatch),
 		out:       make([]packet.Datagram, 0, serveBatch),
 	}
+}
+
+// read serves one conn until it is closed.
+func (r *serving) read(c Conn) error {
+	k := newDesk()
 	for {
-		n, err := c.ReadBatch(k.in[:])
-		if err != nil {
+		if err := r.batch(k, c); err != nil {
 			return err
 		}
-		now := time.Now()
-		k.announced, k.asked, k.out = k.announced[:0], k.asked[:0], k.out[:0]
-		for i := range k.in[:n] {
-			r.sort(k, now, &k.in[i])
-		}
-		r.store(k, now)
-		r.lookUp(k, now)
-		r.answer(k)
-		r.send(k, c)
-		r.stats.add(uint64(n), &k.count)
 	}
+}
+
+// batch serves what there is on a conn.
+func (r *serving) batch(k *desk, c Conn) error {
+	n, err := c.ReadBatch(k.in[:])
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	k.announced, k.asked, k.out = k.announced[:0], k.asked[:0], k.out[:0]
+	for i := range k.in[:n] {
+		r.sort(k, now, &k.in[i])
+	}
+	r.store(k, now)
+	r.lookUp(k, now)
+	r.answer(k)
+	r.send(k, c)
+	r.stats.add(uint64(n), &k.count)
+	return nil
 }
 
 // sort puts a datagram to the others of its kind, unless it is to be dropped.
