@@ -134,7 +134,7 @@ func syncthingSize(b *testing.B, devices int, echo string) {
 
 // reportSyncthing reports medians of a server's rounds.
 func reportSyncthing(b *testing.B, f, ours []syncthingFigures) {
-	for b.Loop() {
+	for b.Loop() { // it was measured before
 	}
 	median := func(of func(i int) float64) float64 {
 		var v []float64
