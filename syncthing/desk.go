@@ -24,7 +24,6 @@ type desk struct {
 
 	asked []sought                     // queries
 	from  [serveBatch]*packet.Datagram // in
-	found [serveBatch][]netip.AddrPort
 
 	out     []packet.Datagram
 	answers [serveBatch][]byte // what out's data lie in
@@ -60,8 +59,7 @@ func (r *serving) batch(k *desk, c Conn) error {
 		r.sort(k, now, &k.in[i])
 	}
 	r.store(k, now)
-	r.lookUp(k, now)
-	r.answer(k)
+	r.answer(k, now)
 	r.send(k, c)
 	r.stats.add(uint64(n), &k.count)
 	return nil
@@ -146,8 +144,8 @@ func (o Outcome) reason() reason {
 	return stored
 }
 
-// lookUp looks for the devices that were asked for.
-func (r *serving) lookUp(k *desk, now time.Time) {
+// answer makes the answers for devices that are known.
+func (r *serving) answer(k *desk, now time.Time) {
 	if len(k.asked) == 0 {
 		return
 	}
@@ -156,21 +154,15 @@ func (r *serving) lookUp(k *desk, now time.Time) {
 	t := r.directory.ticks(now)
 	r.directory.find(t, k.asked)
 	for i := range k.asked {
-		k.found[i] = r.directory.list(t, k.asked[i].first, k.found[i][:0])
-	}
-}
-
-// answer makes the answers for devices that were found. They leave from the address that was asked.
-func (r *serving) answer(k *desk) {
-	for i := range k.asked {
-		if len(k.found[i]) == 0 {
+		s := &k.asked[i]
+		if s.first == 0 {
 			k.count[unknown]++
 			continue
 		}
-		a := Announcement{Device: Device{ID: k.asked[i].id, Addresses: k.found[i]}}
-		slot := &k.answers[i]
-		*slot = a.Append((*slot)[:0])
-		reply := packet.Datagram{Data: *slot, Dst: k.from[i].Src, Link: k.from[i].Link}
+		answer := &k.answers[len(k.out)]
+		*answer = r.directory.appendAnswer((*answer)[:0], t, s)
+		// It leaves from the address that was asked.
+		reply := packet.Datagram{Data: *answer, Dst: k.from[i].Src, Link: k.from[i].Link}
 		if ours := k.from[i].Dst.Addr(); ours.IsValid() {
 			reply.Src = netip.AddrPortFrom(ours, 0)
 		}

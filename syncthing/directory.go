@@ -1,6 +1,7 @@
 package syncthing
 
 import (
+	"encoding/binary"
 	"hash/maphash"
 	"net/netip"
 	"slices"
@@ -157,12 +158,7 @@ func (d *Directory) Get(now time.Time, id DeviceID, dst []netip.AddrPort) []neti
 	one := [1]sought{{id: id}}
 	t := d.ticks(now)
 	d.find(t, one[:])
-	return d.list(t, one[0].first, dst)
-}
-
-// list appends addresses from the one with a number on, until one is too old.
-func (d *Directory) list(t, at uint32, dst []netip.AddrPort) []netip.AddrPort {
-	for at != 0 {
+	for at := one[0].first; at != 0; {
 		a := d.addresses.at(at)
 		if !d.alive(t, a) {
 			break // and so are those behind it
@@ -171,6 +167,30 @@ func (d *Directory) list(t, at uint32, dst []netip.AddrPort) []netip.AddrPort {
 		at = a.next
 	}
 	return dst
+}
+
+// appendAnswer appends the announcement, as it is sent, that answers who asks for a device which
+// was found: with what Get says, in the same order.
+func (d *Directory) appendAnswer(dst []byte, t uint32, s *sought) []byte {
+	dst = binary.BigEndian.AppendUint32(dst, magicAnnouncement)
+	dst = appendBytes(dst, s.id[:])
+	count, n := len(dst), uint32(0)
+	dst = binary.BigEndian.AppendUint32(dst, 0)
+	for at := s.first; at != 0; n++ {
+		a := d.addresses.at(at)
+		if !d.alive(t, a) {
+			break
+		}
+		if ip := netip.AddrFrom16(a.ip); ip.Is4In6() {
+			dst = appendBytes(dst, a.ip[12:])
+		} else {
+			dst = appendBytes(dst, a.ip[:])
+		}
+		dst = binary.BigEndian.AppendUint32(dst, uint32(a.port))
+		at = a.next
+	}
+	binary.BigEndian.PutUint32(dst[count:], n)
+	return binary.BigEndian.AppendUint32(dst, 0) // no extras
 }
 
 // Has says whether a device is known, or was and isn't forgotten yet.
