@@ -108,3 +108,16 @@ func (o *observer) after(topic, payload string) bool {
 	}
 	return false
 }
+
+// published returns what came that the broker hadn't kept.
+func (o *observer) published() []message {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var all []message
+	for _, m := range o.heard {
+		if !m.retained {
+			all = append(all, m)
+		}
+	}
+	return all
+}
