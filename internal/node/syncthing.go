@@ -331,5 +331,6 @@ func (s *syncthingSpeaker) serverCounters() map[string]uint64 {
 		"dropped: not of version 2": x.Foreign, "dropped: malformed": x.Invalid, "dropped: no host": x.NoHost, "dropped: no address": x.Nothing,
 		"dropped: rate of a prefix": x.PrefixLimit, "dropped: rate of a device": x.DeviceLimit, "dropped: new devices of a prefix": x.NewLimit,
 		"dropped: not allowed": x.Denied, "dropped: no room": x.Full, "dropped: pinned elsewhere": x.Conflict,
+		"dropped: receive buffer full": x.Overflow,
 	}
 }
