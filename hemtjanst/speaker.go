@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -59,7 +60,8 @@ type speaker struct {
 	announced  func()
 	conn, ears Conn
 	in         *queue
-	published  map[string]claim
+	published  map[string]claim // on this connection
+	before     map[string]claim // on earlier ones, and not published again yet
 	moved      map[string]bool // devices that name another provider now: no longer ours
 	repairs    map[string]*repair
 	wide       map[string]bool // filters that match others' topics, too
@@ -203,6 +205,10 @@ func (s *speaker) serve(ctx context.Context, conn Conn) error {
 	in := s.in
 	defer in.close()
 	s.conn, s.ears = conn, conn
+	if s.before == nil {
+		s.before = map[string]claim{}
+	}
+	maps.Copy(s.before, s.published)
 	s.published, s.repairs, s.wide = map[string]claim{}, map[string]*repair{}, map[string]bool{}
 	if s.provider != "" && !conn.NoLocal() {
 		// What it publishes would come back to it between the acknowledgements, and make it slow.
@@ -218,6 +224,9 @@ func (s *speaker) serve(ctx context.Context, conn Conn) error {
 	for id := range s.claims {
 		s.mark(id)
 	}
+	for id := range s.before {
+		s.mark(id)
+	}
 	slices.Sort(s.dirty)
 	s.mu.Unlock()
 	err := s.speak(ctx)
@@ -230,17 +239,16 @@ func (s *speaker) serve(ctx context.Context, conn Conn) error {
 // speak announces everything, and then what changes, until the connection is lost or ctx done.
 func (s *speaker) speak(ctx context.Context) error {
 	if s.provider != "" {
+		// Listen first: of a topic that is cleared before that nothing is retained to be heard.
+		if err := s.listen(ctx, s.topics.Provider(s.provider)); err != nil {
+			return err
+		}
 		if err := s.say(ctx, s.topics.Provider(s.provider), s.meta); err != nil {
 			return err
 		}
 	}
 	if err := s.sync(ctx); err != nil {
 		return err
-	}
-	if s.provider != "" {
-		if err := s.listen(ctx, s.topics.Provider(s.provider)); err != nil {
-			return err
-		}
 	}
 	if err := s.conn.Flush(ctx); err != nil {
 		return err
@@ -290,7 +298,7 @@ func (s *speaker) sync(ctx context.Context) error {
 		free := make([]bool, n) // nobody has the root that was published
 		for i, id := range ids {
 			now[i] = s.claims[id]
-			_, used := s.roots[s.published[id].root]
+			_, used := s.roots[s.last(id).root]
 			free[i] = !used
 			delete(s.marked, id)
 		}
@@ -304,14 +312,23 @@ func (s *speaker) sync(ctx context.Context) error {
 		for i, id := range ids {
 			old, known := s.published[id]
 			if !known && now[i].id == "" {
-				continue // came and went unseen
+				old = s.before[id] // gone while there was no connection; or it came and went unseen
 			}
 			if err := s.change(ctx, old, now[i], free[i]); err != nil {
 				return err
 			}
+			if b := s.before[id]; b.root != "" && b.root != now[i].root && now[i].id != "" && free[i] && !known && !s.moved[id] {
+				if err := s.say(ctx, s.topics.Reachable(b.root), ""); err != nil {
+					return err
+				}
+			}
+			delete(s.before, id)
 			if now[i].id == "" {
 				delete(s.published, id)
 				delete(s.moved, id)
+				if !known {
+					continue
+				}
 				ignore = append(ignore, s.topics.Device(id))
 				if free[i] {
 					ignore = append(ignore, s.topics.Reachable(old.root))
@@ -341,6 +358,14 @@ func (s *speaker) sync(ctx context.Context) error {
 		return err
 	}
 	return s.listen(ctx, listen...)
+}
+
+// last returns what was published last of a device.
+func (s *speaker) last(id string) claim {
+	if c, ok := s.published[id]; ok {
+		return c
+	}
+	return s.before[id]
 }
 
 // widen returns filters that match the topics and those of others with as many levels, without those that are
