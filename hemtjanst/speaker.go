@@ -62,7 +62,7 @@ type speaker struct {
 	in         *queue
 	published  map[string]claim // on this connection
 	before     map[string]claim // on earlier ones, and not published again yet
-	moved      map[string]bool // devices that name another provider now: no longer ours
+	moved      map[string]bool  // devices that name another provider now: no longer ours
 	repairs    map[string]*repair
 	wide       map[string]bool // filters that match others' topics, too
 }

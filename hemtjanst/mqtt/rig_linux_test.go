@@ -39,7 +39,7 @@ func startMosquitto(t testing.TB, lines ...string) *mosquitto {
 	dir := t.TempDir()
 	m := &mosquitto{t: t, conf: filepath.Join(dir, "mosquitto.conf")}
 	conf := strings.Join(append([]string{
-		"user root", "persistence true", "persistence_location " + dir + "/",
+		"per_listener_settings true", "user root", "persistence true", "persistence_location " + dir + "/",
 		"listener 1883 127.0.0.1", "allow_anonymous true", "log_type error", "log_type warning",
 	}, lines...), "\n") + "\n"
 	if err := os.WriteFile(m.conf, []byte(conf), 0o600); err != nil {
