@@ -24,7 +24,7 @@ type Problem uint8
 // The problems of devices. They are listed and left alone.
 const (
 	Malformed     Problem = 1 << iota // the metadata is no JSON object
-	TooLarge                          // the metadata is larger than is read
+	TooLarge                          // the metadata is larger than is read, or than there is room for
 	NoRoot                            // there is no root in it that is a string
 	UnusableRoot                      // CheckName refuses the root
 	BadProvider                       // providerID is no string, or CheckName refuses it

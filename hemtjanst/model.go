@@ -217,21 +217,21 @@ func (m *Model) device(id string, payload []byte, events []Event) []Event {
 		m.mark(&d.snapshot) // as bad as before
 		return events
 	}
-	grows := len(meta.raw)
-	if d != nil {
-		grows -= len(d.meta.raw)
-	} else {
-		grows += len(id)
-	}
-	if m.bytes+grows > orDefault(m.MaxBytes, DefaultMaxBytes) || d == nil && len(m.devices) >= orDefault(m.MaxDevices, DefaultMaxDevices) {
-		// A device that is known and says more than there is room for stays as it was.
-		m.stats.Full++
+	grows := func() int {
 		if d != nil {
-			m.mark(&d.snapshot)
+			return len(meta.raw) - len(d.meta.raw)
 		}
-		return events
+		return len(meta.raw) + len(id)
 	}
-	m.bytes += grows
+	if full := m.bytes+grows() > orDefault(m.MaxBytes, DefaultMaxBytes); full || d == nil && len(m.devices) >= orDefault(m.MaxDevices, DefaultMaxDevices) {
+		m.stats.Full++
+		if d == nil {
+			return events
+		}
+		// What it said before isn't so any more: its provider may be another one.
+		meta, problem = Metadata{}, TooLarge
+	}
+	m.bytes += grows()
 	isNew := d == nil
 	if isNew {
 		d = &device{id: strings.Clone(id)}

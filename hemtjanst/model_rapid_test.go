@@ -137,6 +137,11 @@ func TestTheModelIsBounded(t *testing.T) {
 	if d, ok := m.Device("mine"); !ok || d.State != hemtjanst.Reachable {
 		t.Errorf("device %+v", d)
 	}
+	// A device that is known and says more than there is room for is there, without what it said before.
+	say(&m, `device/mine {"root":"r","providerID":"Q","x":"`+strings.Repeat("x", 3000)+`"}`)
+	if d, ok := m.Device("mine"); !ok || d.Provider != "" || d.Root != "" || d.Problem != hemtjanst.TooLarge {
+		t.Errorf("device %+v", d)
+	}
 	if got := complete(&m); !strings.Contains(strings.Join(got, "\n"), "complete unconfirmed") {
 		t.Errorf("events %q", got)
 	}
