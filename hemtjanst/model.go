@@ -228,6 +228,10 @@ func (m *Model) device(id string, payload []byte, events []Event) []Event {
 		if d == nil {
 			return events
 		}
+		if d.problem == TooLarge {
+			m.mark(&d.snapshot)
+			return events
+		}
 		// What it said before isn't so any more: its provider may be another one.
 		meta, problem = Metadata{}, TooLarge
 	}

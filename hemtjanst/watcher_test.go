@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,11 +16,18 @@ import (
 // watch runs a watcher in a bubble; the function it returns gives the events since the last call.
 func watch(t *testing.T, b *fakeBroker) func() []string {
 	t.Helper()
+	var mu sync.Mutex
 	var all []hemtjanst.Event
-	w := &hemtjanst.Watcher{Broker: b, ClientID: "watcher", Event: func(e hemtjanst.Event) { all = append(all, e) }}
+	w := &hemtjanst.Watcher{Broker: b, ClientID: "watcher", Event: func(e hemtjanst.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, e)
+	}}
 	run(t, w.Run)
 	return func() []string {
 		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
 		got := all
 		all = nil
 		return words(got)
