@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -474,7 +475,33 @@ func TestSlowClientLosesMessages(t *testing.T) {
 	r.flood(func() bool { return r.b.Stats().Dropped > 0 })
 }
 
-// Nor does it stay.
+// One that is quick loses nothing, however fast others publish.
+func TestQuickClientLosesNothing(t *testing.T) {
+	t.Parallel()
+	const n = 30_000
+	r := newRig(t, broker.Options{})
+	quick, busy := r.connect3("quick"), r.connect3("busy")
+	quick.subscribe(1, 0, "#")
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		m := v3.NewControlPacket(v3.Publish).(*v3.PublishPacket)
+		for i := range n {
+			m.TopicName, m.Payload = "n/"+strconv.Itoa(i), []byte("x")
+			if err := m.Write(busy); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for i := range n {
+		if got, want := quick.message(), "n/"+strconv.Itoa(i)+" x"; got != want {
+			t.Fatalf("heard %q, want %q; %d were dropped", got, want, r.b.Stats().Dropped)
+		}
+	}
+	wait.Wait()
+}
+
+// A client that takes nothing doesn't stay.
 func TestStalledClientIsCutOff(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, broker.Options{Limits: broker.Limits{Stall: 300 * time.Millisecond, WriteBuffer: 16 << 10}})

@@ -120,6 +120,13 @@ func (c *conn) waitRoom() error {
 	return c.err
 }
 
+// roomy says whether Write wouldn't wait.
+func (c *conn) roomy() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.pending) < c.full && c.err == nil && !c.closing
+}
+
 func (c *conn) isClosing() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -13,6 +13,9 @@
 //     them, delays them, keeps them on disk.
 //   - A snapshot of retained messages beyond a client's write queue is cut off
 //     without a word. Here it is written with backpressure, before SUBACK, and is whole.
+//   - It drops messages for a client whose queue is full, even where only the
+//     goroutine that empties the queue hasn't had its turn. Here who publishes
+//     waits for that one; what a client is too slow for is dropped and counted.
 //   - The will of a session that is taken over may arrive after what the new
 //     one says. Here the new one waits for it.
 //   - It copies every retained message each second to look for old ones, and

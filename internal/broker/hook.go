@@ -65,6 +65,10 @@ const maxKeepalive = 43690 // seconds
 // OnPacketEncode puts back the packet ids that OnPacketRead changed.
 func (h *hook) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 	switch t := pk.FixedHeader.Type; t {
+	case packets.Publish:
+		if s := h.b.sessionOf(cl); s != nil {
+			s.unqueue()
+		}
 	case packets.Puback, packets.Pubrec, packets.Pubcomp, packets.Suback, packets.Unsuback:
 		if s := h.b.sessionOf(cl); s != nil {
 			last := t != packets.Pubrec || pk.ReasonCode >= packets.ErrUnspecifiedError.Code
@@ -127,8 +131,16 @@ func (h *hook) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 		s.snapshot.Lock()
 		s.snapshot.Unlock() //nolint:staticcheck // it only waits
 	}
-	// A filter that OnSubscribe has let pass, or a topic.
-	return s.grant.anyRead || strings.ContainsAny(topic, "+#") || mqtt.IsSharedFilter(topic) || s.grant.mayRead(topic)
+	if s.subscribing.Load() && (strings.ContainsAny(topic, "+#") || mqtt.IsSharedFilter(topic)) {
+		return true // OnSubscribe has let it pass
+	}
+	if !s.grant.mayRead(topic) {
+		return false
+	}
+	if !s.subscribing.Load() {
+		s.queue()
+	}
+	return true
 }
 
 // OnPublish decides whether a message may pass. What is refused is acknowledged,
@@ -178,6 +190,7 @@ func (h *hook) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 		return pk
 	}
 	pk.Filters = slices.Clone(pk.Filters)
+	s.subscribing.Store(true)
 	s.existed, s.handling = make(map[string]bool), make(map[string]byte)
 	room := min(h.b.limits.Subscriptions-cl.State.Subscriptions.Len(),
 		h.b.limits.AllSubscriptions-int(h.b.subscriptions.Load()))
@@ -212,6 +225,7 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, pk packets.Packet, codes []byte) {
 	if s == nil {
 		return
 	}
+	s.subscribing.Store(false)
 	for i, f := range pk.Filters {
 		if i < len(codes) && codes[i] < packets.ErrUnspecifiedError.Code {
 			handling := s.handling[f.Filter]
@@ -268,7 +282,12 @@ func (h *hook) OnQosComplete(cl *mqtt.Client, pk packets.Packet) {
 
 func (h *hook) OnQosDropped(cl *mqtt.Client, pk packets.Packet) { h.OnQosComplete(cl, pk) }
 
-func (h *hook) OnPublishDropped(*mqtt.Client, packets.Packet) { h.b.count.dropped.Add(1) }
+func (h *hook) OnPublishDropped(cl *mqtt.Client, _ packets.Packet) {
+	h.b.count.dropped.Add(1)
+	if s := h.b.sessionOf(cl); s != nil {
+		s.unqueue()
+	}
+}
 
 // validTopic says whether a client may publish to a topic, whatever the rules.
 func validTopic(t string) bool {

@@ -52,7 +52,7 @@ const (
 	maxTopicBytes  = 2048
 	maxClientID    = 512     // bytes
 	maxConnect     = 100_000 // bytes of a CONNECT packet, as in Mosquitto
-	writesPending  = 1024    // messages between mochi's router and a connection
+	writesPending  = 256     // messages between mochi's router and a connection
 	unknownClients = 64      // connections beyond Limits.Clients that haven't said CONNECT
 )
 

@@ -28,6 +28,13 @@ type session struct {
 	flows      flows
 	counted    atomic.Int64 // of its subscriptions, in Broker.subscriptions
 
+	// subscribing is set while mochi asks about the filters of a SUBSCRIBE, and
+	// not about a delivery.
+	subscribing atomic.Bool
+	// pending is about how many messages mochi has queued for the client and not
+	// yet written into its connection.
+	pending atomic.Int64
+
 	queuedMu    sync.Mutex
 	queued      map[uint16]int64 // payload bytes by packet id, of what waits for an acknowledgement
 	queuedBytes int64
@@ -101,6 +108,35 @@ func expiryOf(cl *mqtt.Client, most time.Duration) uint32 {
 	}
 	return limit
 }
+
+// queue counts a message that is about to be queued for the client. mochi drops
+// what its queue has no room for, even where only the goroutine that empties it
+// hasn't had its turn: then queue waits for that. It doesn't for a client that
+// takes nothing.
+func (s *session) queue() {
+	if s.pending.Add(1) <= writesPending*3/4 || s.conn == nil {
+		return
+	}
+	for range queuePauses {
+		if s.pending.Load() <= writesPending/2 || !s.conn.roomy() {
+			return
+		}
+		time.Sleep(queuePause)
+	}
+	s.pending.Store(0) // it has lost count: not all that is queued is written
+}
+
+// unqueue is its opposite.
+func (s *session) unqueue() {
+	if s.pending.Add(-1) < 0 {
+		s.pending.Store(0)
+	}
+}
+
+const (
+	queuePause  = 200 * time.Microsecond
+	queuePauses = 500
+)
 
 // waits counts a message that waits for an acknowledgement, and says whether
 // there is room for it.

@@ -50,6 +50,7 @@ func (b *Broker) sendOne(s *session, f packets.Subscription, topic string) error
 		pk.FixedHeader.Qos = 0
 		b.count.downgraded.Add(1)
 	}
+	s.pending.Add(1) // OnPacketEncode takes it off again
 	return s.client.WritePacket(pk)
 }
 
