@@ -79,11 +79,16 @@ func (m Metadata) text(name string) (string, bool) {
 	return unquote(v)
 }
 
-// Name, Type, Root and Provider are the members name, type, root and providerID; "" if
-// they aren't there or are no strings.
-func (m Metadata) Name() string     { s, _ := m.text("name"); return s }
-func (m Metadata) Type() string     { s, _ := m.text("type"); return s }
-func (m Metadata) Root() string     { s, _ := m.text("root"); return s }
+// Name is the member name; "" if it isn't there or is no string, as with those that follow.
+func (m Metadata) Name() string { s, _ := m.text("name"); return s }
+
+// Type is the member type.
+func (m Metadata) Type() string { s, _ := m.text("type"); return s }
+
+// Root is the member root: the device's root topic.
+func (m Metadata) Root() string { s, _ := m.text("root"); return s }
+
+// Provider is the member providerID.
 func (m Metadata) Provider() string { s, _ := m.text("providerID"); return s }
 
 // Features is the member features, as it was said; nil if there is none.

@@ -75,7 +75,7 @@ func (b *Broker) target() (target, error) {
 		return target{}, fmt.Errorf("%w: it can't be read", hemtjanst.ErrBroker)
 	}
 	t := target{url: u, host: u.Hostname(), user: b.User, password: b.Password}
-	port := ""
+	var port string
 	switch strings.ToLower(u.Scheme) {
 	case "mqtt":
 		port = "1883"
