@@ -1,6 +1,7 @@
 package source
 
 import (
+	"maps"
 	"net"
 	"net/netip"
 	"sync"
@@ -28,8 +29,9 @@ type TGEDHeard struct {
 	Record  func(...lanfolk.Observation)
 	Observe func(...lanfolk.Sighting)
 
-	mu   sync.Mutex
-	told map[tgedAsker]time.Time
+	mu    sync.Mutex
+	told  map[tgedAsker]time.Time
+	swept time.Time // when told was last looked through
 }
 
 type tgedAsker struct {
@@ -90,10 +92,10 @@ func (x *TGEDHeard) due(now time.Time, a tgedAsker) bool {
 		x.told = map[tgedAsker]time.Time{}
 	}
 	if !known && len(x.told) >= maxTGEDAskers {
-		for k, t := range x.told {
-			if now.Sub(t) >= tgedTold {
-				delete(x.told, k)
-			}
+		// A flood of made-up askers isn't to cost a look at all of them each.
+		if now.Sub(x.swept) >= time.Second {
+			x.swept = now
+			maps.DeleteFunc(x.told, func(_ tgedAsker, t time.Time) bool { return now.Sub(t) >= tgedTold })
 		}
 		if len(x.told) >= maxTGEDAskers {
 			return false // made up, most of them
