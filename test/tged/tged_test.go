@@ -4,6 +4,7 @@ package tged
 import (
 	"database/sql"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -20,7 +21,14 @@ import (
 	"github.com/lanfolk/lanfolk/test/lab"
 )
 
-func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	// The tests wait for most of their time: many fit on few processors.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	os.Exit(lab.Main(m))
+}
 
 // site is a laptop with two interfaces, and a server on the second one's
 // subnet. Nobody has a default route.
