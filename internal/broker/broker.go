@@ -167,7 +167,7 @@ func (b *Broker) Stats() Stats {
 		RefusedConnections: b.count.refusedConnections.Load(), RefusedMessages: b.count.refusedMessages.Load(),
 		RefusedFilters: b.count.refusedFilters.Load(), NotRetained: b.count.notRetained.Load(), Dropped: b.count.dropped.Load(),
 		Stalled: b.count.stalled.Load(), Wills: b.count.wills.Load(), Downgraded: b.count.downgraded.Load(),
-		Unsaved: b.journal.failure(),
+		Malformed: b.count.malformed.Load(), Unsaved: b.journal.failure(),
 	}
 }
 
@@ -359,11 +359,16 @@ func (b *Broker) expire(now time.Time) {
 			continue // it has just come back
 		}
 		b.subscriptions.Add(-s.counted.Swap(0))
-		b.server.UnsubscribeClient(s.client)
-		s.client.ClearInflights()
-		b.server.Clients.Delete(s.id)
-		b.journal.changedClient(s.id)
+		b.forget(s)
 	}
+}
+
+// forget takes a session that is over out of mochi.
+func (b *Broker) forget(s *session) {
+	b.server.UnsubscribeClient(s.client)
+	s.client.ClearInflights()
+	b.server.Clients.Delete(s.id)
+	b.journal.changedClient(s.id)
 }
 
 // overdue takes the sessions out whose time is over.

@@ -586,6 +586,28 @@ func TestOneStateFolderOneBroker(t *testing.T) {
 	}
 }
 
+// A packet that mochi falls over ends its sender's connection, whose will is
+// spoken, and nothing else.
+func TestPacketOfDeath(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, broker.Options{})
+	watcher := r.connect3("watcher")
+	watcher.subscribe(1, 0, "#")
+	p := r.connect3("c", will3("w", "dead"))
+	p.subscribe(1, 0, "a/#")
+	if _, err := p.Write([]byte("\x82\x05\x00\x02\x00\x01a")); err != nil { // SUBSCRIBE without the filter's options
+		t.Fatal(err)
+	}
+	if got := watcher.message(); got != "w dead" {
+		t.Errorf("heard %q", got)
+	}
+	eventually(t, "end", func() bool { s := r.b.Stats(); return s.Malformed == 1 && s.Sessions == 1 })
+	r.connect3("c").publish("a/1", "x", 1, false)
+	if got := watcher.message(); got != "a/1 x" {
+		t.Errorf("heard %q", got)
+	}
+}
+
 // MQTT 5 §3.1.3.2.2: a will that waits isn't spoken if its client comes back.
 func TestDelayedWill(t *testing.T) {
 	t.Parallel()

@@ -23,6 +23,8 @@
 //   - Packet ids of client and server share one table; where they meet, a
 //     SUBSCRIBE is refused. They are kept apart.
 //   - A receive maximum leaks quota until a subscriber hears nothing more.
+//   - A SUBSCRIBE that ends within a filter's options panics, and with it the
+//     program. That ends the connection alone.
 //   - Wills are not checked against topic rules; a client may call itself by the
 //     broker's own client id; a connection that says nothing stays for ever; a
 //     topic of ten thousand levels keeps a core busy. All refused.

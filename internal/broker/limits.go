@@ -71,11 +71,12 @@ type Stats struct {
 	Stalled            int64 // clients cut off for taking nothing
 	Wills              int64 // spoken
 	Downgraded         int64 // retained messages sent at QoS 0 because the client's window was full
+	Malformed          int64 // packets that broke a connection in an unforeseen way
 	// Unsaved is why the journal can't be written now, nil if it can.
 	Unsaved error
 }
 
 // counters are the part of Stats that only grows.
 type counters struct {
-	refusedConnections, refusedMessages, refusedFilters, notRetained, dropped, stalled, wills, downgraded atomic.Int64
+	refusedConnections, refusedMessages, refusedFilters, notRetained, dropped, stalled, wills, downgraded, malformed atomic.Int64
 }

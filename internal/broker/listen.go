@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -114,15 +115,32 @@ func (b *Broker) serve(c *conn, listener string, state *tls.ConnectionState) {
 	if state != nil && len(state.VerifiedChains) > 0 {
 		c.verified, c.name = true, state.PeerCertificates[0].Subject.CommonName
 	}
-	if err := b.server.EstablishConnection(listener, c); err != nil {
+	if err := b.hand(c, listener); err != nil {
 		b.log.Debug("connection over", "addr", c.RemoteAddr(), "err", err)
 	}
 	c.Close()
 	if s := c.session.Load(); s != nil {
-		b.left(s.client) // mochi has forgotten to say so where CONNACK couldn't be sent
+		// Where CONNACK couldn't be sent, or mochi fell over a packet, it has neither
+		// said that the client left nor forgotten it.
+		b.left(s.client)
+		if now, there := b.server.Clients.Get(s.id); there && now == s.client && s.expiry == 0 {
+			b.forget(s)
+		}
 		close(s.ended)
 	}
 	<-c.done
+}
+
+// hand lets mochi serve a connection. Its decoder reads beyond the end of some
+// packets, which must not end the whole program.
+func (b *Broker) hand(c *conn, listener string) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			b.count.malformed.Add(1)
+			err = fmt.Errorf("malformed packet: %v", p)
+		}
+	}()
+	return b.server.EstablishConnection(listener, c)
 }
 
 // certificate returns the common name of the client's certificate.
