@@ -593,9 +593,12 @@ func TestPacketOfDeath(t *testing.T) {
 	r := newRig(t, broker.Options{})
 	watcher := r.connect3("watcher")
 	watcher.subscribe(1, 0, "#")
-	p := r.connect3("c", will3("w", "dead"))
-	p.subscribe(1, 0, "a/#")
-	if _, err := p.Write([]byte("\x82\x05\x00\x02\x00\x01a")); err != nil { // SUBSCRIBE without the filter's options
+	p, _ := r.connect5("c", func(c *v5.Connect) {
+		c.WillFlag, c.WillTopic, c.WillMessage, c.WillProperties = true, "w", []byte("dead"), &v5.Properties{}
+	})
+	p.send(&v5.Subscribe{PacketID: 1, Properties: &v5.Properties{}, Subscriptions: []v5.SubOptions{{Topic: "a/#"}}})
+	p.next()
+	if _, err := p.Write([]byte("\x82\x06\x00\x02\x00\x00\x01a")); err != nil { // SUBSCRIBE without the filter's options
 		t.Fatal(err)
 	}
 	if got := watcher.message(); got != "w dead" {
