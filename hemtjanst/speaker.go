@@ -2,7 +2,6 @@ package hemtjanst
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -12,13 +11,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-)
-
-// Repairs of what somebody else overwrote: the first at once, then ever more seldom, for the
-// other one may do the same.
-const (
-	firstRepair = time.Second
-	lastRepair  = time.Minute
 )
 
 // batch is how many devices are announced, or topics subscribed to, before anything else is looked at.
@@ -31,13 +23,6 @@ const wideFrom = 200
 // asking is how many batches the broker is asked for at a time.
 const asking = 16
 
-// claim is a device that a speaker announces.
-type claim struct {
-	id, root  string
-	doc       string // its metadata, with root and providerID
-	reachable bool
-}
-
 // speaker announces devices: all that it claims after each connect, and then what changes. It
 // is a Bridge, or an Announcer without a provider.
 type speaker struct {
@@ -47,7 +32,13 @@ type speaker struct {
 	dirty  []string          // ids that may differ from what was published, each once
 	marked map[string]bool   // ids in dirty
 	wake   chan struct{}
-	status status
+	// heard is what others said on topics of ours and Run's goroutine hasn't looked at: whether it is wrong.
+	heard map[string]bool
+	// moved are devices that name another provider now, and no longer ours; repairs is about topics of
+	// ours that others overwrote. Run's goroutine changes them, with the lock held.
+	moved   map[string]bool
+	repairs map[string]*repair
+	status  status
 
 	// From here on Run's goroutine owns it.
 	broker     Transport
@@ -59,131 +50,10 @@ type speaker struct {
 	log        *slog.Logger
 	announced  func()
 	conn, ears Conn
-	in         *queue
+	news       chan struct{}    // has a value when something was heard
 	published  map[string]claim // on this connection
 	before     map[string]claim // on earlier ones, and not published again yet
-	moved      map[string]bool  // devices that name another provider now: no longer ours
-	repairs    map[string]*repair
-	wide       map[string]bool // filters that match others' topics, too
-}
-
-// repair is of a topic that somebody else overwrites.
-type repair struct {
-	due  time.Time // zero if nothing is to be repaired now
-	wait time.Duration
-	next time.Time // when another one may be made
-}
-
-// Errors of devices that can't be announced together.
-var (
-	ErrDuplicate = errors.New("hemtjanst: two devices with the same id or root")
-)
-
-// check makes a claim of what a user says about a device.
-func (s *speaker) check(id, root string, meta Metadata, reachable bool, provider string) (claim, error) {
-	if err := CheckName(id); err != nil {
-		return claim{}, fmt.Errorf("device id: %w", err)
-	}
-	if err := CheckName(root); err != nil {
-		return claim{}, fmt.Errorf("root of device %s: %w", id, err)
-	}
-	if id == provider {
-		return claim{}, fmt.Errorf("%w: %s is the provider", ErrDuplicate, id)
-	}
-	if meta.Root() != root {
-		meta = meta.With("root", root)
-	}
-	if meta.Provider() != provider {
-		meta = meta.With("providerID", provider)
-	}
-	if len(meta.raw) > MaxMetadata {
-		return claim{}, fmt.Errorf("device %s: %w: %d bytes, at most %d are read", id, ErrMetadata, len(meta.raw), MaxMetadata)
-	}
-	return claim{id: id, root: root, doc: meta.raw, reachable: reachable}, nil
-}
-
-// set makes these the claims, all or none of them.
-func (s *speaker) set(all []claim) error {
-	claims, roots := make(map[string]claim, len(all)), make(map[string]string, len(all))
-	for _, c := range all {
-		if _, ok := claims[c.id]; ok {
-			return fmt.Errorf("%w: id %s", ErrDuplicate, c.id)
-		}
-		if other, ok := roots[c.root]; ok {
-			return fmt.Errorf("%w: root %s of %s and %s", ErrDuplicate, c.root, other, c.id)
-		}
-		claims[c.id], roots[c.root] = c, c.id
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for id := range s.claims {
-		if _, ok := claims[id]; !ok {
-			s.mark(id)
-		}
-	}
-	for _, c := range all {
-		if old, ok := s.claims[c.id]; !ok || old != c {
-			s.mark(c.id)
-		}
-	}
-	s.claims, s.roots = claims, roots
-	s.awake()
-	return nil
-}
-
-// put adds a claim or changes it.
-func (s *speaker) put(c claim) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if other, ok := s.roots[c.root]; ok && other != c.id {
-		return fmt.Errorf("%w: root %s of %s and %s", ErrDuplicate, c.root, other, c.id)
-	}
-	old, ok := s.claims[c.id]
-	if ok && old == c {
-		return nil
-	}
-	if s.claims == nil {
-		s.claims, s.roots = map[string]claim{}, map[string]string{}
-	}
-	if ok {
-		delete(s.roots, old.root)
-	}
-	s.claims[c.id], s.roots[c.root] = c, c.id
-	s.mark(c.id)
-	s.awake()
-	return nil
-}
-
-func (s *speaker) remove(id string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if old, ok := s.claims[id]; ok {
-		delete(s.claims, id)
-		delete(s.roots, old.root)
-		s.mark(id)
-		s.awake()
-	}
-}
-
-// mark and awake are called with the lock held.
-func (s *speaker) mark(id string) {
-	if !s.marked[id] {
-		if s.marked == nil {
-			s.marked = map[string]bool{}
-		}
-		s.marked[id] = true
-		s.dirty = append(s.dirty, id)
-	}
-}
-
-func (s *speaker) awake() {
-	if s.wake == nil {
-		s.wake = make(chan struct{}, 1)
-	}
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	wide       map[string]bool  // filters that match others' topics, too
 }
 
 // run announces until ctx is done, and leaves.
@@ -191,28 +61,25 @@ func (s *speaker) run(ctx context.Context, will Message) error {
 	s.mu.Lock()
 	s.awake()
 	s.mu.Unlock()
-	s.moved = map[string]bool{}
+	s.moved, s.news = map[string]bool{}, make(chan struct{}, 1)
 	l := link{broker: s.broker, status: &s.status, log: s.log}
 	l.session = func() Session {
-		s.in = newQueue()
-		return Session{ClientID: s.clientID, KeepAlive: s.keepAlive, Will: &will, Receive: s.in.push}
+		return Session{ClientID: s.clientID, KeepAlive: s.keepAlive, Will: &will, Receive: s.receive}
 	}
 	return l.run(ctx, s.serve)
 }
 
 // serve announces on one connection.
 func (s *speaker) serve(ctx context.Context, conn Conn) error {
-	in := s.in
-	defer in.close()
 	s.conn, s.ears = conn, conn
 	if s.before == nil {
 		s.before = map[string]claim{}
 	}
 	maps.Copy(s.before, s.published)
-	s.published, s.repairs, s.wide = map[string]claim{}, map[string]*repair{}, map[string]bool{}
+	s.published, s.wide = map[string]claim{}, map[string]bool{}
 	if s.provider != "" && !conn.NoLocal() {
 		// What it publishes would come back to it between the acknowledgements, and make it slow.
-		ears, err := s.broker.Connect(ctx, Session{ClientID: s.clientID + "e", KeepAlive: s.keepAlive, Receive: in.push})
+		ears, err := s.broker.Connect(ctx, Session{ClientID: s.clientID + "e", KeepAlive: s.keepAlive, Receive: s.receive})
 		if err != nil {
 			return fmt.Errorf("hemtjanst: second connection: %w", err)
 		}
@@ -220,6 +87,7 @@ func (s *speaker) serve(ctx context.Context, conn Conn) error {
 		s.ears = ears
 	}
 	s.mu.Lock()
+	s.heard, s.repairs = map[string]bool{}, map[string]*repair{}
 	s.dirty, s.marked = nil, nil
 	for id := range s.claims {
 		s.mark(id)
@@ -257,7 +125,6 @@ func (s *speaker) speak(ctx context.Context) error {
 	if s.announced != nil {
 		s.announced()
 	}
-	var used []Message
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -273,12 +140,8 @@ func (s *speaker) speak(ctx context.Context) error {
 			if err := s.sync(ctx); err != nil {
 				return err
 			}
-		case <-s.in.ready:
-			all, _ := s.in.take(used)
-			for _, m := range all {
-				s.hear(time.Now(), m)
-			}
-			used = all
+		case <-s.news:
+			s.hear(time.Now())
 		case <-timer.C:
 		}
 		if err := s.repair(ctx, time.Now()); err != nil {
@@ -325,7 +188,7 @@ func (s *speaker) sync(ctx context.Context) error {
 			delete(s.before, id)
 			if now[i].id == "" {
 				delete(s.published, id)
-				delete(s.moved, id)
+				s.move(id, false)
 				if !known {
 					continue
 				}
@@ -347,9 +210,11 @@ func (s *speaker) sync(ctx context.Context) error {
 			}
 		}
 	}
+	s.mu.Lock()
 	for _, t := range ignore {
 		delete(s.repairs, t)
 	}
+	s.mu.Unlock()
 	if len(s.published) > wideFrom || len(s.wide) > 0 {
 		return s.listen(ctx, s.widen(listen)...)
 	}
@@ -398,7 +263,7 @@ func (s *speaker) change(ctx context.Context, old, now claim, free bool) error {
 		if old.id == "" || now.id == "" {
 			return nil // neither taken back at a connect, nor cleared
 		}
-		delete(s.moved, id) // it was changed here: ours again
+		s.move(id, false) // it was changed here: ours again
 		old = claim{}
 	}
 	type step struct{ topic, payload string }
@@ -461,111 +326,6 @@ func inBatches(topics []string, f func([]string) error) error {
 		g.Go(func() error { return f(some) })
 	}
 	return g.Wait()
-}
-
-// hear judges what somebody said on a topic of ours.
-func (s *speaker) hear(now time.Time, m Message) {
-	kind, name := s.topics.Parse(m.Topic)
-	payload := string(m.Payload)
-	switch kind {
-	case ProviderTopic:
-		if name == s.provider && s.provider != "" {
-			s.note(now, m.Topic, payload == "")
-		}
-	case DeviceTopic:
-		if _, ours := s.published[name]; !ours || payload == "" {
-			return
-		}
-		meta, err := ParseMetadata(m.Payload)
-		if err != nil {
-			return
-		}
-		if other := meta.Provider(); other != s.provider {
-			if !s.moved[name] {
-				s.log.Warn("another provider has taken a device over", "device", name, "provider", other)
-			}
-			s.moved[name] = true
-		} else {
-			delete(s.moved, name)
-		}
-	case ReachableTopic:
-		s.mu.Lock()
-		id := s.roots[name]
-		s.mu.Unlock()
-		if c, ours := s.published[id]; ours && c.root == name && c.reachable && !s.moved[id] {
-			s.note(now, m.Topic, payload == "0")
-		}
-	case OtherTopic, UnusableTopic:
-	}
-}
-
-// note remembers that a topic of ours was overwritten, or that it is as it should be.
-func (s *speaker) note(now time.Time, topic string, wrong bool) {
-	r := s.repairs[topic]
-	if !wrong {
-		if r != nil {
-			r.due = time.Time{}
-		}
-		return
-	}
-	if r == nil || now.Sub(r.next) > lastRepair {
-		r = &repair{}
-		s.repairs[topic] = r
-	}
-	if r.due.IsZero() {
-		r.due = r.next
-		if r.due.Before(now) {
-			r.due = now
-			if !s.ears.NoLocal() {
-				r.due = now.Add(100 * time.Millisecond) // it may be our own, from before
-			}
-		}
-	}
-}
-
-// repair says again what somebody overwrote.
-func (s *speaker) repair(ctx context.Context, now time.Time) error {
-	for topic, r := range s.repairs {
-		if r.due.IsZero() {
-			if now.Sub(r.next) > lastRepair {
-				delete(s.repairs, topic)
-			}
-			continue
-		}
-		if r.due.After(now) {
-			continue
-		}
-		r.wait = min(max(2*r.wait, firstRepair), lastRepair)
-		r.due, r.next = time.Time{}, now.Add(r.wait)
-		kind, name := s.topics.Parse(topic)
-		payload := "1"
-		if kind == ProviderTopic {
-			payload = s.meta
-		} else {
-			s.mu.Lock()
-			id := s.roots[name]
-			s.mu.Unlock()
-			if c, ours := s.published[id]; !ours || c.root != name || !c.reachable || s.moved[id] {
-				continue
-			}
-		}
-		s.log.Warn("somebody else overwrote our MQTT topic, says it again", "topic", topic)
-		if err := s.say(ctx, topic, payload); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// wait returns how long to sleep until a repair is due.
-func (s *speaker) wait() time.Duration {
-	wait := time.Hour
-	for _, r := range s.repairs {
-		if !r.due.IsZero() {
-			wait = min(wait, time.Until(r.due))
-		}
-	}
-	return max(wait, 0)
 }
 
 // leave says that all devices are unreachable and the provider gone, and then farewell. If it

@@ -46,8 +46,13 @@ type Broker struct {
 	User, Password string
 	Version        Version
 
-	old atomic.Bool // the broker refused MQTT 5
+	old     atomic.Bool // the broker refused MQTT 5
+	skipped atomic.Uint64
 }
+
+// Skipped returns how many messages were too large to be read: of more than a MiB. MQTT 5 brokers don't
+// even send them.
+func (b *Broker) Skipped() uint64 { return b.skipped.Load() }
 
 var _ hemtjanst.Transport = (*Broker)(nil)
 
@@ -139,7 +144,7 @@ func (b *Broker) connect(ctx context.Context, t target, s hemtjanst.Session, spe
 	if err != nil {
 		return nil, err
 	}
-	p := newPipe(raw)
+	p := newPipe(raw, &b.skipped)
 	stop := context.AfterFunc(ctx, func() { _ = p.Close() })
 	c, err := speak(ctx, p, t, s)
 	if !stop() && err == nil {

@@ -39,7 +39,7 @@ var errEnded = errors.New("mqtt: the connection was ended")
 type pipe struct {
 	raw     net.Conn
 	packet  sync.Mutex // held while a packet is written; paho asks for it
-	skipped atomic.Uint64
+	skipped *atomic.Uint64
 
 	// receive, if it is set, gets messages at QoS 0, past paho. five says that they have the properties of
 	// MQTT 5. Both are set before anything is read.
@@ -68,8 +68,9 @@ type pipe struct {
 	once sync.Once
 }
 
-func newPipe(raw net.Conn) *pipe {
-	p := &pipe{raw: raw}
+// newPipe begins to read and write. What is skipped is counted in skipped.
+func newPipe(raw net.Conn, skipped *atomic.Uint64) *pipe {
+	p := &pipe{raw: raw, skipped: skipped}
 	p.come.L, p.gone.L = &p.mu, &p.wmu
 	go p.pump()
 	go p.flush()

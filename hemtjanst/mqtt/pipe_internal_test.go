@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
@@ -30,11 +31,12 @@ func (f feed) Close() error                     { return nil }
 
 // through returns what paho reads of a stream, what goes past it, and the error at the end.
 func through(r io.Reader, five bool) (rest []byte, past []hemtjanst.Message, skipped uint64, err error) {
-	p := newPipe(feed{r: r})
+	var count atomic.Uint64
+	p := newPipe(feed{r: r}, &count)
 	defer p.Close()
 	p.five, p.receive = five, func(m hemtjanst.Message) { past = append(past, m) }
 	rest, err = io.ReadAll(p)
-	return rest, past, p.skipped.Load(), err
+	return rest, past, count.Load(), err
 }
 
 // packet puts a fixed header before a body.
@@ -123,7 +125,7 @@ func FuzzPipe(f *testing.F) {
 func TestThePipeNeverWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
-		p := newPipe(near)
+		p := newPipe(near, new(atomic.Uint64))
 		sent := bytes.Repeat([]byte(packet(0x40, "\x00\x01")), 200_000)
 		go func() {
 			_, _ = far.Write(sent)
@@ -137,7 +139,7 @@ func TestThePipeNeverWaits(t *testing.T) {
 		_ = p.Close()
 
 		near, far = net.Pipe()
-		p = newPipe(near)
+		p = newPipe(near, new(atomic.Uint64))
 		for range 1000 {
 			if _, err := p.Write([]byte("0123456789")); err != nil {
 				t.Fatal(err)
@@ -159,7 +161,7 @@ func TestThePipeNeverWaits(t *testing.T) {
 		}
 		// Whoever stops reading doesn't keep us from leaving.
 		near, _ = net.Pipe()
-		stuck := newPipe(near)
+		stuck := newPipe(near, new(atomic.Uint64))
 		_, _ = stuck.Write([]byte("x"))
 		begin := time.Now()
 		_ = stuck.Close()
