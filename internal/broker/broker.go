@@ -299,6 +299,7 @@ const tick = 200 * time.Millisecond
 func (b *Broker) housekeeping(ctx context.Context) {
 	ticks := time.NewTicker(tick)
 	defer ticks.Stop()
+	var said Stats
 	for n := 0; ; n++ {
 		select {
 		case <-ctx.Done():
@@ -308,8 +309,25 @@ func (b *Broker) housekeeping(ctx context.Context) {
 			if n%5 == 0 {
 				b.expire(now)
 			}
+			if n%300 == 0 {
+				said = b.report(said)
+			}
 		}
 	}
+}
+
+// report logs what went wrong since the last time, once a minute.
+func (b *Broker) report(last Stats) Stats {
+	s := b.Stats()
+	if s.Dropped != last.Dropped || s.Stalled != last.Stalled || s.NotRetained != last.NotRetained || s.Malformed != last.Malformed {
+		b.log.Warn("messages are lost", "slow", s.Dropped-last.Dropped, "stalled", s.Stalled-last.Stalled,
+			"not_retained", s.NotRetained-last.NotRetained, "malformed", s.Malformed-last.Malformed)
+	}
+	if s.RefusedMessages != last.RefusedMessages || s.RefusedFilters != last.RefusedFilters {
+		b.log.Info("clients try what they may not", "messages", s.RefusedMessages-last.RefusedMessages,
+			"subscriptions", s.RefusedFilters-last.RefusedFilters)
+	}
+	return s
 }
 
 func (b *Broker) speakDue(now time.Time) {
