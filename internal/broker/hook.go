@@ -127,10 +127,7 @@ func (h *hook) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 	if s == nil {
 		return false
 	}
-	if s.inSnapshot.Load() { // not between looking a retained message up and writing it
-		s.snapshot.Lock()
-		s.snapshot.Unlock() //nolint:staticcheck // it only waits
-	}
+	s.awaitSnapshot()
 	if s.subscribing.Load() && (strings.ContainsAny(topic, "+#") || mqtt.IsSharedFilter(topic)) {
 		return true // OnSubscribe has let it pass
 	}

@@ -54,6 +54,15 @@ func (b *Broker) sendOne(s *session, f packets.Subscription, topic string) error
 	return s.client.WritePacket(pk)
 }
 
+// awaitSnapshot waits while a retained message is looked up and written: who
+// delivers a newer one comes after it.
+func (s *session) awaitSnapshot() {
+	if s.inSnapshot.Load() {
+		s.snapshot.Lock()
+		defer s.snapshot.Unlock()
+	}
+}
+
 // track gives pk a packet id and keeps it until it is acknowledged, if the
 // client's window has room.
 func (b *Broker) track(s *session, pk *packets.Packet) bool {
