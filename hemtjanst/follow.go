@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -34,6 +35,11 @@ type follower struct {
 	// due, if it isn't nil, returns when advance is to be called next; the zero Time means never.
 	due     func() time.Time
 	advance func(now time.Time)
+	// also are topics that are listened to beside the model's. heard, if it isn't nil, is called with each
+	// message before the model is told. wake makes due be asked again.
+	also  []string
+	heard func(now time.Time, m Message)
+	wake  <-chan struct{}
 
 	again time.Time     // when a snapshot that wasn't confirmed is taken again
 	pause time.Duration // before that
@@ -57,7 +63,7 @@ func (f *follower) run(ctx context.Context) error {
 // receive drops at once what the model doesn't read, features' values above all.
 func (f *follower) receive(q *queue) func(Message) {
 	return func(m Message) {
-		if kind, _ := f.topics.Parse(m.Topic); kind != OtherTopic || len(m.Payload) == sentinelSize {
+		if kind, _ := f.topics.Parse(m.Topic); kind != OtherTopic || len(m.Payload) == sentinelSize || slices.Contains(f.also, m.Topic) {
 			q.push(m)
 		}
 	}
@@ -110,6 +116,7 @@ func (f *follower) serve(ctx context.Context, conn Conn, q *queue) error {
 			}
 			now.asked, now.heard = nil, time.Now()
 		case <-timer.C:
+		case <-f.wake:
 		case <-q.ready:
 			all, stalled := q.take(used)
 			at := time.Now()
@@ -117,6 +124,9 @@ func (f *follower) serve(ctx context.Context, conn Conn, q *queue) error {
 				if now != nil && m.Topic == now.sentinel {
 					now, events = f.ended(ctx, conn, now, at, events)
 					continue
+				}
+				if f.heard != nil {
+					f.heard(at, m)
 				}
 				events = f.model.Observe(at, m, events)
 			}
@@ -176,7 +186,7 @@ func (f *follower) wait(now *look) time.Duration {
 func (f *follower) ask(ctx context.Context, conn Conn, number int) *look {
 	l := &look{number: number, sentinel: f.topics.sentinel(randomID()), seen: f.model.seen, asked: make(chan error, 1)}
 	go func() {
-		err := conn.Subscribe(ctx, SubscribeOptions{}, f.topics.filters()...)
+		err := conn.Subscribe(ctx, SubscribeOptions{}, slices.Concat(f.also, f.topics.filters())...)
 		if err == nil {
 			err = conn.Publish(ctx, Message{Topic: l.sentinel, Payload: make([]byte, sentinelSize)})
 		}

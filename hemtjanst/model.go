@@ -34,6 +34,7 @@ type Model struct {
 	bytes     int
 	snapshot  uint16 // its number: what has another one wasn't seen in it
 	complete  bool
+	confirmed bool // nothing was lacking when it was completed
 	stats     ModelStats
 	seen      uint64 // how many topics were told for the first time in their snapshot
 	// fullBefore is stats.Full when the snapshot began.
@@ -136,7 +137,7 @@ func (m *Model) Complete(now time.Time, confirmed bool, events []Event) []Event 
 	if confirmed {
 		events = m.sweep(now, events)
 	}
-	m.complete = true
+	m.complete, m.confirmed = true, confirmed
 	if cap(events) == 0 {
 		events = make([]Event, 0, len(m.devices)+len(m.providers)+1)
 	}

@@ -10,6 +10,6 @@ func mqttCommand(a app) *cobra.Command {
 version 1 of the Hemtjänst protocol. Where a network has no broker, it is one.`,
 	}
 	onlyCommands(cmd)
-	cmd.AddCommand(mqttAnnounceCommand(a), mqttBridgeCommand(a), mqttWatchCommand(a), mqttBrokerCommand(a), mqttPasswdCommand(a))
+	cmd.AddCommand(mqttAnnounceCommand(a), mqttBridgeCommand(a), mqttWatchCommand(a), mqttJanitorCommand(a), mqttPurgeCommand(a), mqttBrokerCommand(a), mqttPasswdCommand(a))
 	return cmd
 }

@@ -19,14 +19,6 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }
 
-// waiting are scenarios that need a command which isn't there yet: mqtt janitor
-// or mqtt purge. TestScenarios fails when one of them could be played.
-func waiting() []string {
-	return []string{
-		"M07", "M10", "M11", "M13", "M14", "M16", "M17", "M19", "M20", "M22", "M23", "M25", "M26", "M28", "M29",
-	}
-}
-
 // brokers are what every test of this package runs on.
 func brokers() map[string]lab.MQTT {
 	return map[string]lab.MQTT{
@@ -63,9 +55,6 @@ func TestScenarios(t *testing.T) {
 	c := readCases(t)
 	for _, name := range slices.Sorted(maps.Keys(brokers())) {
 		for _, sc := range c.Scenarios {
-			if slices.Contains(waiting(), sc.ID) {
-				continue
-			}
 			if slices.Contains(sc.Tags, "perf") && os.Getenv("LANFOLK_SOAK") == "" {
 				sc = sc.smaller()
 			}
