@@ -67,6 +67,7 @@ type link struct {
 // serve returns why it ended; it ends soon after ctx or the connection does. A broker that
 // refuses the very first connection is an error, and so is an address that is none.
 func (l *link) run(ctx context.Context, serve func(context.Context, Conn) error) error {
+	defer l.status.change(func(s *Status) { s.Connected = false })
 	said := ""
 	hungUp := 0 // connections in a row that the broker ended soon, without a reason
 	for attempt := 0; ; attempt++ {
@@ -119,9 +120,10 @@ func (l *link) run(ctx context.Context, serve func(context.Context, Conn) error)
 
 func (l *link) once(ctx context.Context, serve func(context.Context, Conn) error) (accepted bool, err error) {
 	s := l.session()
+	var once sync.Once // for each connection; the rest is counted
 	s.Refused = func(topic string, err error) {
 		l.status.change(func(s *Status) { s.Refused++ })
-		l.log.Warn("MQTT broker refuses a message", "topic", topic, "err", err)
+		once.Do(func() { l.log.Warn("MQTT broker refuses a message", "topic", topic, "err", err) })
 	}
 	attempt, cancel := context.WithTimeout(ctx, connecting)
 	conn, err := l.broker.Connect(attempt, s)
