@@ -1,8 +1,12 @@
 package broker
 
 import (
+	"context"
+	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"time"
 	"unicode/utf8"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
@@ -17,6 +21,8 @@ type hook struct {
 	// empty stands for the payload of a will that has none while mochi validates
 	// the CONNECT, which it would refuse. It is known by its address.
 	empty []byte
+	// refused is when a refusal was last worth more than a debug line, in seconds.
+	refused atomic.Int64
 }
 
 func (h *hook) ID() string { return "lanfolk" }
@@ -88,7 +94,11 @@ func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 		return nil
 	}
 	h.b.count.refusedConnections.Add(1)
-	h.b.log.Info("client refused", "client", cl.ID, "user", string(pk.Connect.Username), "addr", cl.Net.Remote, "err", why)
+	level := slog.LevelDebug
+	if now := time.Now().Unix(); h.refused.Swap(now) != now { // one a second: anybody can be refused
+		level = slog.LevelInfo
+	}
+	h.b.log.Log(context.Background(), level, "client refused", "client", cl.ID, "user", string(pk.Connect.Username), "addr", cl.Net.Remote, "err", why)
 	if cl.Properties.ProtocolVersion < 5 {
 		// MQTT 3.1.1 §3.2.2.3 has few codes, and none for most of this.
 		switch code {
