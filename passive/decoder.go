@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/lanfolk/lanfolk/packet"
+	"github.com/lanfolk/lanfolk/passive/internal/ssdp"
 	"github.com/lanfolk/lanfolk/syncthing"
 )
 
@@ -41,6 +42,7 @@ type Decoder struct {
 	dhcp    dhcpScratch
 
 	announcement syncthing.Announcement // Syncthing's
+	ssdp         ssdp.Message
 }
 
 // NewDecoder returns a Decoder that has seen nothing.

@@ -4,7 +4,7 @@
 //
 //	frame ─ link header ─ VLAN tags ─┬─ ARP
 //	                                 └─ IPv4, IPv6 ─┬─ ICMPv6: neighbour discovery
-//	                                    (options,   ├─ UDP: DHCP, DNS, mDNS, LLMNR, Syncthing
+//	                                    (options,   ├─ UDP: DHCP, DNS, mDNS, LLMNR, Syncthing, SSDP
 //	                                    extensions, └─ TCP: DNS
 //	                                    fragments)
 //
@@ -15,7 +15,7 @@
 //   - ARP (RFC 826, RFC 5227), neighbour discovery (RFC 4861: RS, RA, NS, NA),
 //     DHCPv4 (RFC 2131, 2132, 3396), DNS over UDP and TCP (RFC 1035), mDNS
 //     (RFC 6762), LLMNR (RFC 4795), Syncthing's discovery (version 2, UDP ports
-//     21025, 21026 and 22026);
+//     21025, 21026 and 22026), SSDP (UPnP Device Architecture 2.0);
 //   - IPv4 and IPv6 fragments of UDP, and DNS messages that span TCP segments.
 //
 // What is not read: what lies inside tunnels (GRE, VXLAN, CAPWAP, IP in IP,
@@ -45,6 +45,8 @@
 //	syncthing
 //	      message (announcement, query, answer), addresses, extras (the IDs of others
 //	      that the sender speaks of)
+//	ssdp  message (search, answer, alive, byebye, update, notify), usn, server,
+//	      user_agent, location, mx, max_age
 //
 // # Limits
 //
@@ -66,6 +68,8 @@
 //	mdns1:a=_ipp._tcp.local/PTR/4500,*._ipp._tcp.local/TXT/4500{txtvers+ty=Laser 5}
 //	dns1:rd=1;ad=1;edns=1232;opt=10
 //	llmnr1:q
+//	ssdp1:search;st=ssdp:all;mx=3;fields=HOST,ST,MAN,MX
+//	ssdp1:alive;nt=uuid:*;max-age=1800;server=Linux UPnP/1.0 nas/2;fields=Host,NT,NTS,USN,Server
 //
 // [Hash] gives the short key for one.
 package passive

@@ -17,6 +17,7 @@ const (
 	ProtoLLMNR = "llmnr"
 
 	ProtoSyncthing = "syncthing" // the Syncthing Device Discovery Protocol v2
+	ProtoSSDP      = "ssdp"
 )
 
 // MAC is a 48-bit hardware address; the zero MAC means that none is known.
@@ -65,6 +66,7 @@ type Fact struct {
 	//   mdns        the name in the question, or the record's own name
 	//   arp, ndp    the address asked for or announced
 	//   syncthing   the device's ID
+	//   ssdp        the target: a type of device or service, a device's id
 	//   dhcp        the host name that the packet tells, "" if it tells none
 	// DNS names are in presentation form without the last dot; the root is ".".
 	Query string

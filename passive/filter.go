@@ -116,13 +116,13 @@ func filterProgram() ([]bpf.Instruction, error) {
 
 	// Ports.
 	p.Bind(udp)
-	ports := []uint32{portDNS, portMDNS, portDHCPServer, portDHCPClient, portLLMNR, portSyncthingGlobal}
+	either, destination := udpPorts()
 	other := p.NewLabel()
 	p.Op(bpf.LoadIndirect{Off: 14 + 2, Size: 2})
-	anyOf(accept, other, append([]uint32{portSyncthing, portSyncthing6}, ports...)...)
+	anyOf(accept, other, append(destination, either...)...)
 	p.Bind(other)
 	p.Op(bpf.LoadIndirect{Off: 14, Size: 2})
-	anyOf(accept, reject, ports...)
+	anyOf(accept, reject, either...)
 	p.Bind(tcp)
 	other = p.NewLabel()
 	p.Op(bpf.LoadIndirect{Off: 14 + 2, Size: 2})

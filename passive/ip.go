@@ -149,6 +149,7 @@ const (
 	portDHCPClient = 68
 	portMDNS       = 5353
 	portLLMNR      = 5355
+	portSSDP       = 1900
 )
 
 // transport reads a UDP or TCP header and passes the payload to the protocol
@@ -191,27 +192,57 @@ func (d *Decoder) transport(c *context, proto uint8, b []byte) drop {
 		return d.dhcpv4(c, b)
 	case protoSyncthing:
 		return d.syncthingMessage(c, b)
+	case protoSSDP:
+		return d.ssdpMessage(c, b)
 	default:
 		return d.dnsMessage(c, what, b)
 	}
 }
 
 // byPort says which protocol two ports mean. A resolver may well ask from port
-// 5353, so port 53 decides first.
+// 5353, so port 53 decides first, then the destination.
 func byPort(ipProto uint8, src, dst uint16) (proto, bool) {
 	switch {
 	case src == portDNS || dst == portDNS:
 		return protoDNS, true
 	case ipProto != ipUDP:
 		return 0, false
-	case dst == portDHCPServer || dst == portDHCPClient || src == portDHCPServer || src == portDHCPClient:
+	}
+	if p, ok := byUDPPort(dst, false); ok {
+		return p, true
+	}
+	return byUDPPort(src, true)
+}
+
+// byUDPPort says which protocol a port means; some say nothing as a source.
+func byUDPPort(port uint16, source bool) (proto, bool) {
+	switch port {
+	case portDHCPServer, portDHCPClient:
 		return protoDHCP, true
-	case src == portMDNS || dst == portMDNS:
+	case portMDNS:
 		return protoMDNS, true
-	case src == portLLMNR || dst == portLLMNR:
+	case portLLMNR:
 		return protoLLMNR, true
-	case dst == portSyncthing || dst == portSyncthing6 || dst == portSyncthingGlobal || src == portSyncthingGlobal:
+	case portSyncthingGlobal:
 		return protoSyncthing, true
+	case portSyncthing, portSyncthing6:
+		return protoSyncthing, !source
+	case portSSDP:
+		return protoSSDP, true
 	}
 	return 0, false
+}
+
+// udpPorts are the UDP ports that are read, for the kernel's filter: those of
+// either end, and those that only say something as the destination.
+func udpPorts() (either, destination []uint32) {
+	either = []uint32{portDNS}
+	for port := range uint32(1 << 16) {
+		if _, ok := byUDPPort(uint16(port), true); ok {
+			either = append(either, port)
+		} else if _, ok := byUDPPort(uint16(port), false); ok {
+			destination = append(destination, port)
+		}
+	}
+	return either, destination
 }

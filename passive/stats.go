@@ -33,6 +33,8 @@ const (
 	dropDNSTruncated
 	dropSyncthingForm
 	dropSyncthingCut
+	dropSSDPForm
+	dropSSDPCut
 	numDrops
 )
 
@@ -64,6 +66,8 @@ var dropNames = [numDrops]string{
 	dropDNSTruncated:  "dns: cut off",
 	dropSyncthingForm: "syncthing: malformed",
 	dropSyncthingCut:  "syncthing: cut off",
+	dropSSDPForm:      "ssdp: malformed",
+	dropSSDPCut:       "ssdp: cut off",
 }
 
 // proto counts packets by the protocol that they were read as.
@@ -77,10 +81,20 @@ const (
 	protoMDNS
 	protoLLMNR
 	protoSyncthing
+	protoSSDP
 	numProtos
 )
 
-var protoNames = [numProtos]string{ProtoARP, ProtoNDP, ProtoDHCP, ProtoDNS, ProtoMDNS, ProtoLLMNR, ProtoSyncthing}
+var protoNames = [numProtos]string{
+	protoARP:       ProtoARP,
+	protoNDP:       ProtoNDP,
+	protoDHCP:      ProtoDHCP,
+	protoDNS:       ProtoDNS,
+	protoMDNS:      ProtoMDNS,
+	protoLLMNR:     ProtoLLMNR,
+	protoSyncthing: ProtoSyncthing,
+	protoSSDP:      ProtoSSDP,
+}
 
 type counters struct {
 	frames, bytes, facts atomic.Uint64

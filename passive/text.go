@@ -63,3 +63,16 @@ func trimZero(b []byte) []byte {
 	}
 	return b
 }
+
+// appendFingerprintValue appends a value that stands alone behind "key=": fewer
+// bytes separate parts there, so that "Linux/6.1" stays as it is.
+func appendFingerprintValue(dst, b []byte) []byte {
+	for _, c := range b {
+		if c < 0x20 || c >= 0x7f || c == ';' || c == ',' || c == '%' {
+			dst = append(dst, '%', hexDigits[c>>4], hexDigits[c&15])
+		} else {
+			dst = append(dst, c)
+		}
+	}
+	return dst
+}

@@ -1,0 +1,59 @@
+package passive_test
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/lanfolk/lanfolk/passive"
+)
+
+// counted are the kinds of table in which also the number of frames is compared.
+func counted(kind string) bool {
+	switch kind {
+	case "ssdp", "l2", "dhcpv6", "igmp", "nbns":
+		return true
+	}
+	return false
+}
+
+// addCounted adds a row as often as its last cell says.
+func (p pairs) addCounted(t testing.TB, kind string, row []string, cells ...string) {
+	n, err := strconv.Atoi(row[len(row)-1])
+	if err != nil {
+		t.Fatalf("%s: %q: %v", kind, row, err)
+	}
+	p.add(kind, cells...)
+	p[kind][strings.Join(cells, " ")] += n - 1
+}
+
+// truthOfUDP is what the other decoder found by SSDP.
+func truthOfUDP(t testing.TB, file string, found pairs) {
+	for _, r := range rows(t, file, "ssdp") {
+		var st, mx string
+		for _, h := range strings.Split(r[3], "|") {
+			switch name, value, _ := strings.Cut(h, ":"); strings.ToLower(name) {
+			case "st":
+				st = strings.TrimSpace(value)
+			case "mx":
+				mx = strings.TrimSpace(value)
+			}
+		}
+		found.addCounted(t, "ssdp", r, r[0], r[1], r[2], st, mx)
+	}
+}
+
+// oursOfUDP adds a fact in the same form.
+func oursOfUDP(f *passive.Fact, found pairs) {
+	src, dst := f.SrcMAC.String(), f.DstMAC.String()
+	if f.Protocol == passive.ProtoSSDP {
+		switch f.Field("message") {
+		case "search":
+			found.add("ssdp", src, dst, "M-SEARCH", f.Query, f.Field("mx"))
+		case "answer":
+			found.add("ssdp", src, dst, "", "", "")
+		default:
+			found.add("ssdp", src, dst, "NOTIFY", "", "")
+		}
+	}
+}
