@@ -3,6 +3,7 @@ package mqtt
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -17,7 +18,14 @@ import (
 	"github.com/lanfolk/lanfolk/test/lab"
 )
 
-func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	// The tests wait for most of their time: many fit on few processors.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
+	os.Exit(lab.Main(m))
+}
 
 // brokers are what every test of this package runs on.
 func brokers() map[string]lab.MQTT {
