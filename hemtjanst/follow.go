@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// maxLooks is how often a snapshot is taken until one brings nothing new.
-	maxLooks = 5
+	// maxLooks is how often a snapshot is taken until one brings what those before it brought.
+	maxLooks = 10
 	// quiet is how long nothing must come before a snapshot counts as complete without its sentinel: the
 	// broker may not let us publish one.
 	quiet = 3 * time.Second
@@ -73,7 +73,6 @@ func (f *follower) receive(q *queue) func(Message) {
 type look struct {
 	number   int    // how many there were before it on this connection
 	sentinel string // the topic that ends it
-	seen     uint64 // what the model had seen when it began
 	asked    chan error
 	heard    time.Time // when something came last
 }
@@ -81,16 +80,17 @@ type look struct {
 const sentinelSize = 5 // bytes of a sentinel's payload
 
 // serve follows on one connection.
-func (f *follower) serve(ctx context.Context, conn Conn, q *queue) error {
-	ctx, cancel := context.WithCancel(ctx)
+func (f *follower) serve(parent context.Context, conn Conn, q *queue) (err error) {
+	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
 	defer q.close()
-	f.model.Begin()
 	f.again, f.pause = time.Time{}, firstLook
 	now := f.ask(ctx, conn, 0)
 	defer func() {
 		f.model.Lost()
-		f.events(time.Now(), []Event{{Kind: Lost, Err: conn.Err()}})
+		if parent.Err() == nil {
+			f.events(time.Now(), []Event{{Kind: Lost, Err: err}})
+		}
 	}()
 	var used []Message
 	var events []Event
@@ -184,13 +184,25 @@ func (f *follower) wait(now *look) time.Duration {
 // ask begins to take a snapshot: asks for all that is retained, and publishes a message to ourselves that the
 // broker sends behind it.
 func (f *follower) ask(ctx context.Context, conn Conn, number int) *look {
-	l := &look{number: number, sentinel: f.topics.sentinel(randomID()), seen: f.model.seen, asked: make(chan error, 1)}
+	if number == 0 {
+		f.model.Begin()
+	} else {
+		f.model.look()
+	}
+	l := &look{number: number, sentinel: f.topics.sentinel(randomID()), asked: make(chan error, 1)}
+	filters := slices.Concat(f.also, f.topics.filters())
+	each := len(filters)
+	if number > 0 {
+		each = 1 // less at a time for a broker that has cut it short
+	}
 	go func() {
-		err := conn.Subscribe(ctx, SubscribeOptions{}, slices.Concat(f.also, f.topics.filters())...)
-		if err == nil {
-			err = conn.Publish(ctx, Message{Topic: l.sentinel, Payload: make([]byte, sentinelSize)})
+		for some := range slices.Chunk(filters, each) {
+			if err := conn.Subscribe(ctx, SubscribeOptions{}, some...); err != nil {
+				l.asked <- err
+				return
+			}
 		}
-		l.asked <- err
+		l.asked <- conn.Publish(ctx, Message{Topic: l.sentinel, Payload: make([]byte, sentinelSize)})
 	}()
 	return l
 }
@@ -198,7 +210,10 @@ func (f *follower) ask(ctx context.Context, conn Conn, number int) *look {
 // ended judges the snapshot that the sentinel ended. Where something is missing that
 // should be there the broker may have cut it short, and the next one tells.
 func (f *follower) ended(ctx context.Context, conn Conn, l *look, at time.Time, events []Event) (*look, []Event) {
-	again := f.model.doubtful() && (l.number == 0 || f.model.seen != l.seen)
+	again := f.model.doubtful()
+	if l.number > 0 { // once there was doubt, that it all fits together isn't enough
+		again = !f.model.settled()
+	}
 	if again && l.number+1 < maxLooks {
 		f.log.Debug("retained MQTT messages don't add up, looks again", "n", l.number+1)
 		return f.ask(ctx, conn, l.number+1), events

@@ -32,11 +32,12 @@ type Model struct {
 	providers map[string]*provider
 	orphans   int // roots without a device
 	bytes     int
-	snapshot  uint16 // its number: what has another one wasn't seen in it
+	snapshot  uint32 // the number of the one that is told now: what has another one wasn't seen in it
+	base      uint32 // its number when Begin was called
+	fresh     uint64 // how many topics it told for the first time since Begin
 	complete  bool
 	confirmed bool // nothing was lacking when it was completed
 	stats     ModelStats
-	seen      uint64 // how many topics were told for the first time in their snapshot
 	// fullBefore is stats.Full when the snapshot began.
 	fullBefore uint64
 }
@@ -65,7 +66,7 @@ type device struct {
 	// Other devices with the same root, and with the same provider.
 	nextAtRoot, prevAtRoot *device
 	next, prev             *device
-	snapshot               uint16
+	snapshot               uint32
 	problem                Problem
 	told                   uint8 // 0 is not yet, else 1 + the State
 	changed                bool  // what isn't a state has changed since then
@@ -75,7 +76,7 @@ type device struct {
 type root struct {
 	name     string
 	first    *device
-	snapshot uint16
+	snapshot uint32
 	there    bool // its topic is
 	said     State
 }
@@ -86,16 +87,24 @@ type provider struct {
 	first         *device
 	count         int
 	since         time.Time
-	snapshot      uint16
+	snapshot      uint32
 	present       bool
 	told, changed bool
 }
 
 // Begin says that all that is retained is about to be told.
 func (m *Model) Begin() {
-	m.snapshot++
+	m.look()
+	m.base = m.snapshot
 	m.fullBefore = m.stats.Full
 	m.complete = false
+}
+
+// look says that all that is retained is about to be told once more, because some of it may have been
+// left out.
+func (m *Model) look() {
+	m.snapshot++
+	m.fresh = 0
 }
 
 // Lost says that nothing will be told until the next Begin.
@@ -150,21 +159,21 @@ func (m *Model) Complete(now time.Time, confirmed bool, events []Event) []Event 
 	return append(events, Event{Kind: Complete, Unconfirmed: !confirmed || m.stats.Full != m.fullBefore})
 }
 
-// sweep takes out what wasn't told in this snapshot.
+// sweep takes out what wasn't told since Begin.
 func (m *Model) sweep(now time.Time, events []Event) []Event {
 	m.complete = false // what goes is told at once, the rest later
 	for _, p := range m.providers {
-		if p.present && p.snapshot != m.snapshot {
+		if p.present && p.snapshot < m.base {
 			events = m.absent(now, p, events)
 		}
 	}
 	for _, r := range m.roots {
-		if r.there && r.snapshot != m.snapshot {
+		if r.there && r.snapshot < m.base {
 			m.clear(r)
 		}
 	}
 	for _, d := range m.devices {
-		if d.snapshot != m.snapshot {
+		if d.snapshot < m.base {
 			events = m.remove(d, events)
 		}
 	}
@@ -172,14 +181,14 @@ func (m *Model) sweep(now time.Time, events []Event) []Event {
 }
 
 // mark notes that something was told in this snapshot.
-func (m *Model) mark(snapshot *uint16) {
-	if *snapshot != m.snapshot {
-		*snapshot = m.snapshot
-		m.seen++
+func (m *Model) mark(snapshot *uint32) {
+	if *snapshot < m.base {
+		m.fresh++
 	}
+	*snapshot = m.snapshot
 }
 
-// doubtful says whether something wasn't told in this snapshot that should be retained: what was there
+// doubtful says whether something wasn't told since Begin that should be retained: what was there
 // before it, a device's reachable topic, a reachable topic's device, or a provider that devices name. It
 // may really not be there.
 func (m *Model) doubtful() bool {
@@ -187,16 +196,40 @@ func (m *Model) doubtful() bool {
 		return true
 	}
 	for _, p := range m.providers {
-		if !p.present || p.snapshot != m.snapshot {
+		if !p.present || p.snapshot < m.base {
 			return true
 		}
 	}
 	for _, d := range m.devices {
-		if d.snapshot != m.snapshot || d.root != nil && (!d.root.there || d.root.snapshot != m.snapshot) {
+		if d.snapshot < m.base || d.root != nil && (!d.root.there || d.root.snapshot < m.base) {
 			return true
 		}
 	}
 	return false
+}
+
+// settled says whether this snapshot told all that those before it told since Begin, and nothing else.
+func (m *Model) settled() bool {
+	lacks := func(snapshot uint32) bool { return snapshot >= m.base && snapshot != m.snapshot }
+	if m.fresh > 0 {
+		return false
+	}
+	for _, p := range m.providers {
+		if p.present && lacks(p.snapshot) {
+			return false
+		}
+	}
+	for _, r := range m.roots {
+		if r.there && lacks(r.snapshot) {
+			return false
+		}
+	}
+	for _, d := range m.devices {
+		if lacks(d.snapshot) {
+			return false
+		}
+	}
+	return true
 }
 
 // device takes in metadata.
