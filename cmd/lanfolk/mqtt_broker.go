@@ -53,15 +53,25 @@ or --anonymous.
 --passwords names a file of mosquitto_passwd's or of "lanfolk mqtt passwd";
 --client-ca has TLS clients show a certificate, whose common name is their user.
 A user reads everything and writes device/USER, provider/USER, and what lies
-under current/USER and desired/USER, unless --rules names a file with other rules, in the
-form of Mosquitto's acl_file:
+under current/USER and desired/USER: enough for a device. Bridges, janitors and
+whoever switches lamps on need more, from a file that --rules names, in the form of
+Mosquitto's acl_file:
 
+  pattern read #
+  pattern write current/+
+  pattern write device/%u
+  pattern write current/%u/#
+  user zigbee
+  topic write device/+
+  topic write provider/+
+  topic write current/#
   user janitor
   topic readwrite #
   user panel
-  topic read #
   topic write desired/#
-  pattern readwrite current/%u/#
+
+current/+ is where those who list devices say something to themselves, to hear when
+the list is over.
 
 Retained messages, sessions and wills are kept in the state folder, and written
 ten times a second: so much may be lost when the broker is killed. Messages of
