@@ -41,15 +41,21 @@ func unusable(name string) string {
 	if !utf8.ValidString(name) {
 		return "it isn't UTF-8"
 	}
+	level := 0 // where it began
 	for i, r := range name {
 		switch {
+		case r == '/':
+			if i == level || i == len(name)-1 {
+				return "a level of it is empty"
+			}
+			level = i + 1
+		case r > '$' && r < 0x7f && r != '+':
+			// as nearly all are
 		case r == '+' || r == '#':
 			return "it holds a wildcard"
 		case r == '$':
 			return "it holds a $"
-		case r == '/' && (i == 0 || i == len(name)-1 || name[i+1] == '/'):
-			return "a level of it is empty"
-		case r != '/' && (unicode.IsControl(r) || noncharacter(r)):
+		case unicode.IsControl(r) || noncharacter(r):
 			return "it holds a control character"
 		}
 	}
