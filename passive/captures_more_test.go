@@ -1,6 +1,7 @@
 package passive_test
 
 import (
+	"net"
 	"strconv"
 	"strings"
 	"testing"
@@ -27,8 +28,11 @@ func (p pairs) addCounted(t testing.TB, kind string, row []string, cells ...stri
 	p[kind][strings.Join(cells, " ")] += n - 1
 }
 
-// truthOfUDP is what the other decoder found by SSDP.
-func truthOfUDP(t testing.TB, file string, found pairs) {
+// truthOfMore is what the other decoder found by the younger protocols.
+func truthOfMore(t testing.TB, file string, found pairs) {
+	for _, r := range rows(t, file, "l2") {
+		found.addCounted(t, "l2", r, r[:6]...)
+	}
 	for _, r := range rows(t, file, "ssdp") {
 		var st, mx string
 		for _, h := range strings.Split(r[3], "|") {
@@ -43,10 +47,19 @@ func truthOfUDP(t testing.TB, file string, found pairs) {
 	}
 }
 
-// oursOfUDP adds a fact in the same form.
-func oursOfUDP(f *passive.Fact, found pairs) {
+// oursOfMore adds a fact in the same form.
+func oursOfMore(f *passive.Fact, found pairs) {
 	src, dst := f.SrcMAC.String(), f.DstMAC.String()
-	if f.Protocol == passive.ProtoSSDP {
+	switch f.Protocol {
+	case passive.ProtoLLDP:
+		chassis := f.Field("chassis_id")
+		if _, err := net.ParseMAC(chassis); err != nil {
+			chassis = ""
+		}
+		found.add("l2", src, dst, "lldp", f.Query, chassis, "")
+	case passive.ProtoCDP:
+		found.add("l2", src, dst, "cdp", f.Query, "", f.Field("platform"))
+	case passive.ProtoSSDP:
 		switch f.Field("message") {
 		case "search":
 			found.add("ssdp", src, dst, "M-SEARCH", f.Query, f.Field("mx"))

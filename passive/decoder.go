@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/lanfolk/lanfolk/packet"
+	"github.com/lanfolk/lanfolk/passive/internal/cdp"
+	"github.com/lanfolk/lanfolk/passive/internal/lldp"
 	"github.com/lanfolk/lanfolk/passive/internal/ssdp"
 	"github.com/lanfolk/lanfolk/syncthing"
 )
@@ -43,6 +45,8 @@ type Decoder struct {
 
 	announcement syncthing.Announcement // Syncthing's
 	ssdp         ssdp.Message
+	lldp         lldp.Message
+	cdp          cdp.Message
 }
 
 // NewDecoder returns a Decoder that has seen nothing.

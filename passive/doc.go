@@ -2,7 +2,7 @@
 // into facts: who (which MAC, which IP) asked for or announced what. Frames go
 // in, facts come out; it opens no socket and sends nothing.
 //
-//	frame ─ link header ─ VLAN tags ─┬─ ARP
+//	frame ─ link header ─ VLAN tags ─┬─ ARP, LLDP, CDP
 //	                                 └─ IPv4, IPv6 ─┬─ ICMPv6: neighbour discovery
 //	                                    (options,   ├─ UDP: DHCP, DNS, mDNS, LLMNR, Syncthing, SSDP
 //	                                    extensions, └─ TCP: DNS
@@ -15,11 +15,13 @@
 //   - ARP (RFC 826, RFC 5227), neighbour discovery (RFC 4861: RS, RA, NS, NA),
 //     DHCPv4 (RFC 2131, 2132, 3396), DNS over UDP and TCP (RFC 1035), mDNS
 //     (RFC 6762), LLMNR (RFC 4795), Syncthing's discovery (version 2, UDP ports
-//     21025, 21026 and 22026), SSDP (UPnP Device Architecture 2.0);
+//     21025, 21026 and 22026), SSDP (UPnP Device Architecture 2.0),
+//     LLDP (IEEE 802.1AB), CDP (versions 1 and 2);
 //   - IPv4 and IPv6 fragments of UDP, and DNS messages that span TCP segments.
 //
 // What is not read: what lies inside tunnels (GRE, VXLAN, CAPWAP, IP in IP,
-// PPPoE) or is quoted in ICMP errors, 802.3 frames with LLC headers, 802.11.
+// PPPoE) or is quoted in ICMP errors, other 802.3 frames with LLC headers
+// than CDP's, 802.11.
 //
 // A [Decoder] decodes frames; a [Reader] reads them from pcap and pcapng files;
 // [Filter] is a kernel filter that lets through only what a Decoder can use.
@@ -47,6 +49,10 @@
 //	      that the sender speaks of)
 //	ssdp  message (search, answer, alive, byebye, update, notify), usn, server,
 //	      user_agent, location, mx, max_age
+//	lldp  chassis_id, port_id, port_description, system_name, system_description,
+//	      capabilities, enabled, management, vlan, manufacturer, model, serial,
+//	      hardware, firmware, software, mud_url, ttl
+//	cdp   device_id, port_id, platform, software, capabilities, addresses, vlan, ttl
 //
 // # Limits
 //
@@ -68,6 +74,8 @@
 //	mdns1:a=_ipp._tcp.local/PTR/4500,*._ipp._tcp.local/TXT/4500{txtvers+ty=Laser 5}
 //	dns1:rd=1;ad=1;edns=1232;opt=10
 //	llmnr1:q
+//	lldp1:chassis=4;port=3;tlvs=1,2,3,5,6,7,8,0080c2.1;caps=bridge+router;desc=Debian 12
+//	cdp1:version=2;tlvs=1,2,3,4,5,6;caps=router;platform=cisco 1601;software=IOS 11.2
 //	ssdp1:search;st=ssdp:all;mx=3;fields=HOST,ST,MAN,MX
 //	ssdp1:alive;nt=uuid:*;max-age=1800;server=Linux UPnP/1.0 nas/2;fields=Host,NT,NTS,USN,Server
 //

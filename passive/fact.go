@@ -18,6 +18,8 @@ const (
 
 	ProtoSyncthing = "syncthing" // the Syncthing Device Discovery Protocol v2
 	ProtoSSDP      = "ssdp"
+	ProtoLLDP      = "lldp"
+	ProtoCDP       = "cdp"
 )
 
 // MAC is a 48-bit hardware address; the zero MAC means that none is known.
@@ -67,6 +69,7 @@ type Fact struct {
 	//   arp, ndp    the address asked for or announced
 	//   syncthing   the device's ID
 	//   ssdp        the target: a type of device or service, a device's id
+	//   lldp, cdp   the device's name, "" if it tells none
 	//   dhcp        the host name that the packet tells, "" if it tells none
 	// DNS names are in presentation form without the last dot; the root is ".".
 	Query string

@@ -60,7 +60,16 @@ func filterProgram() ([]bpf.Instruction, error) {
 	p.Bind(not4)
 	p.JumpIf(bpf.JumpEqual, etherIPv6, ip6, not6)
 	p.Bind(not6)
-	p.JumpIf(bpf.JumpEqual, etherARP, accept, reject)
+	notARP, llc, snap := p.NewLabel(), p.NewLabel(), p.NewLabel()
+	anyOf(accept, notARP, etherARP, etherLLDP)
+	p.Bind(notARP)
+	p.JumpIf(bpf.JumpGreaterThan, etherMax, reject, llc)
+	p.Bind(llc)
+	p.Op(bpf.LoadIndirect{Off: 14, Size: 4})
+	p.JumpIf(bpf.JumpEqual, be.Uint32(snapCDP[:4]), snap, reject)
+	p.Bind(snap)
+	p.Op(bpf.LoadIndirect{Off: 14 + 4, Size: 4})
+	p.JumpIf(bpf.JumpEqual, be.Uint32(snapCDP[4:]), accept, reject)
 
 	udp, tcp := p.NewLabel(), p.NewLabel()
 

@@ -81,7 +81,9 @@ func TestFilterKeepsOut(t *testing.T) {
 		"UDP over IPv6":    eth(macB, macA, 0x86dd, ip6(17, client6, group6, 64, udp(40000, 443, make([]byte, 99)))),
 		"TCP over IPv6":    eth(macB, macA, 0x86dd, ip6(6, client6, group6, 64, tcp(443, 40000, 1, 16, make([]byte, 99)))),
 		"echo over IPv6":   eth(macB, macA, 0x86dd, ip6(58, client6, group6, 64, []byte{128, 0, 0, 0, 0, 0, 0, 0})),
-		"LLDP":             eth(macB, macA, 0x88cc, make([]byte, 60)),
+		"MPLS":             eth(macB, macA, 0x8847, make([]byte, 60)),
+		"spanning tree":    eth(macB, macA, 38, []byte{0x42, 0x42, 3}, make([]byte, 60)),
+		"other SNAP":       eth(macB, macA, 38, []byte{0xaa, 0xaa, 3, 0, 0, 0x0c, 1, 4}, make([]byte, 60)),
 		"cut off":          eth(macB, macA, 0x0800, make([]byte, 8)),
 		"three tags":       tagged(dns4(t, "nas.lab"), 0x81, 0, 0, 1, 0x81, 0, 0, 2, 0x81, 0, 0, 3),
 	} {

@@ -91,6 +91,8 @@ func (d *Decoder) ether(c *context, etherType uint16, b []byte) drop {
 			return d.ipv6(c, b)
 		case etherARP:
 			return d.arp(c, b)
+		case etherLLDP:
+			return d.lldpMessage(c, b)
 		case etherVLAN, etherQinQ, etherQinQ2:
 			if tags == maxTags {
 				return dropVLANDepth
@@ -104,6 +106,9 @@ func (d *Decoder) ether(c *context, etherType uint16, b []byte) drop {
 			}
 			etherType, b = be.Uint16(b[2:]), b[4:]
 		default:
+			if etherType <= etherMax {
+				return d.llc(c, int(etherType), b)
+			}
 			return dropNone
 		}
 	}

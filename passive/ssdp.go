@@ -26,8 +26,7 @@ func (d *Decoder) ssdpMessage(c *context, b []byte) drop {
 	add(&d.count.packets[protoSSDP], 1)
 	f := d.start(c, ProtoSSDP)
 	f.Response = m.Kind != ssdp.Search
-	d.buf = appendSafe(d.buf[:0], m.Target[:min(len(m.Target), maxFieldText)])
-	f.Query = d.text.get(d.buf)
+	f.Query = d.safeText(m.Target)
 	f.Fingerprint = d.ssdpFingerprint()
 	d.field("message", m.Kind.String())
 	for _, x := range [...]struct {
@@ -62,7 +61,7 @@ func (d *Decoder) ssdpFingerprint() string {
 		value []byte
 	}{{";mx=", m.MX}, {";max-age=", m.MaxAge}, {";server=", m.Server}, {";ua=", m.UserAgent}} {
 		if x.value != nil {
-			t = appendFingerprintValue(append(t, x.key...), x.value[:min(len(x.value), 96)])
+			t = appendFingerprintValue(append(t, x.key...), x.value[:min(len(x.value), maxPartText)])
 		}
 	}
 	for i, name := range m.Fields() {
@@ -86,7 +85,7 @@ func appendTarget(t, target []byte) []byte {
 	if _, ok := cutUUID(target); ok {
 		return append(t, "uuid:*"...)
 	}
-	return appendFingerprintValue(t, target[:min(len(target), 96)])
+	return appendFingerprintValue(t, target[:min(len(target), maxPartText)])
 }
 
 // cutUUID returns what follows "uuid:", without regard to the case.
@@ -193,15 +192,4 @@ func urlAddr(u []byte) netip.Addr {
 		return netip.Addr{}
 	}
 	return a.WithZone("").Unmap()
-}
-
-// maxFieldText bounds the text of one field, in bytes off the wire.
-const maxFieldText = 512
-
-// fieldSafe adds a field with text off the wire, unless there is none.
-func (d *Decoder) fieldSafe(key string, v []byte) {
-	if v = trimZero(v); len(v) > 0 {
-		d.buf = appendSafe(d.buf[:0], v[:min(len(v), maxFieldText)])
-		d.fieldText(key, d.buf)
-	}
 }

@@ -35,6 +35,10 @@ const (
 	dropSyncthingCut
 	dropSSDPForm
 	dropSSDPCut
+	dropLLDPForm
+	dropLLDPCut
+	dropCDPForm
+	dropCDPCut
 	numDrops
 )
 
@@ -68,6 +72,10 @@ var dropNames = [numDrops]string{
 	dropSyncthingCut:  "syncthing: cut off",
 	dropSSDPForm:      "ssdp: malformed",
 	dropSSDPCut:       "ssdp: cut off",
+	dropLLDPForm:      "lldp: malformed",
+	dropLLDPCut:       "lldp: cut off",
+	dropCDPForm:       "cdp: malformed",
+	dropCDPCut:        "cdp: cut off",
 }
 
 // proto counts packets by the protocol that they were read as.
@@ -82,6 +90,8 @@ const (
 	protoLLMNR
 	protoSyncthing
 	protoSSDP
+	protoLLDP
+	protoCDP
 	numProtos
 )
 
@@ -94,6 +104,8 @@ var protoNames = [numProtos]string{
 	protoLLMNR:     ProtoLLMNR,
 	protoSyncthing: ProtoSyncthing,
 	protoSSDP:      ProtoSSDP,
+	protoLLDP:      ProtoLLDP,
+	protoCDP:       ProtoCDP,
 }
 
 type counters struct {
