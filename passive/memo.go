@@ -16,6 +16,7 @@ type memo struct {
 	once  [memoSlots]uint64
 	key   []byte
 	taken *said // what is being recorded, nil if nothing is
+	spare *said // taken's memory, until it is kept: a malformed packet never is
 }
 
 const (
@@ -97,7 +98,11 @@ func (m *memo) record(p proto) {
 		*slot = h
 		return
 	}
-	m.taken = &said{counted: p, cost: 2*len(m.key) + entryCost}
+	if m.spare == nil {
+		m.spare = new(said)
+	}
+	m.taken = m.spare
+	*m.taken = said{facts: m.taken.facts[:0], counted: p, cost: 2*len(m.key) + entryCost}
 }
 
 // add records a fact of the packet in hand.
@@ -117,6 +122,7 @@ func (m *memo) add(f *Fact) {
 func (m *memo) end() {
 	if m.taken != nil && m.taken.cost < memoLimit/4 {
 		m.put(m.taken)
+		m.spare = nil
 	}
 	m.taken = nil
 }
