@@ -45,7 +45,7 @@ func OpenServices(ctx context.Context, path string) (*Services, error) {
 	}
 	// An open file stays the one that it is when another takes its name.
 	pool.SetConnMaxLifetime(time.Second)
-	s := &Services{name: path, db: sqliteServices{pool}, wrap: fail}
+	s := &Services{name: path, db: &sqlServices{pool, sqlServiceFields}, wrap: fail}
 	if err := s.Check(ctx); err != nil {
 		pool.Close()
 		return nil, err
@@ -74,9 +74,13 @@ func (s *Services) Close() error {
 	return nil
 }
 
-type sqliteServices struct{ *sql.DB }
+// sqlServices is a database, and the query for the fields of a service in its SQL.
+type sqlServices struct {
+	*sql.DB
+	selectFields string
+}
 
-func (s sqliteServices) check(ctx context.Context) error {
+func (s *sqlServices) check(ctx context.Context) error {
 	rows, err := s.QueryContext(ctx, sqlCheckServices)
 	if err != nil {
 		return err
@@ -87,8 +91,8 @@ func (s sqliteServices) check(ctx context.Context) error {
 	return rows.Err()
 }
 
-func (s sqliteServices) fields(ctx context.Context, service string) ([][2]string, error) {
-	rows, err := s.QueryContext(ctx, sqlServiceFields, service, maxServiceFields)
+func (s *sqlServices) fields(ctx context.Context, service string) ([][2]string, error) {
+	rows, err := s.QueryContext(ctx, s.selectFields, service, maxServiceFields)
 	if err != nil {
 		return nil, err
 	}

@@ -8,12 +8,12 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+	"github.com/jackc/pgx/v5/stdlib"
 )
 
 const (
@@ -49,11 +49,21 @@ func OpenPostgresServices(u PostgresURL) (*Services, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store: open services: %w", err)
 	}
+	pool := stdlib.OpenDB(*c, stdlib.OptionBeforeConnect(func(_ context.Context, c *pgx.ConnConfig) (err error) {
+		if u.PasswordFile != "" {
+			c.Password, err = readPassword(u.PasswordFile)
+		}
+		return err
+	}))
+	pool.SetMaxOpenConns(maxPostgresConns)
+	pool.SetMaxIdleConns(maxPostgresConns)
+	pool.SetConnMaxIdleTime(maxPostgresIdle)
+	pool.SetConnMaxLifetime(maxPostgresLifetime)
 	host := c.Host
 	if !strings.HasPrefix(host, "/") {
 		host = net.JoinHostPort(host, strconv.Itoa(int(c.Port)))
 	}
-	db := &postgresServices{url: u, room: make(chan struct{}, maxPostgresConns)}
+	db := postgresServices{&sqlServices{pool, sqlPostgresServiceFields}}
 	return &Services{name: fmt.Sprintf("of %q on %s", c.Database, host), db: db, wrap: failPostgres}, nil
 }
 
@@ -75,20 +85,6 @@ func (u PostgresURL) config() (*pgx.ConnConfig, error) {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: time.Second}
 	}
 	return c, nil
-}
-
-// connect makes a connection, with the password as it is now.
-func (u PostgresURL) connect(ctx context.Context) (*pgx.Conn, error) {
-	c, err := u.config()
-	if err != nil {
-		return nil, err
-	}
-	if u.PasswordFile != "" {
-		if c.Password, err = readPassword(u.PasswordFile); err != nil {
-			return nil, err
-		}
-	}
-	return pgx.ConnectConfig(ctx, c)
 }
 
 // urlError keeps the URL, which may hold a password, out of an error.
@@ -113,130 +109,13 @@ func readPassword(path string) (string, error) {
 	return line, nil
 }
 
-// postgresServices are a few connections, made when they are needed.
-type postgresServices struct {
-	url  PostgresURL
-	room chan struct{} // has one for each connection in use
+// postgresServices is a database whose server may be gone.
+type postgresServices struct{ *sqlServices }
 
-	mu     sync.Mutex
-	idle   []postgresConn // the one used last is the last
-	closed bool
-}
-
-type postgresConn struct {
-	*pgx.Conn
-	made, used time.Time
-}
-
-func (p *postgresServices) check(ctx context.Context) error {
-	return p.with(ctx, func(c *pgx.Conn) error {
-		_, err := c.Exec(ctx, sqlCheckServices)
-		return err
-	})
-}
-
-func (p *postgresServices) fields(ctx context.Context, service string) (fields [][2]string, err error) {
-	err = p.with(ctx, func(c *pgx.Conn) error {
-		rows, err := c.Query(ctx, sqlPostgresServiceFields, service, maxServiceFields)
-		if err != nil {
-			return err
-		}
-		fields, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) ([2]string, error) {
-			var key, value *string
-			err := row.Scan(&key, &value)
-			return [2]string{text(key), text(value)}, err
-		})
-		return err
-	})
-	return fields, err
-}
-
-func text(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
-}
-
-// with calls f with a connection. Once more with a new one if the server has ended the
-// first meanwhile, or the way to it was cut.
-func (p *postgresServices) with(ctx context.Context, f func(*pgx.Conn) error) error {
-	select {
-	case p.room <- struct{}{}:
-		defer func() { <-p.room }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	c, ok := p.take()
-	if ok {
-		err := f(c.Conn)
-		if !c.IsClosed() || ctx.Err() != nil {
-			p.put(c)
-			return err
-		}
-	}
-	conn, err := p.url.connect(ctx)
-	if err != nil {
-		return err
-	}
-	err = f(conn)
-	p.put(postgresConn{Conn: conn, made: time.Now()})
-	return err
-}
-
-// take returns a connection that was kept, if there is one.
-func (p *postgresServices) take() (postgresConn, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for len(p.idle) > 0 {
-		c := p.idle[len(p.idle)-1]
-		p.idle = p.idle[:len(p.idle)-1]
-		if time.Since(c.used) < maxPostgresIdle && time.Since(c.made) < maxPostgresLifetime {
-			return c, true
-		}
-		hangUp(c)
-	}
-	return postgresConn{}, false
-}
-
-// put keeps a connection.
-func (p *postgresServices) put(c postgresConn) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if c.IsClosed() {
-		// The others most likely are, too.
-		for _, c := range p.idle {
-			hangUp(c)
-		}
-		p.idle = nil
-		return
-	}
-	if p.closed {
-		hangUp(c)
-		return
-	}
-	c.used = time.Now()
-	p.idle = append(p.idle, c)
-}
-
-// hangUp closes a connection. It doesn't wait for a server that may be gone.
-func hangUp(c postgresConn) {
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		_ = c.Close(ctx) // nothing was written
-	}()
-}
-
-// Close closes the connections; what is in use is closed when it isn't any more.
-func (p *postgresServices) Close() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.closed = true
-	for _, c := range p.idle {
-		hangUp(c)
-	}
-	p.idle = nil
+// Close lets go of the connections. Nothing was written, and a server that doesn't answer
+// isn't waited for.
+func (p postgresServices) Close() error {
+	go func() { _ = p.sqlServices.Close() }()
 	return nil
 }
 
