@@ -25,6 +25,7 @@ type fakeBroker struct {
 	deny    func(topic string) bool
 	cut     []int
 	noLocal bool
+	greet   []hemtjanst.Message // what a new connection gets unasked
 }
 
 func newFake() *fakeBroker {
@@ -55,6 +56,9 @@ func (b *fakeBroker) Connect(_ context.Context, s hemtjanst.Session) (hemtjanst.
 	}
 	c := &fakeConn{b: b, s: s, filters: map[string]bool{}, done: make(chan struct{})}
 	b.conns[c] = true
+	for _, m := range b.greet {
+		s.Receive(m)
+	}
 	return c, nil
 }
 

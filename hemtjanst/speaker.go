@@ -60,8 +60,9 @@ type speaker struct {
 func (s *speaker) run(ctx context.Context, will Message) error {
 	s.mu.Lock()
 	s.awake()
+	// A broker may send what nobody asked for as soon as it is connected.
+	s.heard, s.moved, s.repairs, s.news = map[string]bool{}, map[string]bool{}, map[string]*repair{}, make(chan struct{}, 1)
 	s.mu.Unlock()
-	s.moved, s.news = map[string]bool{}, make(chan struct{}, 1)
 	l := link{broker: s.broker, status: &s.status, log: s.log}
 	l.session = func() Session {
 		return Session{ClientID: s.clientID, KeepAlive: s.keepAlive, Will: &will, Receive: s.receive}

@@ -183,6 +183,24 @@ func TestADeviceThatMovedIsLeftAlone(t *testing.T) {
 	})
 }
 
+// A broker that sends what nobody asked for, at any time, does no harm.
+func TestBridgeBearsWhatItDidNotAskFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.greet = []hemtjanst.Message{{Topic: "provider/P"}, {Topic: "device/1", Payload: []byte(`{"providerID":"Q"}`)}, {Topic: "current/r/1/reachable", Payload: []byte("0")},
+			{Topic: "x"}, {Topic: ""}, {Topic: "device/\x00"}, {Topic: "device/other"}, {Topic: "current//reachable"}}
+		b := &hemtjanst.Bridge{Broker: f, Provider: "P"}
+		if err := b.Set([]hemtjanst.BridgeDevice{{ID: "1", Root: "r/1", Reachable: true}}); err != nil {
+			t.Fatal(err)
+		}
+		run(t, b.Run)
+		time.Sleep(time.Second)
+		if s := f.state(); s["provider/P"] != "{}" || s["current/r/1/reachable"] != "1" {
+			t.Errorf("state %v", s)
+		}
+	})
+}
+
 // Whatever happens, what is retained in the end is what the bridge has.
 func TestBridgeSettles(t *testing.T) {
 	type step struct {
