@@ -207,7 +207,7 @@ func (p *pipe) body(length int, f func([]byte)) error {
 }
 
 // message hands over the message in the rest of a PUBLISH (MQTT 5, 3.3): the topic behind its length,
-// properties behind theirs, the payload. paho takes twenty times as long for one, and a snapshot has hundreds
+// properties behind theirs, the payload. paho takes several times as long for one, and a snapshot has hundreds
 // of thousands.
 func (p *pipe) message(length int, retain bool) error {
 	p.whole = p.whole[:0]
