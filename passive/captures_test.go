@@ -123,7 +123,11 @@ func truth(t testing.TB, file string) pairs {
 	for _, r := range rows(t, file, "truth") {
 		if r[0] != "nbns" {
 			found.add("questions", r[:6]...)
+			continue
 		}
+		// The other prints what a suffix means behind the name of a record.
+		name, _, _ := strings.Cut(r[4], " (")
+		found.add("nbns", r[2], r[3], name)
 	}
 	for _, r := range rows(t, file, "answers") {
 		found.add("records", r[:6]...)

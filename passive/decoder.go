@@ -44,6 +44,7 @@ type Decoder struct {
 	dhcp    dhcpScratch
 
 	announcement syncthing.Announcement // Syncthing's
+	netbios      netbiosScratch
 	ssdp         ssdp.Message
 	lldp         lldp.Message
 	cdp          cdp.Message

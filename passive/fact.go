@@ -17,6 +17,7 @@ const (
 	ProtoLLMNR = "llmnr"
 
 	ProtoSyncthing = "syncthing" // the Syncthing Device Discovery Protocol v2
+	ProtoNBNS      = "nbns"
 	ProtoSSDP      = "ssdp"
 	ProtoLLDP      = "lldp"
 	ProtoCDP       = "cdp"
@@ -71,6 +72,7 @@ type Fact struct {
 	//   ssdp        the target: a type of device or service, a device's id
 	//   lldp, cdp   the device's name, "" if it tells none
 	//   dhcp        the host name that the packet tells, "" if it tells none
+	//   nbns        the NetBIOS name, "WORKGROUP<1d>"; of a datagram the sender's
 	// DNS names are in presentation form without the last dot; the root is ".".
 	Query string
 	QType uint16 // the DNS type that belongs to Query, else 0

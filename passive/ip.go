@@ -192,6 +192,8 @@ func (d *Decoder) transport(c *context, proto uint8, b []byte) drop {
 		return d.dhcpv4(c, b)
 	case protoSyncthing:
 		return d.syncthingMessage(c, b)
+	case protoNBNS:
+		return d.netbiosMessage(c, b)
 	case protoSSDP:
 		return d.ssdpMessage(c, b)
 	default:
@@ -227,6 +229,8 @@ func byUDPPort(port uint16, source bool) (proto, bool) {
 		return protoSyncthing, true
 	case portSyncthing, portSyncthing6:
 		return protoSyncthing, !source
+	case portNBNS, portNBDgrams:
+		return protoNBNS, true
 	case portSSDP:
 		return protoSSDP, true
 	}

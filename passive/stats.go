@@ -33,6 +33,8 @@ const (
 	dropDNSTruncated
 	dropSyncthingForm
 	dropSyncthingCut
+	dropNBNSForm
+	dropNBNSCut
 	dropSSDPForm
 	dropSSDPCut
 	dropLLDPForm
@@ -70,6 +72,8 @@ var dropNames = [numDrops]string{
 	dropDNSTruncated:  "dns: cut off",
 	dropSyncthingForm: "syncthing: malformed",
 	dropSyncthingCut:  "syncthing: cut off",
+	dropNBNSForm:      "nbns: malformed",
+	dropNBNSCut:       "nbns: cut off",
 	dropSSDPForm:      "ssdp: malformed",
 	dropSSDPCut:       "ssdp: cut off",
 	dropLLDPForm:      "lldp: malformed",
@@ -89,6 +93,7 @@ const (
 	protoMDNS
 	protoLLMNR
 	protoSyncthing
+	protoNBNS
 	protoSSDP
 	protoLLDP
 	protoCDP
@@ -103,6 +108,7 @@ var protoNames = [numProtos]string{
 	protoMDNS:      ProtoMDNS,
 	protoLLMNR:     ProtoLLMNR,
 	protoSyncthing: ProtoSyncthing,
+	protoNBNS:      ProtoNBNS,
 	protoSSDP:      ProtoSSDP,
 	protoLLDP:      ProtoLLDP,
 	protoCDP:       ProtoCDP,
