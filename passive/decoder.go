@@ -6,6 +6,7 @@ import (
 
 	"github.com/lanfolk/lanfolk/packet"
 	"github.com/lanfolk/lanfolk/passive/internal/cdp"
+	"github.com/lanfolk/lanfolk/passive/internal/hello"
 	"github.com/lanfolk/lanfolk/passive/internal/lldp"
 	"github.com/lanfolk/lanfolk/passive/internal/ssdp"
 	"github.com/lanfolk/lanfolk/syncthing"
@@ -28,7 +29,8 @@ type Decoder struct {
 	text    interner
 	memo    memo
 	frags   fragments
-	streams streams
+	streams streams // DNS over TCP
+	hellos  streams // ClientHellos that are not whole yet
 
 	// What belongs to the packet in hand stands here and not on the stack, so
 	// that it needs no memory anew.
@@ -40,6 +42,8 @@ type Decoder struct {
 	claims  []Claim
 	buf     []byte // scratch for text
 	buf2    []byte
+	hello   hello.Hello // a TLS client's
+	first   hello.Stream
 	dns     dnsScratch
 	dhcp    dhcpScratch
 
@@ -76,7 +80,7 @@ type context struct {
 func (d *Decoder) Decode(f packet.Frame, emit func(*Fact)) {
 	add(&d.count.frames, 1)
 	add(&d.count.bytes, uint64(len(f.Data)))
-	if boring(f.LinkType, f.Data) {
+	if f.LinkType == packet.LinkEthernet && d.boring(f.Data) {
 		return
 	}
 	d.memo.taken = nil
@@ -87,10 +91,10 @@ func (d *Decoder) Decode(f packet.Frame, emit func(*Fact)) {
 	d.context.emit = nil
 }
 
-// boring says quickly of most frames that they hold nothing to decode: the bulk
-// of what a network carries. Of others it says nothing.
-func boring(t packet.LinkType, b []byte) bool {
-	if t != packet.LinkEthernet || len(b) < 14+20+4 {
+// boring says quickly of most Ethernet frames that they hold nothing to decode:
+// the bulk of what a network carries. Of others it says nothing.
+func (d *Decoder) boring(b []byte) bool {
+	if len(b) < 14+20+4 {
 		return false
 	}
 	var proto uint8
@@ -110,8 +114,11 @@ func boring(t packet.LinkType, b []byte) bool {
 	if proto != ipTCP && proto != ipUDP || len(b) < ports+4 {
 		return false
 	}
-	_, known := byPort(proto, be.Uint16(b[ports:]), be.Uint16(b[ports+2:]))
-	return !known
+	b = b[ports:]
+	if _, known := byPort(proto, be.Uint16(b), be.Uint16(b[2:])); known {
+		return false
+	}
+	return proto != ipTCP || len(d.hellos.flows) == 0 && boringTCP(b)
 }
 
 // start fills the fact in hand with what the outer layers say.

@@ -100,7 +100,11 @@ func asked(frames ...packet.Frame) ([]string, passive.Stats) {
 	d := passive.NewDecoder(passive.Options{})
 	var got []string
 	for _, f := range frames {
-		d.Decode(f, func(x *passive.Fact) { got = append(got, x.Query) })
+		d.Decode(f, func(x *passive.Fact) {
+			if x.Protocol != passive.ProtoTCP {
+				got = append(got, x.Query)
+			}
+		})
 	}
 	return got, d.Stats()
 }

@@ -15,6 +15,10 @@ const (
 	ProtoDNS   = "dns"
 	ProtoMDNS  = "mdns"
 	ProtoLLMNR = "llmnr"
+	ProtoTCP   = "tcp"  // how a TCP connection is opened
+	ProtoTLS   = "tls"  // a client's first message over TCP
+	ProtoQUIC  = "quic" // the same over QUIC
+	ProtoHTTP  = "http" // the head of a request or a response
 
 	ProtoSyncthing = "syncthing" // the Syncthing Device Discovery Protocol v2
 	ProtoNBNS      = "nbns"
@@ -73,6 +77,9 @@ type Fact struct {
 	//   lldp, cdp   the device's name, "" if it tells none
 	//   dhcp        the host name that the packet tells, "" if it tells none
 	//   nbns        the NetBIOS name, "WORKGROUP<1d>"; of a datagram the sender's
+	//   tls, quic   the server name that the client asks for, "" if it names none
+	//   http        the host that is asked; "" for a response
+	//   tcp         always ""
 	// DNS names are in presentation form without the last dot; the root is ".".
 	Query string
 	QType uint16 // the DNS type that belongs to Query, else 0

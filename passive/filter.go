@@ -133,16 +133,78 @@ func filterProgram() ([]bpf.Instruction, error) {
 	p.Op(bpf.LoadIndirect{Off: 14, Size: 2})
 	anyOf(accept, reject, either...)
 	p.Bind(tcp)
-	other = p.NewLabel()
-	p.Op(bpf.LoadIndirect{Off: 14 + 2, Size: 2})
-	p.JumpIf(bpf.JumpEqual, portDNS, accept, other)
-	p.Bind(other)
-	p.Op(bpf.LoadIndirect{Off: 14, Size: 2})
-	p.JumpIf(bpf.JumpEqual, portDNS, accept, reject)
+	tcpFilter(&p, accept, reject)
 
 	p.Bind(accept)
 	p.Op(bpf.RetConstant{Val: snapLength})
 	p.Bind(reject)
 	p.Op(bpf.RetConstant{Val: 0})
 	return p.Assemble()
+}
+
+// helloPorts are the servers' ports whose clients may send a ClientHello in two
+// segments: those of HTTPS, and of TLS for mail, DNS, MQTT and Apple's push.
+var helloPorts = [...]uint32{443, 8443, 465, 853, 993, 5223, 8883}
+
+// maxRest bounds the frame, in bytes, that may hold the rest of a ClientHello:
+// the segments of bulk traffic are longer.
+const maxRest = 1400
+
+// tcpFilter goes on behind the IP header, of which X holds the end. What passes:
+//
+//   - DNS;
+//   - how connections are opened: SYN, with ACK or without;
+//   - a segment that begins with a ClientHello's record, or with the words of an
+//     HTTP head;
+//   - what may be the second and last segment of a ClientHello. A filter has no
+//     memory, so it goes by the form: to a port of helloPorts, with PSH, shorter
+//     than bulk traffic's segments, and not the begin of a record with data. The
+//     rests of a client's long requests come along. Of a ClientHello in three segments the
+//     one in the middle can't be told from an upload, so it stays out.
+func tcpFilter(p *bpfasm.Program, accept, reject bpfasm.Label) {
+	label := p.NewLabel
+	// equal goes to yes if A is the value, else on.
+	equal := func(v uint32, yes bpfasm.Label) {
+		next := label()
+		p.JumpIf(bpf.JumpEqual, v, yes, next)
+		p.Bind(next)
+	}
+	const base = 0 // the scratch cell that keeps X
+	p.Op(bpf.LoadIndirect{Off: 14 + 2, Size: 2})
+	equal(portDNS, accept)
+	p.Op(bpf.LoadIndirect{Off: 14, Size: 2})
+	equal(portDNS, accept)
+	quiet := label()
+	p.Op(bpf.LoadIndirect{Off: 14 + 13, Size: 1})
+	p.JumpIf(bpf.JumpBitsSet, tcpSYN, accept, quiet)
+	p.Bind(quiet)
+	// X becomes where the data begin.
+	p.Op(bpf.StoreScratch{Src: bpf.RegX, N: base}, bpf.LoadIndirect{Off: 14 + 12, Size: 1},
+		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf0}, bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 2},
+		bpf.ALUOpX{Op: bpf.ALUOpAdd}, bpf.TAX{}, bpf.LoadIndirect{Off: 14, Size: 4})
+	for _, w := range httpWords {
+		equal(w, accept)
+	}
+	handshake, other, push, named := label(), label(), label(), label()
+	p.Op(bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 16})
+	equal(0x1603, handshake)
+	equal(0x1403, reject)
+	equal(0x1503, reject)
+	equal(0x1703, reject)
+	p.Jump(other)
+	p.Bind(handshake)
+	p.Op(bpf.LoadIndirect{Off: 14 + 5, Size: 1})
+	equal(1, accept)
+	p.Bind(other)
+	p.Op(bpf.LoadScratch{Dst: bpf.RegX, N: base}, bpf.LoadIndirect{Off: 14 + 2, Size: 2})
+	for _, port := range helloPorts {
+		equal(port, named)
+	}
+	p.Jump(reject)
+	p.Bind(named)
+	p.Op(bpf.LoadIndirect{Off: 14 + 13, Size: 1})
+	p.JumpIf(bpf.JumpBitsSet, tcpPSH, push, reject)
+	p.Bind(push)
+	p.Op(bpf.LoadExtension{Num: bpf.ExtLen})
+	p.JumpIf(bpf.JumpGreaterThan, maxRest, reject, accept)
 }

@@ -163,7 +163,7 @@ func (d *Decoder) transport(c *context, proto uint8, b []byte) drop {
 	}
 	src, dst := be.Uint16(b), be.Uint16(b[2:])
 	what, ok := byPort(proto, src, dst)
-	if !ok {
+	if !ok && proto == ipUDP {
 		return dropNone
 	}
 	c.src = netip.AddrPortFrom(c.src.Addr(), src)

@@ -19,6 +19,9 @@ const (
 	dropTCPHeader
 	dropTCPStream
 	dropTCPLimit
+	dropTLSForm
+	dropTLSCut
+	dropHTTPForm
 	dropARPForm
 	dropARPSender
 	dropNDPForm
@@ -58,6 +61,9 @@ var dropNames = [numDrops]string{
 	dropTCPHeader:     "bad TCP header",
 	dropTCPStream:     "bad DNS over TCP",
 	dropTCPLimit:      "too many TCP flows",
+	dropTLSForm:       "tls: malformed",
+	dropTLSCut:        "tls: cut off",
+	dropHTTPForm:      "http: malformed",
 	dropARPForm:       "arp: malformed",
 	dropARPSender:     "arp: sender is no device",
 	dropNDPForm:       "ndp: malformed",
@@ -92,6 +98,9 @@ const (
 	protoDNS
 	protoMDNS
 	protoLLMNR
+	protoTCP
+	protoTLS
+	protoHTTP
 	protoSyncthing
 	protoNBNS
 	protoSSDP
@@ -107,6 +116,9 @@ var protoNames = [numProtos]string{
 	protoDNS:       ProtoDNS,
 	protoMDNS:      ProtoMDNS,
 	protoLLMNR:     ProtoLLMNR,
+	protoTCP:       ProtoTCP,
+	protoTLS:       ProtoTLS,
+	protoHTTP:      ProtoHTTP,
 	protoSyncthing: ProtoSyncthing,
 	protoNBNS:      ProtoNBNS,
 	protoSSDP:      ProtoSSDP,

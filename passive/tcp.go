@@ -3,9 +3,11 @@ package passive
 import (
 	"net/netip"
 	"time"
+
+	"github.com/lanfolk/lanfolk/passive/internal/hello"
 )
 
-// Bounds of the reassembly of DNS over TCP.
+// Bounds of the reassembly of DNS over TCP and, beside it, of ClientHellos.
 const (
 	maxFlows       = 256     // held at once, each direction of a connection is one
 	maxFlowsOfOne  = 64      // of one source
@@ -14,7 +16,8 @@ const (
 	maxWaiting     = 8       // segments of a flow that came too early
 	maxAhead       = 1 << 16 // how far ahead such a segment may lie, in bytes
 	flowLifetime   = 60 * time.Second
-	maxTCPMessages = 1024 // in one segment
+	helloLifetime  = 10 * time.Second // of a flow that began a ClientHello
+	maxTCPMessages = 1024             // in one segment
 )
 
 // TCP flags.
@@ -22,6 +25,8 @@ const (
 	tcpFIN = 1
 	tcpSYN = 2
 	tcpRST = 4
+	tcpPSH = 8
+	tcpACK = 16
 )
 
 type flowKey struct {
@@ -36,8 +41,9 @@ type flow struct {
 	next    uint32 // sequence number of the next byte
 	part    []byte // an unfinished message with its length
 	waiting []segment
-	started bool // next is known
-	dead    bool // no DNS: the rest is ignored
+	started bool          // next is known
+	dead    bool          // no DNS: the rest is ignored
+	hello   *hello.Stream // of a flow that began a ClientHello; nil for DNS
 }
 
 type segment struct {
@@ -50,10 +56,10 @@ type streams struct {
 	flows map[flowKey]*flow
 	ofOne map[netip.Addr]int // flows of one source
 	bytes int
+	swept time.Time // when old flows were last looked for
 }
 
-// tcp reads a TCP segment (RFC 9293 §3.1) with DNS messages, each behind its
-// length (RFC 1035 §4.2.2).
+// tcp reads a TCP segment (RFC 9293 §3.1).
 func (d *Decoder) tcp(c *context, b []byte) drop {
 	if len(b) < 20 {
 		return dropTCPHeader
@@ -62,7 +68,19 @@ func (d *Decoder) tcp(c *context, b []byte) drop {
 	if header < 20 || header > len(b) {
 		return dropTCPHeader
 	}
-	seq, flags, data := be.Uint32(b[4:]), b[13], b[header:]
+	seq, flags := be.Uint32(b[4:]), b[13]
+	if flags&(tcpSYN|tcpRST|tcpFIN) == tcpSYN {
+		d.tcpOpen(c, b[:header])
+	}
+	if c.src.Port() == portDNS || c.dst.Port() == portDNS {
+		return d.tcpDNS(c, seq, flags, b[header:])
+	}
+	return d.tcpData(c, seq, flags, b[header:])
+}
+
+// tcpDNS reads a segment with DNS messages, each behind its length (RFC 1035
+// §4.2.2).
+func (d *Decoder) tcpDNS(c *context, seq uint32, flags uint8, data []byte) drop {
 	key := flowKey{c.src, c.dst, c.vlan, c.iface}
 	f := d.streams.flows[key]
 	if f != nil && (flags&tcpSYN != 0 || c.time.Sub(f.last).Abs() > flowLifetime) {
@@ -94,7 +112,7 @@ func (d *Decoder) tcp(c *context, b []byte) drop {
 		// The connection is older than the capture: taken to begin a message here.
 		f.next, f.started = seq, true
 	}
-	if w := d.segment(c, f, seq, data); w != dropNone {
+	if w := d.segment(c, &d.streams, f, seq, data); w != dropNone {
 		why = w
 	}
 	if !c.whole && len(data) > 0 && why == dropNone {
@@ -108,20 +126,20 @@ func (d *Decoder) tcp(c *context, b []byte) drop {
 }
 
 // segment takes a segment's data, and after it what waited for it.
-func (d *Decoder) segment(c *context, f *flow, seq uint32, data []byte) drop {
+func (d *Decoder) segment(c *context, s *streams, f *flow, seq uint32, data []byte) drop {
 	if f.dead || len(data) == 0 {
 		return dropNone
 	}
 	ahead := int32(seq - f.next)
 	if ahead > 0 {
-		return d.streams.wait(f, seq, data, int(ahead))
+		return s.wait(f, seq, data, int(ahead))
 	}
 	if int(-ahead) >= len(data) {
 		return dropNone // said before
 	}
 	data = data[-ahead:]
 	f.next += uint32(len(data))
-	why := d.messages(c, f, data)
+	why := d.inOrder(c, f, data)
 	for i := 0; i < len(f.waiting) && why == dropNone; {
 		w := f.waiting[i]
 		ahead := int32(w.seq - f.next)
@@ -130,15 +148,23 @@ func (d *Decoder) segment(c *context, f *flow, seq uint32, data []byte) drop {
 			continue
 		}
 		f.waiting = append(f.waiting[:i], f.waiting[i+1:]...)
-		d.streams.bytes -= len(w.data)
+		s.bytes -= len(w.data)
 		if int(-ahead) < len(w.data) {
 			data := w.data[-ahead:]
 			f.next += uint32(len(data))
-			why = d.messages(c, f, data)
+			why = d.inOrder(c, f, data)
 			i = 0
 		}
 	}
 	return why
+}
+
+// inOrder takes the next bytes of a flow.
+func (d *Decoder) inOrder(c *context, f *flow, data []byte) drop {
+	if f.hello != nil {
+		return d.helloBytes(c, f, data)
+	}
+	return d.messages(c, f, data)
 }
 
 // messages takes bytes in order and hands out the messages in them.
@@ -231,11 +257,14 @@ func (s *streams) wait(f *flow, seq uint32, data []byte, ahead int) drop {
 // kill gives a flow up: what it keeps is freed, what follows is ignored.
 func (s *streams) kill(f *flow) {
 	s.release(f)
-	f.part, f.waiting, f.dead = nil, nil, true
+	f.part, f.waiting, f.hello, f.dead = nil, nil, nil, true
 }
 
 func (s *streams) release(f *flow) {
 	s.bytes -= len(f.part)
+	if f.hello != nil {
+		s.bytes -= f.hello.Len()
+	}
 	for _, w := range f.waiting {
 		s.bytes -= len(w.data)
 	}
