@@ -2,6 +2,7 @@ package passive_test
 
 import (
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -30,6 +31,9 @@ func (p pairs) addCounted(t testing.TB, kind string, row []string, cells ...stri
 
 // truthOfMore is what the other decoder found by the younger protocols.
 func truthOfMore(t testing.TB, file string, found pairs) {
+	for _, r := range rows(t, file, "dhcpv6") {
+		found.addCounted(t, "dhcpv6", r, r[:4]...)
+	}
 	for _, r := range rows(t, file, "l2") {
 		found.addCounted(t, "l2", r, r[:6]...)
 	}
@@ -55,6 +59,16 @@ func oursOfMore(f *passive.Fact, found pairs) {
 		if f.Field("message") != "datagram" {
 			found.add("nbns", src, dst, f.Query)
 		}
+	case passive.ProtoDHCPv6:
+		kind := strconv.Itoa(messageType6(f.Field("message")))
+		if outer := f.Field("relay_message"); outer != "" {
+			kind = strconv.Itoa(messageType6(outer)) + "|" + kind
+		}
+		ids := slices.DeleteFunc([]string{f.Field("client_id"), f.Field("server_id")}, func(s string) bool { return s == "" })
+		if strings.HasPrefix(f.Field("options"), "2,") || strings.Contains(f.Field("options"), ",2,1,") {
+			slices.Reverse(ids)
+		}
+		found.add("dhcpv6", src, dst, kind, strings.Join(ids, "|"))
 	case passive.ProtoLLDP:
 		chassis := f.Field("chassis_id")
 		if _, err := net.ParseMAC(chassis); err != nil {
@@ -73,4 +87,12 @@ func oursOfMore(f *passive.Fact, found pairs) {
 			found.add("ssdp", src, dst, "NOTIFY", "", "")
 		}
 	}
+}
+
+// messageType6 is the number of a DHCPv6 message's name.
+func messageType6(name string) int {
+	return slices.Index([]string{
+		"", "solicit", "advertise", "request", "confirm", "renew", "rebind", "reply", "release", "decline", "reconfigure",
+		"information-request", "relay-forward", "relay-reply",
+	}, name)
 }

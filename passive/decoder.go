@@ -6,6 +6,7 @@ import (
 
 	"github.com/lanfolk/lanfolk/packet"
 	"github.com/lanfolk/lanfolk/passive/internal/cdp"
+	"github.com/lanfolk/lanfolk/passive/internal/dhcpv6"
 	"github.com/lanfolk/lanfolk/passive/internal/hello"
 	"github.com/lanfolk/lanfolk/passive/internal/lldp"
 	"github.com/lanfolk/lanfolk/passive/internal/ssdp"
@@ -48,6 +49,7 @@ type Decoder struct {
 	dhcp    dhcpScratch
 
 	announcement syncthing.Announcement // Syncthing's
+	dhcpv6       dhcpv6.Message
 	netbios      netbiosScratch
 	ssdp         ssdp.Message
 	lldp         lldp.Message

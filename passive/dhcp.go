@@ -363,7 +363,15 @@ func (d *Decoder) duid() string {
 	if len(v) < 5+6 || v[0] != 255 || len(v) > 5+130 {
 		return ""
 	}
-	duid := v[5:]
+	return d.duidText(v[5:])
+}
+
+// duidText returns "duid:" and the digits of a DUID of a kind that is unique in
+// the world (RFC 8415 §11), else "".
+func (d *Decoder) duidText(duid []byte) string {
+	if len(duid) < 6 || len(duid) > maxDUID {
+		return ""
+	}
 	if t := be.Uint16(duid); t < 1 || t > 4 || blank(duid[2:]) {
 		return ""
 	}

@@ -22,6 +22,7 @@ const (
 
 	ProtoSyncthing = "syncthing" // the Syncthing Device Discovery Protocol v2
 	ProtoNBNS      = "nbns"
+	ProtoDHCPv6    = "dhcpv6"
 	ProtoSSDP      = "ssdp"
 	ProtoLLDP      = "lldp"
 	ProtoCDP       = "cdp"
@@ -80,6 +81,7 @@ type Fact struct {
 	//   tls, quic   the server name that the client asks for, "" if it names none
 	//   http        the host that is asked; "" for a response
 	//   tcp         always ""
+	//   dhcpv6      the host name that the packet tells, "" if it tells none
 	// DNS names are in presentation form without the last dot; the root is ".".
 	Query string
 	QType uint16 // the DNS type that belongs to Query, else 0

@@ -194,6 +194,8 @@ func (d *Decoder) transport(c *context, proto uint8, b []byte) drop {
 		return d.syncthingMessage(c, b)
 	case protoNBNS:
 		return d.netbiosMessage(c, b)
+	case protoDHCPv6:
+		return d.dhcpv6Message(c, b)
 	case protoSSDP:
 		return d.ssdpMessage(c, b)
 	default:
@@ -231,6 +233,8 @@ func byUDPPort(port uint16, source bool) (proto, bool) {
 		return protoSyncthing, !source
 	case portNBNS, portNBDgrams:
 		return protoNBNS, true
+	case portDHCPv6Client, portDHCPv6Server:
+		return protoDHCPv6, true
 	case portSSDP:
 		return protoSSDP, true
 	}

@@ -38,6 +38,8 @@ const (
 	dropSyncthingCut
 	dropNBNSForm
 	dropNBNSCut
+	dropDHCPv6Form
+	dropDHCPv6Cut
 	dropSSDPForm
 	dropSSDPCut
 	dropLLDPForm
@@ -80,6 +82,8 @@ var dropNames = [numDrops]string{
 	dropSyncthingCut:  "syncthing: cut off",
 	dropNBNSForm:      "nbns: malformed",
 	dropNBNSCut:       "nbns: cut off",
+	dropDHCPv6Form:    "dhcpv6: malformed",
+	dropDHCPv6Cut:     "dhcpv6: cut off",
 	dropSSDPForm:      "ssdp: malformed",
 	dropSSDPCut:       "ssdp: cut off",
 	dropLLDPForm:      "lldp: malformed",
@@ -103,6 +107,7 @@ const (
 	protoHTTP
 	protoSyncthing
 	protoNBNS
+	protoDHCPv6
 	protoSSDP
 	protoLLDP
 	protoCDP
@@ -121,6 +126,7 @@ var protoNames = [numProtos]string{
 	protoHTTP:      ProtoHTTP,
 	protoSyncthing: ProtoSyncthing,
 	protoNBNS:      ProtoNBNS,
+	protoDHCPv6:    ProtoDHCPv6,
 	protoSSDP:      ProtoSSDP,
 	protoLLDP:      ProtoLLDP,
 	protoCDP:       ProtoCDP,
