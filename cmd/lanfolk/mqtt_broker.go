@@ -3,12 +3,10 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -134,7 +132,7 @@ func (x *mqttBroker) options(ctx context.Context) (broker.Options, error) {
 		level = slog.LevelDebug
 	}
 	o := broker.Options{
-		Anonymous: x.anonymous, WillGrace: x.grace, Certificates: x.clientCA != "", Log: x.logger(level, config.FormatAuto),
+		Anonymous: x.anonymous, WillGrace: x.grace, Log: x.logger(level, config.FormatAuto),
 		Limits: broker.Limits{Clients: x.clients, Message: x.message, Retained: x.retained},
 	}
 	if x.grace <= 0 || x.clients < 1 || x.message < 1 || x.retained < 1 {
@@ -153,10 +151,14 @@ func (x *mqttBroker) options(ctx context.Context) (broker.Options, error) {
 		}
 		o.Dir = filepath.Join(dir, "mqtt")
 	}
-	if err := x.who(&o); err != nil {
-		return o, err
+	switch {
+	case (x.cert == "") != (x.key == ""):
+		return o, usagef("--cert and --key go together")
+	case x.clientCA != "" && x.cert == "":
+		return o, usagef("--client-ca: TLS needs --cert and --key, too")
 	}
-	tlsConfig, err := x.tls()
+	files := broker.Files{Passwords: x.passwords, Rules: x.rules, Cert: x.cert, Key: x.key, ClientCA: x.clientCA}
+	tlsConfig, err := files.Read(&o)
 	if err != nil {
 		return o, err
 	}
@@ -171,60 +173,6 @@ func (x *mqttBroker) options(ctx context.Context) (broker.Options, error) {
 		o.Listeners = append(o.Listeners, l)
 	}
 	return o, nil
-}
-
-// who reads users and rules.
-func (x *mqttBroker) who(o *broker.Options) error {
-	if x.passwords != "" {
-		f, err := os.Open(x.passwords)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if o.Users, err = broker.ReadPasswords(f); err != nil {
-			return fmt.Errorf("%s: %w", x.passwords, err)
-		}
-	}
-	switch {
-	case x.rules != "":
-		f, err := os.Open(x.rules)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if o.Rules, err = broker.ReadRules(f); err != nil {
-			return fmt.Errorf("%s: %w", x.rules, err)
-		}
-	case x.passwords != "" || x.clientCA != "":
-		o.Rules = broker.HemtjanstRules()
-	}
-	return nil
-}
-
-func (x *mqttBroker) tls() (*tls.Config, error) {
-	if x.cert == "" && x.key == "" {
-		if x.clientCA != "" {
-			return nil, usagef("--client-ca: TLS needs --cert and --key, too")
-		}
-		return nil, nil
-	}
-	pair, err := tls.LoadX509KeyPair(x.cert, x.key)
-	if err != nil {
-		return nil, fmt.Errorf("--cert, --key: %w", err)
-	}
-	c := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
-	if x.clientCA == "" {
-		return c, nil
-	}
-	pem, err := os.ReadFile(x.clientCA)
-	if err != nil {
-		return nil, err
-	}
-	c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
-	if !c.ClientCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s: no certificate in it", x.clientCA)
-	}
-	return c, nil
 }
 
 // open opens a listener.

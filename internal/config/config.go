@@ -35,6 +35,7 @@ type Config struct {
 	Vendors   Vendors   `toml:"vendors"`
 	TGED      TGED      `toml:"tged"`
 	Syncthing Syncthing `toml:"syncthing"`
+	MQTT      MQTT      `toml:"mqtt"`
 
 	// Announce are the services that are announced by mDNS.
 	Announce []Announce `toml:"announce"`
@@ -59,6 +60,7 @@ func Default() *Config {
 		Log:               defaultLog(),
 		TGED:              defaultTGED(),
 		Syncthing:         defaultSyncthing(),
+		MQTT:              defaultMQTT(),
 		NMOS:              defaultNMOS(),
 	}
 }
