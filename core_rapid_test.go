@@ -33,7 +33,7 @@ func drawSighting(t *rapid.T) Sighting {
 			s.Identifiers = append(s.Identifiers, id)
 		}
 	}
-	s.State = rapid.SampledFrom([]State{Unknown, Reachable, Unreachable}).Draw(t, "state")
+	s.State = rapid.SampledFrom([]State{Unknown, Reachable, Unreachable, Lost}).Draw(t, "state")
 	s.Lifetime = time.Duration(rapid.IntRange(1, 120).Draw(t, "lifetime")) * time.Second
 	return s
 }

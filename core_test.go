@@ -65,6 +65,8 @@ func sight(key string, words ...string) Sighting {
 			s.Lifetime = d
 		case "name":
 			s.Name = v
+		case "state":
+			s.State = State(v)
 		default:
 			panic(w)
 		}

@@ -52,7 +52,7 @@ type fact struct {
 	unsaved bool  // in core.unsavedFacts
 }
 
-var states = [...]State{Unknown, Reachable, Unreachable}
+var states = [...]State{Unknown, Reachable, Unreachable, Lost}
 
 func stateIndex(s State) uint8 {
 	switch s {
@@ -60,6 +60,8 @@ func stateIndex(s State) uint8 {
 		return 1
 	case Unreachable:
 		return 2
+	case Lost:
+		return 3
 	}
 	return 0
 }

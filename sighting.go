@@ -24,6 +24,10 @@ const (
 	Unknown     State = "unknown"
 	Reachable   State = "reachable"
 	Unreachable State = "unreachable"
+	// Lost is for sightings alone: who tells of the thing doesn't know how it is, or can't be heard any
+	// more. Where nobody else hears the thing it is shown as Unknown. One whose sighting is
+	// Unknown was heard, at least, and is shown as Reachable.
+	Lost State = "lost"
 )
 
 // Origin says who told us a fact, by which protocol, on which link.

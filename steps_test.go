@@ -76,6 +76,13 @@ func separate(id string, ids ...Identifier) func(*core) {
 func TestSteps(t *testing.T) {
 	ip5 := Identifier{Kind: IDIP, Value: "10.0.0.5", Link: "eth0"}
 	tests := map[string][]step{
+		"what nobody can tell of is unknown, unless somebody else hears it": {
+			{0, []Sighting{sight("mqtt/lamp", "type=light", "host=lamp.local", "state=lost")}, nil, nil,
+				"add device d1, add service mqtt/lamp unknown", "d1 unknown: mqtt/lamp"},
+			{time.Second, []Sighting{sight("arp/a", "host=lamp.local")}, nil, nil, "update device d1", "d1 reachable: arp/a mqtt/lamp"},
+			{2 * time.Second, []Sighting{sight("mqtt/lamp", "type=light", "host=lamp.local")}, nil, nil,
+				"update device d1, update service mqtt/lamp reachable", "d1 reachable: arp/a mqtt/lamp"},
+		},
 		"a killed host's service becomes unreachable when it runs out, and is removed a day later": {
 			{0, []Sighting{sight("mdns/web", "type=_http._tcp", "host=nas.local", "life=120s")}, nil, nil,
 				"add device d1, add service mdns/web reachable", "d1 reachable: mdns/web"},

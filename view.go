@@ -41,6 +41,7 @@ type portrait struct {
 	addresses []netip.Addr
 	separated []Identifier
 	reachable bool
+	lost      bool // it may be reachable
 }
 
 // portrait gathers what the live facts say. Nothing in it depends on the order
@@ -52,7 +53,11 @@ func (d *device) portrait() portrait {
 		if !f.live() {
 			continue
 		}
-		if states[f.state] != Unreachable {
+		switch states[f.state] {
+		case Lost:
+			p.lost = true
+		case Unreachable:
+		case Unknown, Reachable:
 			p.reachable = true
 		}
 		if !slices.Contains(p.protocols, f.scope.Protocol) {
@@ -169,8 +174,11 @@ func (c *core) paint(d *device) *Device {
 			}
 		}
 	}
-	if p.reachable {
+	switch {
+	case p.reachable:
 		v.State = Reachable
+	case p.lost:
+		v.State = Unknown
 	}
 	if d.nlive == 0 {
 		for _, i := range d.memory {
@@ -263,8 +271,11 @@ func (f *fact) picture() *Service {
 		State: Reachable, Device: f.dev.id, Interface: f.scope.Link, Gateway: f.scope.Gateway,
 		FirstSeen: timeOf(f.first), LastSeen: timeOf(f.heard), Expires: timeOf(f.ends),
 	}
-	if f.ended || states[f.state] == Unreachable {
+	switch {
+	case f.ended || states[f.state] == Unreachable:
 		v.State = Unreachable
+	case states[f.state] == Lost:
+		v.State = Unknown
 	}
 	v.Addresses = c.addrs()
 	slices.SortFunc(v.Addresses, netip.Addr.Compare)

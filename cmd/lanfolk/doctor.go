@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 
 	"github.com/spf13/cobra"
@@ -24,7 +23,7 @@ func doctorCommand(a app) *cobra.Command {
 		Short: "Look for what keeps lanfolk from seeing more",
 		Long: `doctor checks the configuration, the interfaces, who else holds the ports of
 multicast DNS and of Syncthing's discovery, the right to capture, the state folder,
-and whether a node runs. It says what to do about what it finds, and changes
+whether a node runs, and how that gets on with its MQTT broker. It says what to do about what it finds, and changes
 nothing. It exits with 1 if something doesn't work.`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -43,14 +42,14 @@ nothing. It exits with 1 if something doesn't work.`,
 			if err != nil {
 				return err
 			}
-			d := doctor.Doctor{ConfigPath: path, Config: c, ConfigErr: configErr, State: dir, NodeRuns: func(ctx context.Context) error {
+			d := doctor.Doctor{ConfigPath: path, Config: c, ConfigErr: configErr, State: dir, Node: func(ctx context.Context) (status doctor.NodeStatus, err error) {
 				node := nodeFlags{state: dir}
 				c, err := node.client()
 				if err != nil {
-					return err
+					return status, err
 				}
-				var status json.RawMessage
-				return c.Status(ctx, &status)
+				err = c.Status(ctx, &status)
+				return status, err
 			}}
 			found := d.Examine(cmd.Context())
 			if err := doctorPrinter().list(a.out, f, found); err != nil {

@@ -13,6 +13,8 @@ import (
 
 	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/dnssd"
+	"github.com/lanfolk/lanfolk/hemtjanst"
+	"github.com/lanfolk/lanfolk/hemtjanst/mqtt"
 	"github.com/lanfolk/lanfolk/internal/api/client"
 	"github.com/lanfolk/lanfolk/internal/config"
 	"github.com/lanfolk/lanfolk/internal/find"
@@ -32,6 +34,8 @@ type finding struct {
 	timeout time.Duration
 	first   bool
 	servers []string // global servers of Syncthing's discovery
+	broker  string   // of MQTT
+	mqtt    *source.AskMQTT
 }
 
 func findCommand(a app) *cobra.Command {
@@ -40,14 +44,17 @@ func findCommand(a app) *cobra.Command {
 		Use:   "find QUERY",
 		Short: "Ask every protocol at once who offers, or who is, QUERY",
 		Long: `find asks now. QUERY is a service type (_ipp._tcp), a host name, a MAC or an IP
-address, or the ID of a Syncthing device in any of its forms; a single word is a
-host name or the name of a service in TGED (SQL). A running node is asked to do
+address, the ID of a Syncthing device in any of its forms, or the id or type of a device
+on an MQTT broker; a single word may be a host name, the name of a service in TGED
+(SQL), or such an id or type. A running node is asked to do
 it, so that what answers enters the inventory and is shown with its ids; without
 one, or with --direct, the command asks with sockets of its own.
 
 Syncthing devices announce themselves every 30 to 60 seconds: a node knows those
 that it heard, and asks the global servers of its configuration. A command by itself
-needs a --timeout of 60s to hear every one, or --syncthing-server.
+needs a --timeout of 60s to hear every one, or --syncthing-server. A node asks the
+MQTT broker of its configuration, a command the one of --broker; user, password and
+certificates stand in the environment then, as for "lanfolk mqtt watch".
 
 It exits with 6 when nobody answered, and with 5 when somebody who must know
 said that there is none.`,
@@ -55,6 +62,7 @@ said that there is none.`,
   lanfolk find nas.local --first
   lanfolk find SQL
   lanfolk find P56IOI7-MZJNU2Y-IQGDREY-DM2MGTI-MGL3BXN-PQ6W5BM-TBBZ4TJ-XZWICQ2
+  lanfolk find light --broker mqtt://192.168.0.1
   lanfolk find 192.0.2.7 -o jsonl`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, argv []string) error { return x.run(cmd.Context(), argv[0]) },
@@ -63,8 +71,9 @@ said that there is none.`,
 	x.asking.flags(cmd)
 	timeoutFlag(cmd, &x.timeout)
 	fl := cmd.Flags()
-	fl.StringSliceVar(&x.via, "via", nil, "ask only by these `PROTOCOLS`: mdns, neighbours, fingerprints, dns-sd, tged, syncthing")
+	fl.StringSliceVar(&x.via, "via", nil, "ask only by these `PROTOCOLS`: mdns, neighbours, fingerprints, dns-sd, tged, syncthing, mqtt")
 	fl.StringArrayVar(&x.servers, "syncthing-server", nil, "ask this global server for a device ID, `HOST[:PORT]`, and don't ask a node; may be repeated")
+	fl.StringVar(&x.broker, "broker", "", "look on this MQTT broker, and don't ask a node: its `URL`")
 	fl.BoolVar(&x.first, "first", false, "end at the first answer")
 	return cmd
 }
@@ -82,6 +91,14 @@ func (x *finding) run(ctx context.Context, text string) error {
 	}
 	if err := x.checkServers(query); err != nil {
 		return err
+	}
+	if x.broker != "" {
+		client := mqttClient{url: x.broker, version: "auto", keepAlive: mqtt.DefaultKeepAlive}
+		b, err := client.broker(x.app)
+		if err != nil {
+			return err
+		}
+		x.mqtt, x.direct = askMQTT(b, x.logger(slog.LevelWarn, config.FormatAuto)), true
 	}
 	out := foundPrinter{w: bufio.NewWriter(x.out), format: x.format}
 	err = x.ask(ctx,
@@ -149,6 +166,9 @@ func (x *finding) alone(ctx context.Context, src dnssd.Source, q find.Query, emi
 		}},
 		askSyncthing(selection, x.servers, log),
 	}}
+	if x.mqtt != nil {
+		f.Askers = append(f.Askers, *x.mqtt)
+	}
 	err = f.Find(ctx, find.Request{Query: q, Via: x.via, Timeout: x.timeout, First: x.first}, func(a find.Answer) {
 		if err := emit(a); err != nil {
 			cancel(err)
@@ -174,6 +194,17 @@ func askSyncthing(selection sockets.Selection, servers []string, log *slog.Logge
 		a.Lookup = source.SyncthingServers{Names: servers, Resolve: lookupHost, Listen: sockets.SyncthingConn}.Lookup
 	}
 	return a
+}
+
+// askMQTT looks for devices on a broker alone.
+func askMQTT(b *mqtt.Broker, log *slog.Logger) *source.AskMQTT {
+	return &source.AskMQTT{
+		Hemtjanst: &source.Hemtjanst{Broker: b.Address()},
+		Watch: func(ctx context.Context, event func(hemtjanst.Event)) error {
+			w := &hemtjanst.Watcher{Broker: b, Event: event, Log: log}
+			return w.Run(ctx)
+		},
+	}
 }
 
 // foundPrinter prints answers: at once where lines are asked for, else as a

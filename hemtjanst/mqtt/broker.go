@@ -65,6 +65,15 @@ func (b *Broker) Check() error {
 	return err
 }
 
+// Address returns the broker's host and port, "" if the URL is none.
+func (b *Broker) Address() string {
+	t, err := b.target()
+	if err != nil {
+		return ""
+	}
+	return t.address
+}
+
 // target is a URL that was read.
 type target struct {
 	url            *url.URL
@@ -119,7 +128,7 @@ func (b *Broker) Connect(ctx context.Context, s hemtjanst.Session) (hemtjanst.Co
 	if s.KeepAlive == 0 {
 		s.KeepAlive = DefaultKeepAlive
 	}
-	if b.Version == V311 || b.Version == Auto && b.old.Load() {
+	if b.speaks311() {
 		c, err := b.connect(ctx, t, s, connect311)
 		if err != nil && b.Version == Auto && errors.Is(err, errVersion) {
 			b.old.Store(false) // another broker than before
@@ -137,6 +146,19 @@ func (b *Broker) Connect(ctx context.Context, s hemtjanst.Session) (hemtjanst.Co
 	b.old.Store(true)
 	return c, nil
 }
+
+func (b *Broker) speaks311() bool { return b.Version == V311 || b.Version == Auto && b.old.Load() }
+
+// Speaks returns the version of the connections that were made last, or else the one that is tried first.
+func (b *Broker) Speaks() Version {
+	if b.speaks311() {
+		return V311
+	}
+	return V5
+}
+
+// String returns "auto", "5" or "3.1.1".
+func (v Version) String() string { return [...]string{"auto", "5", "3.1.1"}[v] }
 
 // connect opens a connection and speaks one version on it.
 func (b *Broker) connect(ctx context.Context, t target, s hemtjanst.Session, speak func(context.Context, *pipe, target, hemtjanst.Session) (hemtjanst.Conn, error)) (hemtjanst.Conn, error) {

@@ -28,7 +28,7 @@ type FoundService struct {
 }
 
 type findQuery struct {
-	Q       string   `query:"q" required:"true" minLength:"1" maxLength:"255" doc:"A service type, a host or device name, a MAC or an IP address, the name of a service in TGED, or a Syncthing device ID."`
+	Q       string   `query:"q" required:"true" minLength:"1" maxLength:"255" doc:"A service type, a host or device name, a MAC or an IP address, the name of a service in TGED, a Syncthing device ID, or the id or type of a device on an MQTT broker."`
 	Via     []string `query:"via" maxItems:"32" doc:"Ask by these protocols only, with commas between."`
 	Timeout string   `query:"timeout" default:"3s" doc:"How long to wait for answers, as Go writes durations."`
 	First   bool     `query:"first" doc:"End at the first answer."`

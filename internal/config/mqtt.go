@@ -314,6 +314,13 @@ func (u MQTTURL) Secure() bool {
 	return s == "mqtts" || s == "wss"
 }
 
+// Loopback says whether the broker is on this machine.
+func (u MQTTURL) Loopback() bool {
+	host := u.parsed().Hostname()
+	a, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && a.IsLoopback()
+}
+
 func (u MQTTURL) hasUser() bool { return u.parsed().User != nil }
 
 // HasPassword says whether there is a password in the URL.

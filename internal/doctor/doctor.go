@@ -40,8 +40,8 @@ type Doctor struct {
 	Config     *config.Config
 	ConfigErr  error // why Config could not be read
 	State      string
-	// NodeRuns says whether a node answers on the state folder's socket.
-	NodeRuns func(context.Context) error
+	// Node asks the node on the state folder's socket, nil to leave that out.
+	Node func(context.Context) (NodeStatus, error)
 }
 
 // Examine carries out every check. All of them run, whatever one finds.
@@ -188,11 +188,12 @@ func checkState(dir string) []Finding {
 }
 
 func (d Doctor) checkNode(ctx context.Context) []Finding {
-	if d.NodeRuns == nil {
-		return nil
+	if d.Node == nil {
+		return d.checkMQTT(nil)
 	}
-	if err := d.NodeRuns(ctx); err != nil {
-		return []Finding{{"node", Notice, err.Error(), "\"lanfolk up\" starts one"}}
+	status, err := d.Node(ctx)
+	if err != nil {
+		return append([]Finding{{"node", Notice, err.Error(), "\"lanfolk up\" starts one"}}, d.checkMQTT(nil)...)
 	}
-	return []Finding{{"node", Good, "running", ""}}
+	return append([]Finding{{"node", Good, "running", ""}}, d.checkMQTT(&status)...)
 }

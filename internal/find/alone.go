@@ -9,8 +9,12 @@ import (
 // alone makes an answer of a sighting without an inventory: ids stay empty.
 func alone(s lanfolk.Sighting) Answer {
 	state := s.State
-	if state == "" || state == lanfolk.Unknown {
+	switch state {
+	case "", lanfolk.Unknown:
 		state = lanfolk.Reachable // it has just answered
+	case lanfolk.Lost:
+		state = lanfolk.Unknown
+	case lanfolk.Reachable, lanfolk.Unreachable:
 	}
 	addresses := s.Addresses
 	if addresses == nil {

@@ -37,6 +37,9 @@ type statusCollector struct {
 	nmosSelected, nmosAdverts             *prometheus.Desc
 	syncthingHeard, syncthingTargets      *prometheus.Desc
 	syncthingServed, syncthingState       *prometheus.Desc
+	mqttConnected, mqttComplete           *prometheus.Desc
+	mqttThings                            *prometheus.Desc
+	mqttClients, mqttRetained             *prometheus.Desc
 }
 
 func newStatusCollector(n *Node) *statusCollector {
@@ -63,6 +66,12 @@ func newStatusCollector(n *Node) *statusCollector {
 		syncthingTargets: desc("syncthing_announce_targets", "Links and servers to which the Syncthing device is announced, by whether the last one worked.", "result"),
 		syncthingServed:  desc("syncthing_server_devices", "Devices that the global server of Syncthing's discovery knows."),
 		syncthingState:   desc("syncthing_server_state_bytes", "Size of the file that holds what the server knows."),
+
+		mqttConnected: desc("mqtt_connected", "1 if all parts that speak with the MQTT broker are connected."),
+		mqttComplete:  desc("mqtt_complete", "1 if all that the MQTT broker has is known, and it left nothing out as far as can be known."),
+		mqttThings:    desc("mqtt_things", "Devices and providers on the MQTT broker, and devices that the node announces there.", "kind"),
+		mqttClients:   desc("mqtt_broker_clients", "Clients that are connected to the node's own MQTT broker."),
+		mqttRetained:  desc("mqtt_broker_retained_messages", "Retained messages of the node's own MQTT broker."),
 	}
 }
 
@@ -73,6 +82,7 @@ func (c *statusCollector) Describe(out chan<- *prometheus.Desc) {
 		c.storeHealthy, c.storePending, c.storeRows, c.inventoryEvents,
 		c.nmosSelected, c.nmosAdverts,
 		c.syncthingHeard, c.syncthingTargets, c.syncthingServed, c.syncthingState,
+		c.mqttConnected, c.mqttComplete, c.mqttThings, c.mqttClients, c.mqttRetained,
 	} {
 		out <- d
 	}
@@ -126,6 +136,18 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 	if server, state := y.serving(); server != nil {
 		gauge(c.syncthingServed, float64(server.Stats().Devices))
 		gauge(c.syncthingState, float64(state.Stats().Size))
+	}
+	if m := s.MQTT; m.Broker != "" {
+		gauge(c.mqttConnected, truth(m.Connected))
+		gauge(c.mqttComplete, truth(m.Complete && m.Confirmed))
+		gauge(c.mqttThings, float64(m.Devices), "device")
+		gauge(c.mqttThings, float64(m.Providers), "provider")
+		gauge(c.mqttThings, float64(m.Announced), "announced")
+	}
+	if b := c.node.mqtt.serving(); b != nil {
+		x := b.Stats()
+		gauge(c.mqttClients, float64(x.Connected))
+		gauge(c.mqttRetained, float64(x.Retained))
 	}
 	i := s.Inventory.Stats
 	for event, n := range map[string]uint64{

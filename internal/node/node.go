@@ -56,6 +56,7 @@ type Node struct {
 	dnsServer     dnsServer
 	tged          tgedSpeaker
 	syncthing     syncthingSpeaker
+	mqtt          mqttSpeaker
 	self          source.Self
 
 	mu    sync.Mutex
@@ -95,6 +96,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if err := n.openSyncthing(); err != nil {
 		return err
 	}
+	n.openMQTT()
 	n.openResolver()
 	more := append(n.selectParts(), n.registerParts()...)
 	server, err := n.openAPI(ctx)
@@ -125,11 +127,14 @@ func (n *Node) Run(ctx context.Context) error {
 	for _, ln := range listeners {
 		n.add(hearers.supervisor, &part{name: "api " + ln.Addr().Network(), run: func(ctx context.Context) error { return server.Serve(ctx, ln) }})
 	}
+	for _, p := range n.mqttServerParts() {
+		n.add(keepers.supervisor, p)
+	}
 	n.addCaptures(hearers.supervisor)
 	if n.Config.DNS.On() {
 		n.add(hearers.supervisor, n.dnsPart())
 	}
-	for _, p := range slices.Concat(more, n.zoneParts(), n.tgedParts(), n.syncthingParts()) {
+	for _, p := range slices.Concat(more, n.zoneParts(), n.tgedParts(), n.syncthingParts(), n.mqttParts()) {
 		n.add(hearers.supervisor, p)
 	}
 
@@ -309,6 +314,9 @@ func (n *Node) finder() find.Finder {
 		f.Askers = append(f.Askers, source.AskTGED{TGED: n.tged.source, Client: n.tgedClient(source.TGEDWait)})
 	}
 	if a, ok := n.syncthingAsker(); ok {
+		f.Askers = append(f.Askers, a)
+	}
+	if a, ok := n.mqttAsker(); ok {
 		f.Askers = append(f.Askers, a)
 	}
 	return f

@@ -17,7 +17,7 @@ func (n *Node) Status() Status {
 	s := Status{
 		Name: n.Config.Name, Version: n.Version, PID: os.Getpid(), State: n.State,
 		Config: n.ConfigPath, Page: n.page, Network: Network(), Started: n.started.UTC(),
-		Links: n.links.status(), Parts: n.partStatus(), Store: n.storeStatus(), NMOS: n.kept(), Advertised: n.advertised(),
+		Links: n.links.status(), Parts: n.partStatus(), Store: n.storeStatus(), NMOS: n.kept(), Advertised: n.advertised(), MQTT: n.mqttStatus(),
 	}
 	counts := n.registry.Stats()
 	s.Inventory = Inventory{

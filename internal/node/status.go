@@ -40,6 +40,8 @@ type Status struct {
 	NMOS []find.KeptSelection `json:"nmos"`
 	// Advertised are the APIs of a studio that the node advertises.
 	Advertised []AdvertisedAPI `json:"nmos_advertised"`
+	// MQTT is the broker on which devices announce themselves.
+	MQTT MQTT `json:"mqtt"`
 }
 
 // AdvertisedAPI is an API that the node advertises.

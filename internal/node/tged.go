@@ -64,8 +64,9 @@ func (n *Node) openTGED() error {
 		return nil
 	}
 	s.source.Own = n.ownTGED
+	// What is on an MQTT broker may be there because a node heard it by TGED.
 	var err error
-	if s.bridge, err = bridge.NewTGED(c.Services.Types(), source.ProtocolTGED); err != nil {
+	if s.bridge, err = bridge.NewTGED(c.Services.Types(), source.ProtocolTGED, source.ProtocolMQTT); err != nil {
 		return fmt.Errorf("node: tged.services: %w", err)
 	}
 	services := tged.Services(s.bridge)

@@ -327,7 +327,7 @@ func (x *Hemtjanst) sightings(now time.Time, t *mqttThing) []lanfolk.Sighting {
 		x.device(&s, t)
 	}
 	if t.lost {
-		s.State = lanfolk.Unknown
+		s.State = lanfolk.Lost
 		s.What += "; the broker can't be heard"
 	}
 	// What can't be reached isn't heard of either: it was when that was said.
@@ -357,12 +357,12 @@ func (x *Hemtjanst) provider(s *lanfolk.Sighting, t *mqttThing) {
 func (x *Hemtjanst) device(s *lanfolk.Sighting, t *mqttThing) {
 	d := t.device
 	id := brief(plain(d.ID), 100)
-	s.Name = cmp.Or(plain(d.Metadata.Name()), id)
+	s.Kind, s.Name = lanfolk.KindDevice, cmp.Or(plain(d.Metadata.Name()), id)
 	switch d.State {
 	case hemtjanst.Unreachable:
 		s.State = lanfolk.Unreachable
 	case hemtjanst.Unknown:
-		s.State = lanfolk.Unknown
+		s.State = lanfolk.Lost
 	}
 	s.What = "on " + x.Broker + ": " + id + " is " + d.State.String()
 	if d.Provider != "" {
