@@ -68,6 +68,9 @@ func (c *Conn) Stats() lan.ConnStats {
 	return c.stats
 }
 
+// Overflow is that of Stats.
+func (c *Conn) Overflow() uint64 { return c.Stats().Overflow }
+
 // Close makes a ReadBatch that waits return net.ErrClosed.
 func (c *Conn) Close() error {
 	n := c.nic.host.network
