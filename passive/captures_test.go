@@ -141,9 +141,7 @@ func truth(t testing.TB, file string) pairs {
 		}
 	}
 	for _, r := range rows(t, file, "tls") {
-		if r[2] == "tcp" {
-			found.add("tls", r[:4]...)
-		}
+		found.add("tls", r[:4]...)
 	}
 	for _, r := range rows(t, file, "http") {
 		found.add("http", r[:6]...)

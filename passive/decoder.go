@@ -9,6 +9,7 @@ import (
 	"github.com/lanfolk/lanfolk/passive/internal/dhcpv6"
 	"github.com/lanfolk/lanfolk/passive/internal/hello"
 	"github.com/lanfolk/lanfolk/passive/internal/lldp"
+	"github.com/lanfolk/lanfolk/passive/internal/quic"
 	"github.com/lanfolk/lanfolk/passive/internal/ssdp"
 	"github.com/lanfolk/lanfolk/syncthing"
 )
@@ -35,18 +36,21 @@ type Decoder struct {
 
 	// What belongs to the packet in hand stands here and not on the stack, so
 	// that it needs no memory anew.
-	context context
-	message dnsContext
-	fact    Fact
-	record  Record
-	fields  []Field
-	claims  []Claim
-	buf     []byte // scratch for text
-	buf2    []byte
-	hello   hello.Hello // a TLS client's
-	first   hello.Stream
-	dns     dnsScratch
-	dhcp    dhcpScratch
+	context   context
+	message   dnsContext
+	fact      Fact
+	record    Record
+	fields    []Field
+	claims    []Claim
+	buf       []byte // scratch for text
+	buf2      []byte
+	hello     hello.Hello // a TLS client's
+	first     hello.Stream
+	quics     streams // ClientHellos by QUIC that are not whole yet
+	quicBuf   []byte
+	quicFirst quic.Crypto
+	dns       dnsScratch
+	dhcp      dhcpScratch
 
 	announcement syncthing.Announcement // Syncthing's
 	dhcpv6       dhcpv6.Message
@@ -120,7 +124,10 @@ func (d *Decoder) boring(b []byte) bool {
 	if _, known := byPort(proto, be.Uint16(b), be.Uint16(b[2:])); known {
 		return false
 	}
-	return proto != ipTCP || len(d.hellos.flows) == 0 && boringTCP(b)
+	if proto == ipTCP {
+		return len(d.hellos.flows) == 0 && boringTCP(b)
+	}
+	return len(b) < 8 || !quic.Opens(b[8:])
 }
 
 // start fills the fact in hand with what the outer layers say.

@@ -4,6 +4,7 @@ import (
 	"golang.org/x/net/bpf"
 
 	"github.com/lanfolk/lanfolk/passive/internal/bpfasm"
+	"github.com/lanfolk/lanfolk/passive/internal/quic"
 )
 
 // snapLength is what the filter has the kernel hand over of a frame, in bytes.
@@ -131,7 +132,10 @@ func filterProgram() ([]bpf.Instruction, error) {
 	anyOf(accept, other, append(destination, either...)...)
 	p.Bind(other)
 	p.Op(bpf.LoadIndirect{Off: 14, Size: 2})
-	anyOf(accept, reject, either...)
+	quicFirst := p.NewLabel()
+	anyOf(accept, quicFirst, either...)
+	p.Bind(quicFirst)
+	quicFilter(&p, accept, reject)
 	p.Bind(tcp)
 	tcpFilter(&p, accept, reject)
 
@@ -207,4 +211,26 @@ func tcpFilter(p *bpfasm.Program, accept, reject bpfasm.Label) {
 	p.Bind(push)
 	p.Op(bpf.LoadExtension{Num: bpf.ExtLen})
 	p.JumpIf(bpf.JumpGreaterThan, maxRest, reject, accept)
+}
+
+// quicFilter goes on where X holds the end of the IP header, before UDP's: QUIC's
+// Initial packets of the versions that are read pass, whatever their ports.
+func quicFilter(p *bpfasm.Program, accept, reject bpfasm.Label) {
+	one, other, draft, early, two := p.NewLabel(), p.NewLabel(), p.NewLabel(), p.NewLabel(), p.NewLabel()
+	p.Op(bpf.LoadIndirect{Off: 14 + 8 + 1, Size: 4})
+	p.JumpIf(bpf.JumpEqual, quic.Version2, two, other)
+	p.Bind(other)
+	p.JumpIf(bpf.JumpEqual, quic.Version1, one, draft)
+	p.Bind(draft)
+	p.JumpIf(bpf.JumpGreaterOrEqual, quic.FirstDraft, early, reject)
+	p.Bind(early)
+	p.JumpIf(bpf.JumpGreaterThan, quic.LastDraft, reject, one)
+	for _, x := range []struct {
+		label bpfasm.Label
+		form  uint32
+	}{{one, 0xc0}, {two, 0xd0}} {
+		p.Bind(x.label)
+		p.Op(bpf.LoadIndirect{Off: 14 + 8, Size: 1}, bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf0})
+		p.JumpIf(bpf.JumpEqual, x.form, accept, reject)
+	}
 }

@@ -1,6 +1,10 @@
 package passive
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/lanfolk/lanfolk/passive/internal/quic"
+)
 
 // IP protocol numbers.
 const (
@@ -153,7 +157,7 @@ const (
 )
 
 // transport reads a UDP or TCP header and passes the payload to the protocol
-// that the ports name.
+// that the ports name, or that it begins with.
 func (d *Decoder) transport(c *context, proto uint8, b []byte) drop {
 	if len(b) < 4 {
 		if proto == ipUDP {
@@ -163,7 +167,7 @@ func (d *Decoder) transport(c *context, proto uint8, b []byte) drop {
 	}
 	src, dst := be.Uint16(b), be.Uint16(b[2:])
 	what, ok := byPort(proto, src, dst)
-	if !ok && proto == ipUDP {
+	if !ok && proto == ipUDP && (len(b) < 8 || !quic.Opens(b[8:])) {
 		return dropNone
 	}
 	c.src = netip.AddrPortFrom(c.src.Addr(), src)
@@ -186,6 +190,9 @@ func (d *Decoder) transport(c *context, proto uint8, b []byte) drop {
 		return dropUDPHeader // more than the IP packet holds
 	default:
 		b = b[8:]
+	}
+	if !ok {
+		return d.quicDatagram(c, b)
 	}
 	switch what {
 	case protoDHCP:

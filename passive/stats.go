@@ -22,6 +22,9 @@ const (
 	dropTLSForm
 	dropTLSCut
 	dropHTTPForm
+	dropQUICForm
+	dropQUICCut
+	dropQUICLimit
 	dropARPForm
 	dropARPSender
 	dropNDPForm
@@ -66,6 +69,9 @@ var dropNames = [numDrops]string{
 	dropTLSForm:       "tls: malformed",
 	dropTLSCut:        "tls: cut off",
 	dropHTTPForm:      "http: malformed",
+	dropQUICForm:      "quic: malformed",
+	dropQUICCut:       "quic: cut off",
+	dropQUICLimit:     "too many QUIC connections",
 	dropARPForm:       "arp: malformed",
 	dropARPSender:     "arp: sender is no device",
 	dropNDPForm:       "ndp: malformed",
@@ -104,6 +110,7 @@ const (
 	protoLLMNR
 	protoTCP
 	protoTLS
+	protoQUIC
 	protoHTTP
 	protoSyncthing
 	protoNBNS
@@ -123,6 +130,7 @@ var protoNames = [numProtos]string{
 	protoLLMNR:     ProtoLLMNR,
 	protoTCP:       ProtoTCP,
 	protoTLS:       ProtoTLS,
+	protoQUIC:      ProtoQUIC,
 	protoHTTP:      ProtoHTTP,
 	protoSyncthing: ProtoSyncthing,
 	protoNBNS:      ProtoNBNS,

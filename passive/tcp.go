@@ -44,6 +44,7 @@ type flow struct {
 	started bool          // next is known
 	dead    bool          // no DNS: the rest is ignored
 	hello   *hello.Stream // of a flow that began a ClientHello; nil for DNS
+	quic    *quicBegin    // the same by QUIC
 }
 
 type segment struct {
@@ -264,6 +265,9 @@ func (s *streams) release(f *flow) {
 	s.bytes -= len(f.part)
 	if f.hello != nil {
 		s.bytes -= f.hello.Len()
+	}
+	if f.quic != nil {
+		s.bytes -= f.quic.size
 	}
 	for _, w := range f.waiting {
 		s.bytes -= len(w.data)

@@ -52,7 +52,7 @@ func (d *Decoder) clientHello(c *context, seq uint32, data []byte) drop {
 	case err != nil:
 		return dropTLSForm
 	case message != nil:
-		return d.helloFact(c, protoTLS, message)
+		return d.helloFact(c, protoTLS, "", message)
 	case !c.whole:
 		return dropTLSCut
 	}
@@ -97,7 +97,7 @@ func (d *Decoder) helloBytes(c *context, f *flow, data []byte) drop {
 	case err != nil:
 		why = dropTLSForm
 	case message != nil:
-		why = d.helloFact(c, protoTLS, message)
+		why = d.helloFact(c, protoTLS, "", message)
 	case d.hellos.bytes > maxFlowBytes:
 		why = dropTCPLimit
 	default:
@@ -107,8 +107,8 @@ func (d *Decoder) helloBytes(c *context, f *flow, data []byte) drop {
 	return why
 }
 
-// helloFact hands out what a ClientHello says.
-func (d *Decoder) helloFact(c *context, p proto, message []byte) drop {
+// helloFact hands out what a ClientHello says; version is QUIC's.
+func (d *Decoder) helloFact(c *context, p proto, version string, message []byte) drop {
 	h := &d.hello
 	if err := h.Parse(message); err != nil {
 		return dropTLSForm
@@ -134,6 +134,9 @@ func (d *Decoder) helloFact(c *context, p proto, message []byte) drop {
 		d.fieldText("alpn", d.buf)
 	}
 	d.field("version", tlsVersion(h.Version))
+	if version != "" {
+		d.field("quic", version)
+	}
 	if h.Encrypted {
 		d.field("ech", "true")
 	}

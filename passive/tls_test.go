@@ -178,7 +178,7 @@ func TestHTTP(t *testing.T) {
 func TestJA4OfOthers(t *testing.T) {
 	want := map[string][]string{
 		"ja4__tls-handshake.pcapng": {
-			"t13d151400_8daaf6152771_de4a06bb82e3", "t13d1516h1_8daaf6152771_e5627efa2ab1",
+			"q13d0310h3_55b375c5d22e_cd85d2d88918", "t13d151400_8daaf6152771_de4a06bb82e3", "t13d1516h1_8daaf6152771_e5627efa2ab1",
 			"t13d1516h2_8daaf6152771_e5627efa2ab1", "t13d1517h1_8daaf6152771_6cdcb247c39b",
 		},
 	}

@@ -18,8 +18,8 @@ import (
 // Those with keys for post-quantum exchange have about 2,000.
 const Max = 1 << 14
 
-// headerSize is a handshake message's header: type and length.
-const headerSize = 4
+// HeaderSize is that of a handshake message, in bytes: type and length.
+const HeaderSize = 4
 
 // typeClientHello is the handshake type (RFC 8446 §4).
 const typeClientHello = 1
@@ -95,7 +95,7 @@ func (r *reader) vector(n int) []byte { return r.take(r.number(n)) }
 
 // Parse reads a whole handshake message with its header. The error is ErrForm.
 func (h *Hello) Parse(message []byte) error {
-	if len(message) < headerSize || message[0] != typeClientHello {
+	if len(message) < HeaderSize || message[0] != typeClientHello {
 		return ErrForm
 	}
 	r := reader{b: message[1:]}

@@ -49,8 +49,8 @@ func (s *Stream) Write(b []byte) ([]byte, error) {
 			continue
 		}
 		n := min(s.left, len(b))
-		want := headerSize
-		if len(s.buf) >= headerSize {
+		want := HeaderSize
+		if len(s.buf) >= HeaderSize {
 			want = Size(s.buf)
 		}
 		n = min(n, want-len(s.buf))
@@ -60,7 +60,7 @@ func (s *Stream) Write(b []byte) ([]byte, error) {
 		if s.buf[0] != typeClientHello {
 			return nil, ErrForm
 		}
-		if len(s.buf) < headerSize {
+		if len(s.buf) < HeaderSize {
 			continue
 		}
 		switch size := Size(s.buf); {
@@ -75,5 +75,5 @@ func (s *Stream) Write(b []byte) ([]byte, error) {
 
 // Size returns a handshake message's size, from its header of four bytes.
 func Size(message []byte) int {
-	return headerSize + int(message[1])<<16 + int(binary.BigEndian.Uint16(message[2:]))
+	return HeaderSize + int(message[1])<<16 + int(binary.BigEndian.Uint16(message[2:]))
 }

@@ -1,0 +1,111 @@
+package quic
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/binary"
+)
+
+const (
+	sampleSize = 16
+	keySize    = 16
+	ivSize     = 12
+)
+
+// The salts of the versions (RFC 9001 §5.2, RFC 9369 §3.3.1; the drafts').
+var (
+	salt1  = [...]byte{0x38, 0x76, 0x2c, 0xf7, 0xf5, 0x59, 0x34, 0xb3, 0x4d, 0x17, 0x9a, 0xe6, 0xa4, 0xc8, 0x0c, 0xad, 0xcc, 0xbb, 0x7f, 0x0a}
+	salt2  = [...]byte{0x0d, 0xed, 0xe3, 0xde, 0xf7, 0x00, 0xa6, 0xdb, 0x81, 0x93, 0x81, 0xbe, 0x6e, 0x26, 0x9d, 0xcb, 0xf9, 0xbd, 0x2e, 0xd9}
+	salt29 = [...]byte{0xaf, 0xbf, 0xec, 0x28, 0x99, 0x93, 0xd2, 0x4c, 0x9e, 0x97, 0x86, 0xf1, 0x9c, 0x61, 0x11, 0xe0, 0x43, 0x90, 0xa8, 0x99}
+	salt23 = [...]byte{0xc3, 0xee, 0xf7, 0x12, 0xc7, 0x2e, 0xbb, 0x5a, 0x11, 0xa7, 0xd2, 0x43, 0x2b, 0xb4, 0x63, 0x65, 0xbe, 0xf9, 0xf5, 0x02}
+)
+
+// saltOf returns a version's salt, and what its labels begin with.
+func saltOf(version uint32) (salt []byte, label string) {
+	switch {
+	case version == Version2:
+		return salt2[:], "quicv2 "
+	case version == Version1 || version >= 0xff000021:
+		return salt1[:], "quic "
+	case version >= 0xff00001d:
+		return salt29[:], "quic "
+	}
+	return salt23[:], "quic "
+}
+
+// Keys are those of the Initial packets that a connection's client sends.
+type Keys struct {
+	iv   [ivSize]byte
+	aead cipher.AEAD
+	hp   cipher.Block // protects the header
+}
+
+// ClientKeys derives the keys from the version and from the id that the client
+// chose for the server in its first packet (RFC 9001 §5.2).
+func ClientKeys(version uint32, dcid []byte) (*Keys, error) {
+	salt, label := saltOf(version)
+	initial, err := hkdf.Extract(sha256.New, dcid, salt)
+	if err != nil {
+		return nil, err
+	}
+	secret, err := expand(initial, "client in", sha256.Size)
+	if err != nil {
+		return nil, err
+	}
+	var parts [3][]byte
+	for i, x := range [...]struct {
+		label string
+		size  int
+	}{{"key", keySize}, {"iv", ivSize}, {"hp", keySize}} {
+		if parts[i], err = expand(secret, label+x.label, x.size); err != nil {
+			return nil, err
+		}
+	}
+	k := &Keys{iv: [ivSize]byte(parts[1])}
+	block, err := aes.NewCipher(parts[0])
+	if err != nil {
+		return nil, err
+	}
+	if k.aead, err = cipher.NewGCM(block); err != nil {
+		return nil, err
+	}
+	k.hp, err = aes.NewCipher(parts[2])
+	return k, err
+}
+
+// expand is HKDF-Expand-Label of TLS 1.3 with an empty context (RFC 8446 §7.1).
+func expand(secret []byte, label string, size int) ([]byte, error) {
+	info := string([]byte{byte(size >> 8), byte(size), byte(len("tls13 ") + len(label))}) + "tls13 " + label + "\x00"
+	return hkdf.Expand(sha256.New, secret, info, size)
+}
+
+// Open takes the protection off a packet and appends its frames to dst (RFC 9001
+// §5.3, §5.4). The packet stays as it was. The error is ErrKey.
+func (k *Keys) Open(dst []byte, p *Packet) ([]byte, error) {
+	var mask [sampleSize]byte
+	k.hp.Encrypt(mask[:], p.whole[p.number+4:p.number+4+sampleSize])
+	first := p.whole[0] ^ mask[0]&0x0f
+	n := int(first&3) + 1
+	// The header is what AEAD covers besides, so it is needed in the clear. It
+	// stands before the frames for that.
+	at := len(dst)
+	dst = append(dst, p.whole[:p.number+n]...)
+	header := dst[at:]
+	header[0] = first
+	nonce := k.iv
+	for i := range n {
+		header[p.number+i] ^= mask[1+i]
+	}
+	// A client's first packets have small numbers, of which the packet holds all.
+	var number [4]byte
+	copy(number[4-n:], header[p.number:])
+	tail := nonce[ivSize-4:]
+	binary.BigEndian.PutUint32(tail, binary.BigEndian.Uint32(tail)^binary.BigEndian.Uint32(number[:]))
+	out, err := k.aead.Open(dst, nonce[:], p.whole[p.number+n:], header)
+	if err != nil {
+		return dst[:at], ErrKey
+	}
+	return append(out[:at], out[at+len(header):]...), nil
+}

@@ -1,0 +1,159 @@
+package passive
+
+import (
+	"strconv"
+
+	"github.com/lanfolk/lanfolk/passive/internal/hello"
+	"github.com/lanfolk/lanfolk/passive/internal/quic"
+)
+
+// portHTTPS is the port of most QUIC servers.
+const portHTTPS = 443
+
+// quicBegin is what is known of a client that began a connection, until its
+// ClientHello is whole.
+type quicBegin struct {
+	keys   *quic.Keys
+	dcid   string
+	crypto quic.Crypto
+	size   int // counted of crypto
+}
+
+// quicDatagram reads a datagram that begins with a QUIC Initial packet: the
+// ClientHello in it, or a part of one. It holds further packets of the client's
+// perhaps, each behind the other.
+//
+// As with TCP no connection is followed: only a ClientHello that isn't whole in
+// one datagram starts a flow. What a server sends can't be opened, and nothing is
+// said of it.
+func (d *Decoder) quicDatagram(c *context, b []byte) drop {
+	if c.src.Port() == portHTTPS && c.dst.Port() != portHTTPS {
+		return dropNone // a server's
+	}
+	d.quics.sweep(c.time)
+	key := flowKey{c.src, c.dst, c.vlan, c.iface}
+	f := d.quics.flows[key]
+	first, _, err := quic.Next(b)
+	switch {
+	case err != nil && !c.whole:
+		return dropQUICCut
+	case err != nil || first == nil:
+		return dropQUICForm
+	}
+	keys, fresh := d.quicKeys(f, first)
+	if keys == nil {
+		return dropNone
+	}
+	crypto := &d.quicFirst
+	if fresh {
+		if f != nil { // after a Retry, or another connection: from the begin
+			d.quics.remove(key, f)
+			f = nil
+		}
+		crypto.Reset()
+	} else {
+		crypto = &f.quic.crypto
+	}
+	why := dropNone
+	for len(b) > 0 && why == dropNone {
+		p, rest, err := quic.Next(b)
+		if err != nil || p == nil && rest == nil {
+			break // padding, or a packet without a length
+		}
+		b = rest
+		// Packets in one datagram have one destination (RFC 9000 §12.2).
+		if p == nil || string(p.DCID) != string(first.DCID) {
+			continue
+		}
+		frames, err := keys.Open(d.quicBuf[:0], p)
+		if err != nil {
+			continue
+		}
+		d.quicBuf = frames
+		if crypto.Frames(frames) != nil {
+			why = dropQUICForm
+		}
+	}
+	message := crypto.Bytes()
+	whole := false
+	switch {
+	case why != dropNone || len(message) < hello.HeaderSize:
+	case hello.Size(message) > quic.MaxCrypto:
+		why = dropQUICForm
+	case hello.Size(message) <= len(message):
+		whole = true
+		if why = d.helloFact(c, protoQUIC, quicVersion(first.Version), message[:hello.Size(message)]); why != dropNone {
+			why = dropQUICForm
+		}
+	}
+	if whole || why != dropNone {
+		if f != nil {
+			d.quics.remove(key, f)
+		}
+		return why
+	}
+	if !crypto.Some() {
+		return dropNone
+	}
+	return d.quicKeep(c, key, f, keys, first)
+}
+
+// quicKeys returns the keys that open a packet, nil if there are none, and
+// whether they are fresh: those of a connection that the packet begins. A
+// client's later packets carry the id that its server chose, and keep the keys.
+func (d *Decoder) quicKeys(f *flow, p *quic.Packet) (keys *quic.Keys, fresh bool) {
+	opens := func(k *quic.Keys) bool {
+		out, err := k.Open(d.quicBuf[:0], p)
+		if err == nil {
+			d.quicBuf = out
+		}
+		return err == nil
+	}
+	if f != nil && opens(f.quic.keys) {
+		return f.quic.keys, false
+	}
+	if len(p.DCID) < quic.MinFirst || f != nil && f.quic.dcid == string(p.DCID) {
+		return nil, false
+	}
+	k, err := quic.ClientKeys(p.Version, p.DCID)
+	if err != nil || !opens(k) {
+		return nil, false
+	}
+	return k, true
+}
+
+// quicKeep keeps what has come of a ClientHello.
+func (d *Decoder) quicKeep(c *context, key flowKey, f *flow, keys *quic.Keys, p *quic.Packet) drop {
+	why := dropNone
+	if f == nil {
+		var lost bool
+		if f, lost = d.quics.add(key, c.time); f == nil {
+			return dropQUICLimit
+		}
+		if lost {
+			why = dropQUICLimit
+		}
+		f.quic = &quicBegin{keys: keys, dcid: string(p.DCID), crypto: d.quicFirst}
+		d.quicFirst = quic.Crypto{} // its memory is the flow's now
+	}
+	f.last = c.time
+	size := f.quic.crypto.Size()
+	d.quics.bytes += size - f.quic.size
+	f.quic.size = size
+	if d.quics.bytes > maxFlowBytes {
+		d.quics.remove(key, f)
+		return dropQUICLimit
+	}
+	return why
+}
+
+// quicVersion names a version: "1", "2", "draft-29".
+func quicVersion(v uint32) string {
+	switch v {
+	case quic.Version1:
+		return "1"
+	case quic.Version2:
+		return "2"
+	}
+	return "draft-" + strconv.Itoa(int(v&0xff))
+}
