@@ -142,6 +142,9 @@ func (s *bridgedBench) death() {
 	observer := s.connect("observer", "")
 	defer observer.close()
 	observer.subscribe("provider/#")
+	for kind := byte(0); kind != 0x90; { // SUBACK
+		kind, _ = observer.read()
+	}
 	heard := make(chan time.Time, 1)
 	go func() {
 		for {

@@ -60,7 +60,7 @@ type caretaker struct {
 
 func newCaretaker(j *Janitor) *caretaker {
 	t := Topics{j.Tenant}
-	m := &Model{MaxDevices: j.MaxDevices, MaxBytes: j.MaxBytes}
+	m := &Model{MaxDevices: j.MaxDevices, MaxBytes: j.MaxBytes, lean: true}
 	grace := j.Grace
 	if grace == 0 {
 		grace = DefaultGrace

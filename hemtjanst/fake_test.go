@@ -26,6 +26,10 @@ type fakeBroker struct {
 	cut     []int
 	noLocal bool
 	greet   []hemtjanst.Message // what a new connection gets unasked
+	// judge, if it is set, is asked about each message before it is published. From connections that
+	// are dead nothing arrives any more.
+	judge func(*fakeConn, hemtjanst.Message)
+	dead  map[*fakeConn]bool
 }
 
 func newFake() *fakeBroker {
@@ -87,6 +91,9 @@ func (b *fakeBroker) cutOff(clientID string) {
 }
 
 func (b *fakeBroker) publish(from *fakeConn, m hemtjanst.Message) {
+	if b.judge != nil {
+		b.judge(from, m)
+	}
 	b.log = append(b.log, m.Topic+" "+string(m.Payload))
 	if m.Retain {
 		if b.retained[m.Topic] = string(m.Payload); len(m.Payload) == 0 {
@@ -180,7 +187,7 @@ func (c *fakeConn) Publish(ctx context.Context, m hemtjanst.Message) error {
 	if !c.b.conns[c] {
 		return c.err
 	}
-	if c.b.deny != nil && c.b.deny(m.Topic) {
+	if c.b.dead[c] || c.b.deny != nil && c.b.deny(m.Topic) {
 		return nil // as brokers do: without a word
 	}
 	c.b.publish(c, m)
@@ -200,7 +207,7 @@ func (c *fakeConn) Err() error {
 func (c *fakeConn) Disconnect(context.Context) error {
 	c.b.mu.Lock()
 	defer c.b.mu.Unlock()
-	c.b.end(c, errors.New("left"), false)
+	c.b.end(c, errors.New("left"), c.b.dead[c])
 	return nil
 }
 

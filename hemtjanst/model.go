@@ -37,7 +37,9 @@ type Model struct {
 	fresh     uint64 // how many topics it told for the first time since Begin
 	complete  bool
 	confirmed bool // nothing was lacking when it was completed
-	stats     ModelStats
+	// lean leaves states out of events, and at the end of a snapshot devices with which nothing is wrong.
+	lean  bool
+	stats ModelStats
 	// fullBefore is stats.Full when the snapshot began.
 	fullBefore uint64
 }
@@ -147,13 +149,17 @@ func (m *Model) Complete(now time.Time, confirmed bool, events []Event) []Event 
 		events = m.sweep(now, events)
 	}
 	m.complete, m.confirmed = true, confirmed
-	if cap(events) == 0 {
+	if cap(events) == 0 && !m.lean {
 		events = make([]Event, 0, len(m.devices)+len(m.providers)+1)
 	}
 	for _, p := range m.providers {
 		events = m.tellProvider(p, events)
 	}
 	for _, d := range m.devices {
+		if m.lean && m.view(d).Problem == 0 {
+			d.told, d.changed = 1, false
+			continue
+		}
 		events = m.tell(d, events)
 	}
 	return append(events, Event{Kind: Complete, Unconfirmed: !confirmed || m.stats.Full != m.fullBefore})
@@ -574,7 +580,10 @@ func (m *Model) tell(d *device, events []Event) []Event {
 	if !m.complete {
 		return events
 	}
-	now := 1 + uint8(m.state(d))
+	now := uint8(1)
+	if !m.lean {
+		now += uint8(m.state(d))
+	}
 	if d.told == now && !d.changed {
 		return events
 	}
