@@ -1,6 +1,7 @@
 package passive_test
 
 import (
+	"bytes"
 	"io"
 	"os"
 	"path/filepath"
@@ -52,6 +53,10 @@ func TestFilterLetsThrough(t *testing.T) {
 		}
 	}
 	q := udp(40000, 53, query(t, "nas.lab"))
+	hello := clientHello(t, "nas.example")
+	segment := func(port uint16, flags byte, data []byte) []byte {
+		return eth(macB, macA, 0x0800, ip4(6, client, server, 64, 1, 0x4000, nil, tcp(40000, port, 1, flags, data)))
+	}
 	for name, f := range map[string][]byte{
 		"IPv4 options":     eth(macB, macA, 0x0800, ip4(17, client, server, 64, 1, 0, make([]byte, 40), q)),
 		"later fragment":   eth(macB, macA, 0x0800, ip4(17, client, server, 64, 1, 100, nil, make([]byte, 30))),
@@ -61,6 +66,14 @@ func TestFilterLetsThrough(t *testing.T) {
 		"Syncthing":        eth(macB, macA, 0x0800, ip4(17, client, server, 64, 1, 0, nil, udp(40000, 21025, nil))),
 		"Syncthing, IPv6":  eth(macB, macA, 0x86dd, ip6(17, client6, group6, 64, udp(40000, 21026, nil))),
 		"Syncthing server": eth(macB, macA, 0x0800, ip4(17, client, server, 64, 1, 0, nil, udp(22026, 40000, nil))),
+		"SYN":              segment(9999, 2, nil),
+		"SYN, ACK":         segment(9999, 0x12, nil),
+		"HTTP":             segment(9999, 24, []byte("GET / HTTP/1.1\r\n")),
+		"HTTP over IPv6":   eth(macB, macA, 0x86dd, ip6(6, client6, group6, 64, tcp(8080, 40000, 1, 24, []byte("HTTP/1.1 200 OK\r\n")))),
+		"TLS":              segment(9999, 24, hello),
+		"TLS, IP options":  eth(macB, macA, 0x0800, ip4(6, client, server, 64, 1, 0, make([]byte, 8), tcp(40000, 9999, 1, 16, hello[:600]))),
+		"TLS, the rest":    segment(443, 24, hello[600:]),
+		"a second record":  segment(443, 24, append([]byte{22, 3, 1, 0, 99, 7}, make([]byte, 98)...)),
 		"LLMNR":            eth(macB, macA, 0x0800, ip4(17, client, server, 64, 1, 0, nil, udp(40000, 5355, nil))),
 	} {
 		if !passes(t, vm, f) {
@@ -72,6 +85,13 @@ func TestFilterLetsThrough(t *testing.T) {
 // TestFilterKeepsOut: bulk traffic stays in the kernel.
 func TestFilterKeepsOut(t *testing.T) {
 	vm := filterVM(t)
+	segment := func(src, dst uint16, flags byte, data []byte) []byte {
+		return eth(macB, macA, 0x0800, ip4(6, client, server, 64, 1, 0x4000, nil, tcp(src, dst, 1, flags, data)))
+	}
+	quicPacket := func(first byte, version uint32, fill byte) []byte {
+		b := append(be.AppendUint32([]byte{first}, version), bytes.Repeat([]byte{fill}, 1195)...)
+		return eth(macB, macA, 0x0800, ip4(17, client, server, 64, 1, 0x4000, nil, udp(40000, 443, b)))
+	}
 	for name, f := range map[string][]byte{
 		"TCP":              eth(macB, macA, 0x0800, ip4(6, client, server, 64, 1, 0x4000, nil, tcp(40000, 443, 1, 16, make([]byte, 99)))),
 		"TCP fragment":     eth(macB, macA, 0x0800, ip4(6, client, server, 64, 1, 100, nil, make([]byte, 99))),
@@ -80,6 +100,16 @@ func TestFilterKeepsOut(t *testing.T) {
 		"ICMP":             eth(macB, macA, 0x0800, ip4(1, client, server, 64, 1, 0, nil, make([]byte, 99))),
 		"UDP over IPv6":    eth(macB, macA, 0x86dd, ip6(17, client6, group6, 64, udp(40000, 443, make([]byte, 99)))),
 		"TCP over IPv6":    eth(macB, macA, 0x86dd, ip6(6, client6, group6, 64, tcp(443, 40000, 1, 16, make([]byte, 99)))),
+		"short TCP":        segment(40000, 443, 16, []byte{22, 3}),
+		"TLS data":         segment(40000, 443, 24, append([]byte{23, 3, 3, 0, 99}, make([]byte, 99)...)),
+		"an upload":        segment(40000, 443, 16, make([]byte, 1448)),
+		"an upload's end":  segment(40000, 443, 24, make([]byte, 1448)),
+		"a download's end": segment(443, 40000, 24, make([]byte, 99)),
+		"other data":       segment(40000, 5000, 24, make([]byte, 99)),
+		"ServerHello":      segment(443, 40000, 24, append([]byte{22, 3, 3, 0, 99, 2}, make([]byte, 99)...)),
+		"QUIC":             quicPacket(0x40, 1, 0),
+		"QUIC's handshake": quicPacket(0xe0, 1, 1),
+		"old QUIC":         quicPacket(0xc3, 0x51303433, 2), // "Q043"
 		"echo over IPv6":   eth(macB, macA, 0x86dd, ip6(58, client6, group6, 64, []byte{128, 0, 0, 0, 0, 0, 0, 0})),
 		"MPLS":             eth(macB, macA, 0x8847, make([]byte, 60)),
 		"spanning tree":    eth(macB, macA, 38, []byte{0x42, 0x42, 3}, make([]byte, 60)),

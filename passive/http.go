@@ -93,7 +93,7 @@ func (d *Decoder) httpHead(c *context, b []byte) drop {
 		}
 	}
 	if len(agent) > 0 {
-		d.buf = appendFingerprintText(append(d.buf, ";ua="...), agent)
+		d.buf = appendFingerprintValue(append(d.buf, ";ua="...), agent)
 	}
 	add(&d.count.packets[protoHTTP], 1)
 	f := d.start(c, ProtoHTTP)
@@ -132,7 +132,7 @@ func (d *Decoder) httpResponse(c *context, line, rest []byte) drop {
 	f.Response = true
 	if len(server) > 0 {
 		d.buf = append(append(d.buf[:0], "http1:a=1."...), version)
-		d.buf = appendFingerprintText(append(d.buf, ";server="...), server)
+		d.buf = appendFingerprintValue(append(d.buf, ";server="...), server)
 		f.Fingerprint = d.text.get(d.buf)
 	}
 	d.safeField("status", status)

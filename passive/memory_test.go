@@ -40,6 +40,16 @@ func TestMemory(t *testing.T) {
 				}
 			}
 		}},
+		"half ClientHellos": {8 << 20, func(decode func([]byte)) {
+			begin := append([]byte{22, 3, 1, 0x3f, 0xf0, 1, 0, 0x3f, 0xec}, make([]byte, 1400)...)
+			for i := range 512 {
+				src := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
+				decode(eth(macB, macA, 0x0800, ip4(6, src, server, 64, 1, 0, nil, tcp(40000, 443, 1, 16, begin))))
+				for seq := range uint32(9) {
+					decode(eth(macB, macA, 0x0800, ip4(6, src, server, 64, 1, 0, nil, tcp(40000, 443, 1410+1400*seq, 16, make([]byte, 1400)))))
+				}
+			}
+		}},
 		"fragments": {4 << 20, func(decode func([]byte)) {
 			for i := range 2000 {
 				src := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})

@@ -37,10 +37,10 @@ func (d *Decoder) quicDatagram(c *context, b []byte) drop {
 	switch {
 	case err != nil && !c.whole:
 		return dropQUICCut
-	case err != nil || first == nil:
+	case err != nil || !first.Initial():
 		return dropQUICForm
 	}
-	keys, fresh := d.quicKeys(f, first)
+	keys, fresh := d.quicKeys(f, &first)
 	if keys == nil {
 		return dropNone
 	}
@@ -57,15 +57,15 @@ func (d *Decoder) quicDatagram(c *context, b []byte) drop {
 	why := dropNone
 	for len(b) > 0 && why == dropNone {
 		p, rest, err := quic.Next(b)
-		if err != nil || p == nil && rest == nil {
+		if err != nil || !p.Initial() && rest == nil {
 			break // padding, or a packet without a length
 		}
 		b = rest
 		// Packets in one datagram have one destination (RFC 9000 §12.2).
-		if p == nil || string(p.DCID) != string(first.DCID) {
+		if !p.Initial() || string(p.DCID) != string(first.DCID) {
 			continue
 		}
-		frames, err := keys.Open(d.quicBuf[:0], p)
+		frames, err := keys.Open(d.quicBuf[:0], &p)
 		if err != nil {
 			continue
 		}
@@ -95,7 +95,7 @@ func (d *Decoder) quicDatagram(c *context, b []byte) drop {
 	if !crypto.Some() {
 		return dropNone
 	}
-	return d.quicKeep(c, key, f, keys, first)
+	return d.quicKeep(c, key, f, keys, &first)
 }
 
 // quicKeys returns the keys that open a packet, nil if there are none, and

@@ -147,12 +147,12 @@ func TestHTTP(t *testing.T) {
 	for _, c := range []struct{ name, head, query, fields, fingerprint string }{
 		{
 			"request", "GET /private?token=1 HTTP/1.1\r\nHost: nas.example:8080\r\nUser-Agent: box/1.0 (a; b)\r\nAccept: */*\r\nCookie: id=secret\r\nIf-None-Match: x\r\n\r\n",
-			"nas.example:8080", "[{method GET} {user_agent box/1.0 (a; b)}]", "http1:q=1.1;h=Host,User-Agent,Accept;ua=box%2f1.0 (a%3b b)",
+			"nas.example:8080", "[{method GET} {user_agent box/1.0 (a; b)}]", "http1:q=1.1;h=Host,User-Agent,Accept;ua=box/1.0 (a%3b b)",
 		},
 		{"credentials", "GET http://me:pw@nas/ HTTP/1.0\nhost: me:pw@nas\nAuthorization: Basic x\n\n", "nas", "[{method GET}]", "http1:q=1.0;h=host"},
 		{"not all of it", "POST /x HTTP/1.1\r\nHost: nas\r\nUser-Age", "nas", "[{method POST}]", "http1:q=1.1;h=Host"},
 		{"events", "NOTIFY /e HTTP/1.1\r\nHOST: 10.0.0.5:49152\r\nSID: uuid:1\r\n folded\r\n\r\n", "10.0.0.5:49152", "[{method NOTIFY}]", "http1:q=1.1;h=HOST"},
-		{"response", "HTTP/1.1 404 Not Found\r\nDate: now\r\nServer: lighttpd/1.4\r\nSet-Cookie: a=b\r\n\r\nServer: no", "", "[{status 404} {server lighttpd/1.4}]", "http1:a=1.1;server=lighttpd%2f1.4"},
+		{"response", "HTTP/1.1 404 Not Found\r\nDate: now\r\nServer: lighttpd/1.4\r\nSet-Cookie: a=b\r\n\r\nServer: no", "", "[{status 404} {server lighttpd/1.4}]", "http1:a=1.1;server=lighttpd/1.4"},
 		{"response without a name", "HTTP/1.0 200 OK\r\n\r\n", "", "[{status 200}]", ""},
 		{"bytes in a value", "GET / HTTP/1.1\r\nHost: a\x01\xff\r\n\r\n", `a\001\255`, "[{method GET}]", "http1:q=1.1;h=Host"},
 		{"no version", "GET /\r\n\r\n", "", "", ""},

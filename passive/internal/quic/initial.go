@@ -62,11 +62,15 @@ func isInitial(first byte, version uint32) bool {
 	return false
 }
 
-// Next takes the first packet off a datagram (RFC 9000 §12.2, §17.2). It is nil
-// where that is no Initial packet but another one with a long header.
-func Next(b []byte) (p *Packet, rest []byte, err error) {
+// Initial says whether p is an Initial packet, which Open can open.
+func (p *Packet) Initial() bool { return p.whole != nil }
+
+// Next takes the first packet off a datagram (RFC 9000 §12.2, §17.2). The zero
+// Packet stands for one of another type; where nothing tells its end there is no
+// rest. The error is ErrForm.
+func Next(b []byte) (p Packet, rest []byte, err error) {
 	if len(b) < 7 || b[0]&0xc0 != 0xc0 {
-		return nil, nil, ErrForm
+		return Packet{}, nil, ErrForm
 	}
 	v := binary.BigEndian.Uint32(b[1:])
 	initial := isInitial(b[0], v)
@@ -75,7 +79,7 @@ func Next(b []byte) (p *Packet, rest []byte, err error) {
 		retry = 0xc0
 	}
 	if b[0]&0xf0 == retry || !known(v) {
-		return nil, nil, nil // neither tells where it ends
+		return Packet{}, nil, nil // neither tells where it ends
 	}
 	r := reader{b: b[5:]}
 	dcid := r.take(uint64(r.octet()))
@@ -85,18 +89,18 @@ func Next(b []byte) (p *Packet, rest []byte, err error) {
 	}
 	size := r.varint()
 	if r.bad || len(dcid) > maxCID || len(scid) > maxCID || size > uint64(len(r.b)) {
-		return nil, nil, ErrForm
+		return Packet{}, nil, ErrForm
 	}
 	number := len(b) - len(r.b)
 	end := number + int(size)
 	if !initial {
-		return nil, b[end:], nil
+		return Packet{}, b[end:], nil
 	}
 	// The number and the sample behind it (RFC 9001 §5.4.2).
 	if size < 4+sampleSize {
-		return nil, nil, ErrForm
+		return Packet{}, nil, ErrForm
 	}
-	return &Packet{Version: v, DCID: dcid, whole: b[:end], number: number}, b[end:], nil
+	return Packet{Version: v, DCID: dcid, whole: b[:end], number: number}, b[end:], nil
 }
 
 func known(version uint32) bool {

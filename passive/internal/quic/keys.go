@@ -35,11 +35,15 @@ func saltOf(version uint32) (salt []byte, label string) {
 	return salt23[:], "quic "
 }
 
-// Keys are those of the Initial packets that a connection's client sends.
+// Keys are those of the Initial packets that a connection's client sends. They
+// are for one goroutine.
 type Keys struct {
 	iv   [ivSize]byte
 	aead cipher.AEAD
 	hp   cipher.Block // protects the header
+	// Scratch, so that opening a packet needs no memory.
+	mask  [sampleSize]byte
+	nonce [ivSize]byte
 }
 
 // ClientKeys derives the keys from the version and from the id that the client
@@ -84,8 +88,8 @@ func expand(secret []byte, label string, size int) ([]byte, error) {
 // Open takes the protection off a packet and appends its frames to dst (RFC 9001
 // §5.3, §5.4). The packet stays as it was. The error is ErrKey.
 func (k *Keys) Open(dst []byte, p *Packet) ([]byte, error) {
-	var mask [sampleSize]byte
-	k.hp.Encrypt(mask[:], p.whole[p.number+4:p.number+4+sampleSize])
+	mask := k.mask[:]
+	k.hp.Encrypt(mask, p.whole[p.number+4:p.number+4+sampleSize])
 	first := p.whole[0] ^ mask[0]&0x0f
 	n := int(first&3) + 1
 	// The header is what AEAD covers besides, so it is needed in the clear. It
@@ -94,16 +98,16 @@ func (k *Keys) Open(dst []byte, p *Packet) ([]byte, error) {
 	dst = append(dst, p.whole[:p.number+n]...)
 	header := dst[at:]
 	header[0] = first
-	nonce := k.iv
 	for i := range n {
 		header[p.number+i] ^= mask[1+i]
 	}
 	// A client's first packets have small numbers, of which the packet holds all.
 	var number [4]byte
 	copy(number[4-n:], header[p.number:])
-	tail := nonce[ivSize-4:]
+	k.nonce = k.iv
+	tail := k.nonce[ivSize-4:]
 	binary.BigEndian.PutUint32(tail, binary.BigEndian.Uint32(tail)^binary.BigEndian.Uint32(number[:]))
-	out, err := k.aead.Open(dst, nonce[:], p.whole[p.number+n:], header)
+	out, err := k.aead.Open(dst, k.nonce[:], p.whole[p.number+n:], header)
 	if err != nil {
 		return dst[:at], ErrKey
 	}

@@ -79,20 +79,20 @@ func TestOpen(t *testing.T) {
 				t.Errorf("%s: not taken for an Initial packet", v.name)
 			}
 			p, rest, err := quic.Next(append(slices.Clone(b), "rest"...))
-			if err != nil || p == nil || string(rest) != "rest" || hex.EncodeToString(p.DCID) != dcid || p.Version != v.version {
+			if err != nil || !p.Initial() || string(rest) != "rest" || hex.EncodeToString(p.DCID) != dcid || p.Version != v.version {
 				t.Fatalf("%s: %+v %q %v", v.name, p, rest, err)
 			}
 			keys, err := quic.ClientKeys(v.version, unhex(dcid))
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := keys.Open([]byte("before"), p)
+			got, err := keys.Open([]byte("before"), &p)
 			if err != nil || string(got) != "before"+string(frames) {
 				t.Errorf("%s: number of %d bytes: %x, %v", v.name, size, got, err)
 			}
 			b[len(b)-1] ^= 1
 			p, _, _ = quic.Next(b)
-			if _, err := keys.Open(nil, p); !errors.Is(err, quic.ErrKey) {
+			if _, err := keys.Open(nil, &p); !errors.Is(err, quic.ErrKey) {
 				t.Errorf("%s: changed on its way: %v", v.name, err)
 			}
 		}
@@ -103,13 +103,13 @@ func TestNext(t *testing.T) {
 	initial := vectors[0].seal(0, 1, make([]byte, 30))
 	zeroRTT := slices.Concat([]byte{0xd0, 0, 0, 0, 1, 0, 0}, varint2(nil, 5), make([]byte, 5))
 	p, rest, err := quic.Next(slices.Concat(zeroRTT, initial))
-	if p != nil || err != nil || !bytes.Equal(rest, initial) {
+	if p.Initial() || err != nil || !bytes.Equal(rest, initial) {
 		t.Errorf("a packet of another type: %v %d %v", p, len(rest), err)
 	}
 	for name, b := range map[string][]byte{
 		"Retry": {0xf0, 0, 0, 0, 1, 0, 0, 1}, "version negotiation": {0xc0, 0, 0, 0, 0, 0, 0, 1}, "unknown version": {0xc0, 9, 9, 9, 9, 0, 0, 1},
 	} {
-		if p, rest, err := quic.Next(b); p != nil || rest != nil || err != nil {
+		if p, rest, err := quic.Next(b); p.Initial() || rest != nil || err != nil {
 			t.Errorf("%s: %v %v %v", name, p, rest, err)
 		}
 	}
@@ -191,14 +191,14 @@ func FuzzQUIC(f *testing.F) {
 				break
 			}
 			rest = more
-			if p == nil {
+			if !p.Initial() {
 				continue
 			}
 			keys, err := quic.ClientKeys(p.Version, p.DCID)
 			if err != nil {
 				t.Fatal(err)
 			}
-			frames, err := keys.Open(nil, p)
+			frames, err := keys.Open(nil, &p)
 			if err == nil {
 				_ = c.Frames(frames)
 			}
