@@ -1,6 +1,7 @@
 package passive_test
 
 import (
+	"cmp"
 	"net"
 	"slices"
 	"strconv"
@@ -33,6 +34,14 @@ func (p pairs) addCounted(t testing.TB, kind string, row []string, cells ...stri
 func truthOfMore(t testing.TB, file string, found pairs) {
 	for _, r := range rows(t, file, "dhcpv6") {
 		found.addCounted(t, "dhcpv6", r, r[:4]...)
+	}
+	for _, r := range rows(t, file, "igmp") {
+		if r[2] == "" {
+			continue // none of IGMP's messages
+		}
+		for _, g := range strings.Split(r[3], "|") {
+			found.addCounted(t, "igmp", r, r[0], r[1], r[2], g)
+		}
 	}
 	for _, r := range rows(t, file, "l2") {
 		found.addCounted(t, "l2", r, r[:6]...)
@@ -69,6 +78,12 @@ func oursOfMore(f *passive.Fact, found pairs) {
 			slices.Reverse(ids)
 		}
 		found.add("dhcpv6", src, dst, kind, strings.Join(ids, "|"))
+	case passive.ProtoIGMP:
+		kind := map[string]string{"query": "0x11", "leave": "0x17"}[f.Field("message")]
+		if kind == "" {
+			kind = map[string]string{"1": "0x12", "2": "0x16", "3": "0x22"}[f.Field("version")]
+		}
+		found.add("igmp", src, f.SrcIP.String(), kind, cmp.Or(f.Query, "0.0.0.0"))
 	case passive.ProtoLLDP:
 		chassis := f.Field("chassis_id")
 		if _, err := net.ParseMAC(chassis); err != nil {

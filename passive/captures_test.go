@@ -248,7 +248,7 @@ var exceptions = map[string]exception{
 	"ipfixprobe__mixed.pcap":                     {"questions records", whyQuoted},
 	"iotsentinel__HueBridge__Setup-C-8-STA.pcap": {"dhcp", whyQuoted},
 	"mercury__vxlan.pcap":                        {"arp", whyTunnel},
-	"ndpi__capwap.pcap":                          {"arp ndp dhcp", whyTunnel},
+	"ndpi__capwap.pcap":                          {"arp ndp dhcp igmp", whyTunnel},
 	"suricata-verify__output-eve-ftp-data.pcap":  {"ndp", whyTunnel},
 	"gopacket-pcapng__test004.pcapng":            {"dhcp", whyCut},
 	"gopacket-pcapng__test007.pcapng":            {"dhcp", whyCut},

@@ -7,6 +7,7 @@ import (
 	"github.com/lanfolk/lanfolk/packet"
 	"github.com/lanfolk/lanfolk/passive/internal/cdp"
 	"github.com/lanfolk/lanfolk/passive/internal/dhcpv6"
+	"github.com/lanfolk/lanfolk/passive/internal/group"
 	"github.com/lanfolk/lanfolk/passive/internal/hello"
 	"github.com/lanfolk/lanfolk/passive/internal/lldp"
 	"github.com/lanfolk/lanfolk/passive/internal/quic"
@@ -54,6 +55,7 @@ type Decoder struct {
 
 	announcement syncthing.Announcement // Syncthing's
 	dhcpv6       dhcpv6.Message
+	group        group.Message
 	netbios      netbiosScratch
 	ssdp         ssdp.Message
 	lldp         lldp.Message

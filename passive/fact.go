@@ -23,6 +23,8 @@ const (
 	ProtoSyncthing = "syncthing" // the Syncthing Device Discovery Protocol v2
 	ProtoNBNS      = "nbns"
 	ProtoDHCPv6    = "dhcpv6"
+	ProtoIGMP      = "igmp"
+	ProtoMLD       = "mld"
 	ProtoSSDP      = "ssdp"
 	ProtoLLDP      = "lldp"
 	ProtoCDP       = "cdp"
@@ -82,6 +84,7 @@ type Fact struct {
 	//   http        the host that is asked; "" for a response
 	//   tcp         always ""
 	//   dhcpv6      the host name that the packet tells, "" if it tells none
+	//   igmp, mld   the group, "" if all are asked for
 	// DNS names are in presentation form without the last dot; the root is ".".
 	Query string
 	QType uint16 // the DNS type that belongs to Query, else 0

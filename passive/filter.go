@@ -4,6 +4,7 @@ import (
 	"golang.org/x/net/bpf"
 
 	"github.com/lanfolk/lanfolk/passive/internal/bpfasm"
+	"github.com/lanfolk/lanfolk/passive/internal/group"
 	"github.com/lanfolk/lanfolk/passive/internal/quic"
 )
 
@@ -85,7 +86,10 @@ func filterProgram() ([]bpf.Instruction, error) {
 	p.Op(bpf.LoadIndirect{Off: 14 + 9, Size: 1})
 	p.JumpIf(bpf.JumpEqual, ipUDP, udp4, notUDP4)
 	p.Bind(notUDP4)
-	p.JumpIf(bpf.JumpEqual, ipTCP, tcp4, reject)
+	notTCP4 := p.NewLabel()
+	p.JumpIf(bpf.JumpEqual, ipTCP, tcp4, notTCP4)
+	p.Bind(notTCP4)
+	p.JumpIf(bpf.JumpEqual, ipIGMP, accept, reject)
 	p.Bind(tcp4)
 	p.Op(bpf.LoadIndirect{Off: 14 + 6, Size: 2})
 	p.JumpIf(bpf.JumpBitsSet, 0x1fff, reject, tcp4first)
@@ -117,7 +121,7 @@ func filterProgram() ([]bpf.Instruction, error) {
 	anyOf(accept, reject, ipUDP, ipDestOpts)
 	p.Bind(icmp6)
 	p.Op(bpf.LoadIndirect{Off: 14 + 40, Size: 1})
-	anyOf(accept, reject, ndpNS, ndpNA, ndpRS, ndpRA)
+	anyOf(accept, reject, ndpNS, ndpNA, ndpRS, ndpRA, group.MLDQuery, group.MLDReport, group.MLDDone, group.MLDReport2)
 	p.Bind(v6tcp)
 	p.Op(bpf.TXA{}, bpf.ALUOpConstant{Op: bpf.ALUOpAdd, Val: 40}, bpf.TAX{})
 	p.Jump(tcp)

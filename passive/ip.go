@@ -41,12 +41,18 @@ func (d *Decoder) ipv4(c *context, b []byte) drop {
 		c.whole = true
 	}
 	proto := b[9]
-	if proto != ipUDP && proto != ipTCP {
+	if proto != ipUDP && proto != ipTCP && proto != ipIGMP {
 		return dropNone
 	}
 	c.ttl = b[8]
 	c.src = netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[12:16])), 0)
 	c.dst = netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[16:20])), 0)
+	if proto == ipIGMP {
+		if be.Uint16(b[6:])&0x3fff != 0 {
+			return dropNone // no host sends so long a message
+		}
+		return d.igmp(c, b[header:])
+	}
 	if flags := be.Uint16(b[6:]); flags&0x3fff != 0 {
 		key := fragKey{src: c.src.Addr(), dst: c.dst.Addr(), id: uint32(be.Uint16(b[4:])), vlan: c.vlan}
 		return d.fragment(c, key, proto, int(flags&0x1fff)*8, flags&0x2000 != 0, b[header:])

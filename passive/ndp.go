@@ -49,6 +49,9 @@ func (d *Decoder) icmpv6(c *context, b []byte) drop {
 	if len(b) < 4 {
 		return dropNone
 	}
+	if isMLD(b[0]) {
+		return d.mld(c, b)
+	}
 	if !isNDP(b[0]) || b[0] == ndpRedirect {
 		return dropNone
 	}
@@ -305,12 +308,22 @@ func checksum(src, dst netip.Addr, proto uint8, b []byte) uint16 {
 	for i := 0; i < 16; i += 2 {
 		sum += uint64(be.Uint16(s[i:])) + uint64(be.Uint16(t[i:]))
 	}
+	return fold16(sum + uint64(sum16(b)))
+}
+
+// sum16 is the ones' complement sum of b (RFC 1071).
+func sum16(b []byte) uint16 {
+	sum := uint64(0)
 	for ; len(b) >= 2; b = b[2:] {
 		sum += uint64(be.Uint16(b))
 	}
 	if len(b) == 1 {
 		sum += uint64(b[0]) << 8
 	}
+	return fold16(sum)
+}
+
+func fold16(sum uint64) uint16 {
 	for sum > 0xffff {
 		sum = sum>>16 + sum&0xffff
 	}

@@ -43,6 +43,10 @@ const (
 	dropNBNSCut
 	dropDHCPv6Form
 	dropDHCPv6Cut
+	dropIGMPForm
+	dropIGMPCut
+	dropMLDForm
+	dropMLDCut
 	dropSSDPForm
 	dropSSDPCut
 	dropLLDPForm
@@ -90,6 +94,10 @@ var dropNames = [numDrops]string{
 	dropNBNSCut:       "nbns: cut off",
 	dropDHCPv6Form:    "dhcpv6: malformed",
 	dropDHCPv6Cut:     "dhcpv6: cut off",
+	dropIGMPForm:      "igmp: malformed",
+	dropIGMPCut:       "igmp: cut off",
+	dropMLDForm:       "mld: malformed",
+	dropMLDCut:        "mld: cut off",
 	dropSSDPForm:      "ssdp: malformed",
 	dropSSDPCut:       "ssdp: cut off",
 	dropLLDPForm:      "lldp: malformed",
@@ -115,6 +123,8 @@ const (
 	protoSyncthing
 	protoNBNS
 	protoDHCPv6
+	protoIGMP
+	protoMLD
 	protoSSDP
 	protoLLDP
 	protoCDP
@@ -135,6 +145,8 @@ var protoNames = [numProtos]string{
 	protoSyncthing: ProtoSyncthing,
 	protoNBNS:      ProtoNBNS,
 	protoDHCPv6:    ProtoDHCPv6,
+	protoIGMP:      ProtoIGMP,
+	protoMLD:       ProtoMLD,
 	protoSSDP:      ProtoSSDP,
 	protoLLDP:      ProtoLLDP,
 	protoCDP:       ProtoCDP,
