@@ -12,6 +12,7 @@ import (
 	"github.com/lanfolk/lanfolk/passive/internal/lldp"
 	"github.com/lanfolk/lanfolk/passive/internal/quic"
 	"github.com/lanfolk/lanfolk/passive/internal/ssdp"
+	"github.com/lanfolk/lanfolk/passive/internal/wsd"
 	"github.com/lanfolk/lanfolk/syncthing"
 )
 
@@ -58,6 +59,7 @@ type Decoder struct {
 	group        group.Message
 	netbios      netbiosScratch
 	ssdp         ssdp.Message
+	wsd          wsd.Message
 	lldp         lldp.Message
 	cdp          cdp.Message
 }

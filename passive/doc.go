@@ -16,7 +16,8 @@
 //     DHCPv4 (RFC 2131, 2132, 3396), DNS over UDP and TCP (RFC 1035), mDNS
 //     (RFC 6762), LLMNR (RFC 4795), Syncthing's discovery (version 2, UDP ports
 //     21025, 21026 and 22026), SSDP (UPnP Device Architecture 2.0),
-//     IGMP (versions 1 to 3), MLD (RFC 2710, RFC 3810), DHCPv6 (RFC 8415), NetBIOS names and datagrams (RFC 1002), LLDP (IEEE 802.1AB), CDP (versions 1 and 2);
+//     IGMP (versions 1 to 3), MLD (RFC 2710, RFC 3810), DHCPv6 (RFC 8415), WS-Discovery
+//     (1.1 and the draft of 2005), NetBIOS names and datagrams (RFC 1002), LLDP (IEEE 802.1AB), CDP (versions 1 and 2);
 //   - IPv4 and IPv6 fragments of UDP, and DNS messages that span TCP segments.
 //
 // What is not read: what lies inside tunnels (GRE, VXLAN, CAPWAP, IP in IP,
@@ -57,6 +58,8 @@
 //	      addresses, prefixes, relays, relay_message, relay, architecture, mud_url
 //	igmp, mld
 //	      message (query, report, leave), version, mode, sources
+//	wsd   message (hello, bye, probe, probe-matches, resolve, resolve-matches),
+//	      endpoint, types, scopes, addresses (URLs), metadata_version
 //	lldp  chassis_id, port_id, port_description, system_name, system_description,
 //	      capabilities, enabled, management, vlan, manufacturer, model, serial,
 //	      hardware, firmware, software, mud_url, ttl
@@ -89,6 +92,7 @@
 //	dhcp6v1:type=1;opts=1,6,8,39,3;oro=23,24;vendor=311 MSFT 5.0;duid=1
 //	igmp1:report;version=3;mode=to-exclude
 //	mld1:query;version=2;max=10000;robustness=2;interval=125
+//	wsd1:hello;root=soap:Envelope;types=wsdp:Device pub:Computer
 //	ssdp1:search;st=ssdp:all;mx=3;fields=HOST,ST,MAN,MX
 //	ssdp1:alive;nt=uuid:*;max-age=1800;server=Linux UPnP/1.0 nas/2;fields=Host,NT,NTS,USN,Server
 //

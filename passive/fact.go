@@ -25,6 +25,7 @@ const (
 	ProtoDHCPv6    = "dhcpv6"
 	ProtoIGMP      = "igmp"
 	ProtoMLD       = "mld"
+	ProtoWSD       = "wsd"
 	ProtoSSDP      = "ssdp"
 	ProtoLLDP      = "lldp"
 	ProtoCDP       = "cdp"
@@ -85,6 +86,7 @@ type Fact struct {
 	//   tcp         always ""
 	//   dhcpv6      the host name that the packet tells, "" if it tells none
 	//   igmp, mld   the group, "" if all are asked for
+	//   wsd         the types asked for or announced, else the device's address
 	// DNS names are in presentation form without the last dot; the root is ".".
 	Query string
 	QType uint16 // the DNS type that belongs to Query, else 0

@@ -209,6 +209,8 @@ func (d *Decoder) transport(c *context, proto uint8, b []byte) drop {
 		return d.netbiosMessage(c, b)
 	case protoDHCPv6:
 		return d.dhcpv6Message(c, b)
+	case protoWSD:
+		return d.wsdMessage(c, b)
 	case protoSSDP:
 		return d.ssdpMessage(c, b)
 	default:
@@ -248,6 +250,8 @@ func byUDPPort(port uint16, source bool) (proto, bool) {
 		return protoNBNS, true
 	case portDHCPv6Client, portDHCPv6Server:
 		return protoDHCPv6, true
+	case portWSD:
+		return protoWSD, true
 	case portSSDP:
 		return protoSSDP, true
 	}

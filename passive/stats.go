@@ -47,6 +47,8 @@ const (
 	dropIGMPCut
 	dropMLDForm
 	dropMLDCut
+	dropWSDForm
+	dropWSDCut
 	dropSSDPForm
 	dropSSDPCut
 	dropLLDPForm
@@ -98,6 +100,8 @@ var dropNames = [numDrops]string{
 	dropIGMPCut:       "igmp: cut off",
 	dropMLDForm:       "mld: malformed",
 	dropMLDCut:        "mld: cut off",
+	dropWSDForm:       "wsd: malformed",
+	dropWSDCut:        "wsd: cut off",
 	dropSSDPForm:      "ssdp: malformed",
 	dropSSDPCut:       "ssdp: cut off",
 	dropLLDPForm:      "lldp: malformed",
@@ -125,6 +129,7 @@ const (
 	protoDHCPv6
 	protoIGMP
 	protoMLD
+	protoWSD
 	protoSSDP
 	protoLLDP
 	protoCDP
@@ -147,6 +152,7 @@ var protoNames = [numProtos]string{
 	protoDHCPv6:    ProtoDHCPv6,
 	protoIGMP:      ProtoIGMP,
 	protoMLD:       ProtoMLD,
+	protoWSD:       ProtoWSD,
 	protoSSDP:      ProtoSSDP,
 	protoLLDP:      ProtoLLDP,
 	protoCDP:       ProtoCDP,
