@@ -22,4 +22,6 @@
 //
 // [TGED] lets those who ask by the Simple Discovery Protocol find services that the
 // inventory knows by other protocols, under names that a mapping gives them.
+//
+// [MQTT] announces such services on a broker, each as a device of a bridge, by the Hemtjänst protocol.
 package bridge
