@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,20 +16,31 @@ import (
 )
 
 // mqttTarget writes down what is announced.
-type mqttTarget struct{ said []string }
+type mqttTarget struct {
+	mu   sync.Mutex
+	said []string
+}
+
+func (x *mqttTarget) note(text string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.said = append(x.said, text)
+}
 
 func (x *mqttTarget) Put(d hemtjanst.BridgeDevice) error {
-	x.said = append(x.said, fmt.Sprintf("%s %v %s", strings.TrimPrefix(d.ID, "lanfolk/n/"), d.Reachable, d.Metadata.JSON()))
+	x.note(fmt.Sprintf("%s %v %s", strings.TrimPrefix(d.ID, "lanfolk/n/"), d.Reachable, d.Metadata.JSON()))
 	return nil
 }
 
 func (x *mqttTarget) Remove(id string) {
-	x.said = append(x.said, strings.TrimPrefix(id, "lanfolk/n/")+" removed")
+	x.note(strings.TrimPrefix(id, "lanfolk/n/") + " removed")
 }
 
 // take returns what was said since the last call.
 func (x *mqttTarget) take() []string {
 	synctest.Wait()
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	said := x.said
 	x.said = nil
 	slices.Sort(said)

@@ -33,8 +33,13 @@ func (a AskMQTT) Ask(ctx context.Context, q find.Query, emit func(lanfolk.Sighti
 	if a.Watch != nil {
 		go func() {
 			failed <- a.Watch(ctx, func(e hemtjanst.Event) { a.Event(time.Now(), e) })
+			close(failed)
 		}()
-		defer func() { cancel(); <-failed }()
+		defer func() {
+			cancel()
+			for range failed { // until it has ended
+			}
+		}()
 	}
 	for {
 		p, changed := a.Picture()
@@ -47,7 +52,6 @@ func (a AskMQTT) Ask(ctx context.Context, q find.Query, emit func(lanfolk.Sighti
 		select {
 		case <-changed:
 		case err := <-failed:
-			failed <- nil
 			return err
 		case <-ctx.Done():
 			return nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -159,27 +160,27 @@ func TestMQTTHostileDevices(t *testing.T) {
 // Many devices at once are told some at a time.
 func TestMQTTDevicesAreToldInBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		told, most := 0, 0
+		var told, most atomic.Int64
 		x := &source.Hemtjanst{Broker: "b:1883", Observe: func(s ...lanfolk.Sighting) {
-			told += len(s)
-			most = max(most, len(s))
+			told.Add(int64(len(s)))
+			most.Store(max(most.Load(), int64(len(s))))
 		}}
 		err := x.Run(t.Context(), func(_ context.Context, event func(hemtjanst.Event)) error {
 			for i := range 10_000 {
 				event(hemtjanst.Event{Kind: hemtjanst.DeviceAdded, Device: hemtjanst.Device{ID: fmt.Sprint(i), State: hemtjanst.Reachable}})
 			}
 			time.Sleep(time.Second)
-			if told != 20_000 || most > 1000 {
-				t.Errorf("%d, at most %d at a time", told, most)
+			if told.Load() != 20_000 || most.Load() > 1000 {
+				t.Errorf("%d, at most %d at a time", told.Load(), most.Load())
 			}
 			time.Sleep(time.Hour)
-			if told != 40_000 {
-				t.Errorf("%d after an hour", told)
+			if told.Load() != 40_000 {
+				t.Errorf("%d after an hour", told.Load())
 			}
 			return nil
 		})
-		if err != nil || told != 60_000 { // now they are unknown
-			t.Errorf("%d, %v", told, err)
+		if err != nil || told.Load() != 60_000 { // now they are unknown
+			t.Errorf("%d, %v", told.Load(), err)
 		}
 	})
 }

@@ -141,6 +141,7 @@ func TestNode(t *testing.T) {
 				}
 			}
 			n.inventory(node)
+			n.bridgeDies(node)
 
 			// A device that dies can't be reached; the last will says so.
 			lamp.Kill()
@@ -271,6 +272,13 @@ func TestNodeIsTheBroker(t *testing.T) {
 		return device.Lanfolk("mqtt", "announce", "--broker", "mqtts://"+at, "--ca", a.CA, "--user", "lamp", "--password-file", password, "--id", id, "--root", id).Start()
 	}
 	n := &network{t: t, hub: gate}
+	refused := device.Up(lab.Node{Config: fmt.Sprintf("[mqtt]\nbroker = \"mqtts://%s\"\nuser = \"lamp\"\npassword_file = %q\nca_file = %q\n", at, wrong, a.CA)})
+	lab.Eventually(t, 20*time.Second, "that the broker refuses a node", func() error {
+		if p := part(t, refused, "mqtt"); p.State != "failed" || !strings.Contains(p.Error, "refuses") || strings.Contains(p.Error, "battery") {
+			return fmt.Errorf("%+v", p)
+		}
+		return nil
+	})
 	denied := announce("lamp", wrong)
 	if code := denied.Wait(20 * time.Second); code == 0 {
 		t.Errorf("a wrong password: %d, %s", code, denied.Stderr())
@@ -302,6 +310,33 @@ func TestNodeIsTheBroker(t *testing.T) {
 	n.is(node, "lamp", "unreachable")
 	if code := node.Stop(); code != 0 {
 		t.Errorf("the node ends with %d: %s", code, node.Stderr())
+	}
+}
+
+// bridgeDies looks at how the node's janitor marks the device of a bridge that dies.
+func (n *network) bridgeDies(node *lab.RunningNode) {
+	t := n.t
+	t.Helper()
+	file := filepath.Join(n.lab.Dir(), "bridge.jsonl")
+	if err := os.WriteFile(file, []byte(`{"id":"valve","root":"home/valve","meta":{"type":"heater"},"reachable":true}`+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	bridge := n.device.Lanfolk("mqtt", "bridge", "--broker", n.url(), "--provider", "heating", "--devices", file).Start()
+	s := n.is(node, "valve", "reachable")
+	if s.Attributes["provider"] != "heating" {
+		t.Errorf("%+v", s)
+	}
+	bridge.Kill()
+	n.is(node, "valve", "unreachable")
+	lab.Eventually(t, 20*time.Second, "the janitor's mark", func() error {
+		all, err := retained(n.hub.DialContext, "current/#")
+		if err == nil && all["current/home/valve/reachable"] != "0" {
+			err = fmt.Errorf("%v", all)
+		}
+		return err
+	})
+	if p := part(t, node, "mqtt janitor"); p.Counters["marked"] != 1 || p.Detail != "works" {
+		t.Errorf("%+v", p)
 	}
 }
 
