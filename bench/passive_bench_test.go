@@ -116,6 +116,8 @@ func BenchmarkPassiveDecode(b *testing.B) {
 		{"mdns, no repeats", discoveryFrames(b, "mdns"), true}, {"all, no repeats", discoveryFrames(b, ""), true},
 		{"arp", discoveryFrames(b, "arp"), false}, {"ndp", discoveryFrames(b, "ndp"), false}, {"dhcp", discoveryFrames(b, "dhcp"), false},
 		{"dns", discoveryFrames(b, "dns"), false}, {"mdns", discoveryFrames(b, "mdns"), false},
+		{"tcp", discoveryFrames(b, "tcp"), false}, {"tls", discoveryFrames(b, "tls"), false}, {"quic", discoveryFrames(b, "quic"), false},
+		{"http", discoveryFrames(b, "http"), false},
 		{"all", discoveryFrames(b, ""), false}, {"95% bulk TCP", mixed, false},
 	} {
 		b.Run(c.name, func(b *testing.B) {

@@ -5,8 +5,8 @@
 //	frame ─ link header ─ VLAN tags ─┬─ ARP, LLDP, CDP
 //	                                 └─ IPv4, IPv6 ─┬─ IGMP; ICMPv6: neighbour discovery, MLD
 //	                                    (options,   ├─ UDP: DHCP, DNS, mDNS, LLMNR, Syncthing, SSDP,
-//	                                    extensions, │       NetBIOS, DHCPv6
-//	                                    fragments)  └─ TCP: DNS
+//	                                    extensions, │       NetBIOS, DHCPv6, QUIC
+//	                                    fragments)  └─ TCP: SYN, DNS, TLS, HTTP
 //
 // What is read:
 //
@@ -18,11 +18,18 @@
 //     21025, 21026 and 22026), SSDP (UPnP Device Architecture 2.0),
 //     IGMP (versions 1 to 3), MLD (RFC 2710, RFC 3810), DHCPv6 (RFC 8415), WS-Discovery
 //     (1.1 and the draft of 2005), NetBIOS names and datagrams (RFC 1002), LLDP (IEEE 802.1AB), CDP (versions 1 and 2);
-//   - IPv4 and IPv6 fragments of UDP, and DNS messages that span TCP segments.
+//   - how clients begin: TCP's SYN and its answer (RFC 9293), the ClientHello of
+//     TLS (RFC 8446) over TCP and in QUIC's Initial packets (RFC 9000, 9001, 9369 and
+//     the drafts from 23 on), the heads of HTTP/1 (RFC 9112), all on any port;
+//   - IPv4 and IPv6 fragments of UDP, DNS messages and ClientHellos that span TCP
+//     segments, ClientHellos that span QUIC's frames, packets and datagrams.
 //
 // What is not read: what lies inside tunnels (GRE, VXLAN, CAPWAP, IP in IP,
 // PPPoE) or is quoted in ICMP errors, other 802.3 frames with LLC headers
-// than CDP's, 802.11.
+// than CDP's, 802.11. ClientHellos of SSL 2.0 and of DTLS, and such as begin with
+// fewer than six bytes in a segment; an HTTP head but for its first segment; HTTP/2.
+// Nothing is decrypted but for QUIC's Initial packets, whose keys are public. Of an
+// HTTP head the path, cookies and credentials are never kept.
 //
 // A [Decoder] decodes frames; a [Reader] reads them from pcap and pcapng files;
 // [Filter] is a kernel filter that lets through only what a Decoder can use.
@@ -63,6 +70,11 @@
 //	lldp  chassis_id, port_id, port_description, system_name, system_description,
 //	      capabilities, enabled, management, vlan, manufacturer, model, serial,
 //	      hardware, firmware, software, mud_url, ttl
+//	tcp   ttl
+//	tls, quic
+//	      alpn (with commas), version (the highest offered: 1.0 to 1.3; 3.0 is SSL's),
+//	      quic (1, 2, draft-29), ech (the name is that of the front)
+//	http  method, user_agent of a request; status, server of a response
 //	cdp   device_id, port_id, platform, software, capabilities, addresses, vlan, ttl
 //
 // # Limits
@@ -70,7 +82,8 @@
 // Everything that comes off a network is hostile. A Decoder follows at most two
 // VLAN tags and eight IPv6 extension headers, holds at most 64 datagrams in
 // fragments (4 of one source, 16 KiB each) and 256 TCP flows (64 of one source,
-// 4 MiB in all), and remembers at most 6 MiB of texts and of what packets said,
+// 4 MiB in all). Beside these it holds as many flows with a part of a ClientHello
+// over TCP, and as many by QUIC, for ten seconds. It remembers at most 6 MiB of texts and of what packets said,
 // so that what is said again needs no memory and little time. A packet that is
 // malformed is counted with its reason and yields no fact.
 //
@@ -86,6 +99,10 @@
 //	dns1:rd=1;ad=1;edns=1232;opt=10
 //	llmnr1:q
 //	lldp1:chassis=4;port=3;tlvs=1,2,3,5,6,7,8,0080c2.1;caps=bridge+router;desc=Debian 12
+//	tcp1:q;ttl=64;win=44*mss;mss=1460;scale=7;opts=2,4,8,1,3
+//	tcp1:a;ttl=128;win=65535;mss=1460;scale=8;opts=2,1,3,1,1,4
+//	http1:q=1.1;h=Host,User-Agent,Accept;ua=curl/7.88.1
+//	http1:a=1.1;server=lighttpd/1.4.69
 //	cdp1:version=2;tlvs=1,2,3,4,5,6;caps=router;platform=cisco 1601;software=IOS 11.2
 //	nbns1:registration;flags=2910;ttl=300000;nb=0000
 //	nbns1:datagram;type=11;flags=02;browser=1;os=6.1;offers=00011003
@@ -96,5 +113,20 @@
 //	ssdp1:search;st=ssdp:all;mx=3;fields=HOST,ST,MAN,MX
 //	ssdp1:alive;nt=uuid:*;max-age=1800;server=Linux UPnP/1.0 nas/2;fields=Host,NT,NTS,USN,Server
 //
+// Those of tcp hold what the TTL began with, most likely, and the window in bytes or
+// in segments. Those of tls and quic are JA4's client form as its authors publish it,
+// t13d3112h2_e8f1e7e78f70_b26ce05bbdd6: its first part can be read, the others are
+// hashes of the sorted cipher suites and extensions. Those of http leave out the
+// fields that come and go with what is asked.
+//
 // [Hash] gives the short key for one.
+//
+// # Bulk traffic
+//
+// The kernel's filter has no memory of connections, so it goes by a segment's first
+// bytes: SYN, a ClientHello's record, the first word of an HTTP head. Of a
+// ClientHello in two segments the second passes by its form alone: it goes to a port
+// of TLS servers, has PSH set, is shorter than bulk traffic's segments and begins no
+// record with data. So a live capture finds a ClientHello in one or two segments, and a
+// Decoder that is given all frames, as from a file, finds one in any number.
 package passive

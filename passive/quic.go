@@ -33,7 +33,7 @@ func (d *Decoder) quicDatagram(c *context, b []byte) drop {
 	d.quics.sweep(c.time)
 	key := flowKey{c.src, c.dst, c.vlan, c.iface}
 	f := d.quics.flows[key]
-	first, _, err := quic.Next(b)
+	first, rest, err := quic.Next(b)
 	switch {
 	case err != nil && !c.whole:
 		return dropQUICCut
@@ -55,23 +55,13 @@ func (d *Decoder) quicDatagram(c *context, b []byte) drop {
 		crypto = &f.quic.crypto
 	}
 	why := dropNone
-	for len(b) > 0 && why == dropNone {
-		p, rest, err := quic.Next(b)
-		if err != nil || !p.Initial() && rest == nil {
-			break // padding, or a packet without a length
-		}
-		b = rest
-		// Packets in one datagram have one destination (RFC 9000 §12.2).
-		if !p.Initial() || string(p.DCID) != string(first.DCID) {
-			continue
-		}
-		frames, err := keys.Open(d.quicBuf[:0], &p)
-		if err != nil {
-			continue
-		}
-		d.quicBuf = frames
-		if crypto.Frames(frames) != nil {
+	for {
+		if crypto.Frames(d.quicBuf) != nil {
 			why = dropQUICForm
+			break
+		}
+		if rest = d.quicNext(keys, first.DCID, rest); rest == nil {
+			break
 		}
 	}
 	message := crypto.Bytes()
@@ -98,7 +88,28 @@ func (d *Decoder) quicDatagram(c *context, b []byte) drop {
 	return d.quicKeep(c, key, f, keys, &first)
 }
 
-// quicKeys returns the keys that open a packet, nil if there are none, and
+// quicNext opens the next packet of a datagram that keys open and that has the
+// same destination, as all in a datagram have (RFC 9000 §12.2). It returns what
+// lies behind it, nil if there is no such packet.
+func (d *Decoder) quicNext(keys *quic.Keys, dcid, b []byte) []byte {
+	for len(b) > 0 {
+		p, rest, err := quic.Next(b)
+		if err != nil || rest == nil {
+			break // padding, or a packet that doesn't tell where it ends
+		}
+		b = rest
+		if !p.Initial() || string(p.DCID) != string(dcid) {
+			continue
+		}
+		if frames, err := keys.Open(d.quicBuf[:0], &p); err == nil {
+			d.quicBuf = frames
+			return b
+		}
+	}
+	return nil
+}
+
+// quicKeys opens a packet and returns the keys that did, nil if there are none, and
 // whether they are fresh: those of a connection that the packet begins. A
 // client's later packets carry the id that its server chose, and keep the keys.
 func (d *Decoder) quicKeys(f *flow, p *quic.Packet) (keys *quic.Keys, fresh bool) {

@@ -113,8 +113,11 @@ func (p *Passive) Sightings(f *passive.Fact, emit func(lanfolk.Sighting)) {
 		if c.Router {
 			s.Type = "router"
 		}
-		if f.Protocol == passive.ProtoDHCP {
+		switch server := f.Field("server"); {
+		case f.Protocol == passive.ProtoDHCP:
 			s.Attributes = attributes(f)
+		case f.Protocol == passive.ProtoHTTP && f.Response && server != "":
+			s.Attributes = map[string]string{"server": server}
 		}
 		emit(s)
 	}

@@ -199,6 +199,22 @@ func TestClaimsBecomeSightings(t *testing.T) {
 	}
 }
 
+// TestServersTellWhatTheyAre: what a device's HTTP server says of itself describes
+// the device; what a client says comes and goes with its programs.
+func TestServersTellWhatTheyAre(t *testing.T) {
+	for _, response := range []bool{true, false} {
+		f := passive.Fact{
+			Protocol: passive.ProtoHTTP, Response: response, Interface: "eth0", SrcMAC: printer, Claims: []passive.Claim{{MAC: printer, IP: address}},
+			Fields: []passive.Field{{Key: "server", Value: "printer/1.0"}},
+		}
+		var got map[string]string
+		new(source.Passive).Sightings(&f, func(s lanfolk.Sighting) { got = s.Attributes })
+		if told := got["server"] == "printer/1.0"; told != response || len(got) > 1 {
+			t.Errorf("response %v: %v", response, got)
+		}
+	}
+}
+
 func TestClaimThatNamesNobodyIsNoSighting(t *testing.T) {
 	f := passive.Fact{Protocol: passive.ProtoARP, Interface: "eth0", Time: noon, Claims: []passive.Claim{{MAC: all}, {}}}
 	new(source.Passive).Sightings(&f, func(s lanfolk.Sighting) { t.Errorf("sighting %+v", s) })
