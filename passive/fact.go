@@ -26,6 +26,7 @@ const (
 	ProtoIGMP      = "igmp"
 	ProtoMLD       = "mld"
 	ProtoWSD       = "wsd"
+	ProtoTGED      = "tged"
 	ProtoSSDP      = "ssdp"
 	ProtoLLDP      = "lldp"
 	ProtoCDP       = "cdp"
@@ -87,6 +88,7 @@ type Fact struct {
 	//   dhcpv6      the host name that the packet tells, "" if it tells none
 	//   igmp, mld   the group, "" if all are asked for
 	//   wsd         the types asked for or announced, else the device's address
+	//   tged        the service asked for; "" for a reply, which doesn't repeat it
 	// DNS names are in presentation form without the last dot; the root is ".".
 	Query string
 	QType uint16 // the DNS type that belongs to Query, else 0

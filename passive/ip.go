@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/lanfolk/lanfolk/passive/internal/quic"
+	"github.com/lanfolk/lanfolk/tged"
 )
 
 // IP protocol numbers.
@@ -211,6 +212,8 @@ func (d *Decoder) transport(c *context, proto uint8, b []byte) drop {
 		return d.dhcpv6Message(c, b)
 	case protoWSD:
 		return d.wsdMessage(c, b)
+	case protoTGED:
+		return d.tgedMessage(c, b)
 	case protoSSDP:
 		return d.ssdpMessage(c, b)
 	default:
@@ -252,6 +255,8 @@ func byUDPPort(port uint16, source bool) (proto, bool) {
 		return protoDHCPv6, true
 	case portWSD:
 		return protoWSD, true
+	case tged.Port:
+		return protoTGED, true
 	case portSSDP:
 		return protoSSDP, true
 	}

@@ -96,6 +96,9 @@ func cutUUID(b []byte) ([]byte, bool) {
 	return b[5:], true
 }
 
+// maxSSDPAge bounds how long an announcement holds: most say half an hour.
+const maxSSDPAge = 24 * time.Hour
+
 // ssdpClaim tells the id of the device that announces or answers. What points
 // to a description on another host speaks for that one.
 func (d *Decoder) ssdpClaim(c *context) {
@@ -115,7 +118,7 @@ func (d *Decoder) ssdpClaim(c *context) {
 		claim.MAC, claim.IP, claim.Hearsay = MAC{}, a, true
 	}
 	if age, err := strconv.ParseUint(string(m.MaxAge), 10, 31); err == nil {
-		claim.Lifetime = time.Duration(age) * time.Second
+		claim.Lifetime = min(time.Duration(age)*time.Second, maxSSDPAge)
 	}
 	d.claims = append(d.claims, claim)
 }

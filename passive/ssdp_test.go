@@ -40,7 +40,7 @@ func TestSSDPClaims(t *testing.T) {
 // TestFilterPorts: the kernel lets through each UDP port that is read, of both ends.
 func TestFilterPorts(t *testing.T) {
 	vm := filterVM(t)
-	for _, port := range []uint16{53, 67, 68, 137, 138, 546, 547, 1900, 3702, 5353, 5355, 22026} {
+	for _, port := range []uint16{53, 67, 68, 137, 138, 546, 547, 1900, 3702, 4745, 5353, 5355, 22026} {
 		for _, f := range [][]byte{udp(40000, port, nil), udp(port, 40000, nil)} {
 			if !passes(t, vm, eth(macB, macA, 0x0800, ip4(17, client, server, 64, 1, 0, nil, f))) {
 				t.Errorf("port %d doesn't pass", port)

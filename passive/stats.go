@@ -49,6 +49,8 @@ const (
 	dropMLDCut
 	dropWSDForm
 	dropWSDCut
+	dropTGEDForm
+	dropTGEDCut
 	dropSSDPForm
 	dropSSDPCut
 	dropLLDPForm
@@ -102,6 +104,8 @@ var dropNames = [numDrops]string{
 	dropMLDCut:        "mld: cut off",
 	dropWSDForm:       "wsd: malformed",
 	dropWSDCut:        "wsd: cut off",
+	dropTGEDForm:      "tged: malformed",
+	dropTGEDCut:       "tged: cut off",
 	dropSSDPForm:      "ssdp: malformed",
 	dropSSDPCut:       "ssdp: cut off",
 	dropLLDPForm:      "lldp: malformed",
@@ -130,6 +134,7 @@ const (
 	protoIGMP
 	protoMLD
 	protoWSD
+	protoTGED
 	protoSSDP
 	protoLLDP
 	protoCDP
@@ -153,6 +158,7 @@ var protoNames = [numProtos]string{
 	protoIGMP:      ProtoIGMP,
 	protoMLD:       ProtoMLD,
 	protoWSD:       ProtoWSD,
+	protoTGED:      ProtoTGED,
 	protoSSDP:      ProtoSSDP,
 	protoLLDP:      ProtoLLDP,
 	protoCDP:       ProtoCDP,

@@ -107,7 +107,7 @@ func (n *Node) drop(s *suture.Supervisor, r capturing) {
 // capturePart captures on one link.
 func (n *Node) capturePart(l packet.Link, filter *pcapfilter.Filter) *part {
 	live := &capture.Live{Link: l, Promiscuous: n.Config.Passive.Promiscuous, Filter: filter}
-	from := &source.Passive{Gateway: n.Config.Name, Link: l, Device: n.syncthing.own}
+	from := &source.Passive{Gateway: n.Config.Name, Link: l, Device: n.syncthing.own, TGED: n.Config.TGED.Enabled && n.Config.TGED.Listen}
 	return &part{
 		name: "capture " + l.Name,
 		run: func(ctx context.Context) error {

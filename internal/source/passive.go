@@ -20,6 +20,8 @@ type Passive struct {
 	Link packet.Link
 	// Device is the ID of the Syncthing device that this node announces, "" for none.
 	Device string
+	// TGED says that this node hears TGED requests with a socket: those count there.
+	TGED bool
 
 	last    flow                // of the packet in hand
 	counted map[string]struct{} // the queries that it counts for
@@ -38,7 +40,7 @@ type flow struct {
 // and whether there is one: what lanfolk itself asked isn't news, and a packet
 // counts once for a row, however many records it has for the name.
 func (p *Passive) Observation(f *passive.Fact) (lanfolk.Observation, bool) {
-	if p.self(f) || p.again(f) {
+	if p.self(f) || p.heard(f) || p.again(f) {
 		return lanfolk.Observation{}, false
 	}
 	return lanfolk.Observation{
@@ -78,7 +80,10 @@ func (p *Passive) again(f *passive.Fact) bool {
 // case of letters, as a protection, must not make a row of each play; mDNS
 // keeps the case that an owner chose.
 func rowQuery(f *passive.Fact) string {
-	if f.Protocol == passive.ProtoMDNS || f.QType == 0 {
+	switch {
+	case f.Protocol == passive.ProtoTGED:
+		return capitals(f.Query) // as a request is kept that the node's own socket got
+	case f.Protocol == passive.ProtoMDNS || f.QType == 0:
 		return f.Query
 	}
 	return fold(f.Query)
@@ -113,12 +118,7 @@ func (p *Passive) Sightings(f *passive.Fact, emit func(lanfolk.Sighting)) {
 		if c.Router {
 			s.Type = "router"
 		}
-		switch server := f.Field("server"); {
-		case f.Protocol == passive.ProtoDHCP:
-			s.Attributes = attributes(f)
-		case f.Protocol == passive.ProtoHTTP && f.Response && server != "":
-			s.Attributes = map[string]string{"server": server}
-		}
+		s.Attributes = attributes(f)
 		emit(s)
 	}
 }
@@ -137,6 +137,12 @@ func (p *Passive) self(f *passive.Fact) bool {
 		return p.Device != "" && f.Query == p.Device
 	}
 	return false
+}
+
+// heard says whether the node's own socket got the packet, too.
+func (p *Passive) heard(f *passive.Fact) bool {
+	return p.TGED && f.Protocol == passive.ProtoTGED && !f.Response &&
+		(f.DstMAC.Group() || len(p.Link.MAC) == 6 && [6]byte(p.Link.MAC) == [6]byte(f.DstMAC))
 }
 
 // claimKey names the claim within its protocol and link. A device holds many
@@ -171,14 +177,41 @@ func lifetime(protocol string, c passive.Claim) time.Duration {
 	return lanfolk.DefaultLifetime
 }
 
-// attributes are the protocol's fields that describe the device.
+// attributes are the protocol's fields that describe the device, nil for a
+// protocol that describes none. A device announces itself by SSDP in many
+// messages: only what is the same in all of them is kept, so that no message
+// changes what the one before it said.
 func attributes(f *passive.Fact) map[string]string {
 	a := make(map[string]string, len(f.Fields)+1)
+	switch f.Protocol {
+	case passive.ProtoSSDP:
+		return pick(a, f, "server", "location")
+	case passive.ProtoHTTP:
+		if !f.Response || f.Field("server") == "" {
+			return nil
+		}
+		return pick(a, f, "server")
+	case passive.ProtoWSD:
+		return pick(a, f, "types", "scopes", "addresses")
+	case passive.ProtoDHCP, passive.ProtoDHCPv6, passive.ProtoLLDP, passive.ProtoCDP:
+	default:
+		return nil
+	}
 	for _, x := range f.Fields {
 		a[x.Key] = x.Value
 	}
 	if f.Fingerprint != "" {
 		a["fingerprint"] = f.Fingerprint
+	}
+	return a
+}
+
+// pick puts some of the fields into a.
+func pick(a map[string]string, f *passive.Fact, keys ...string) map[string]string {
+	for _, key := range keys {
+		if v := f.Field(key); v != "" {
+			a[key] = v
+		}
 	}
 	return a
 }

@@ -1,6 +1,7 @@
 package source_test
 
 import (
+	"maps"
 	"net"
 	"net/netip"
 	"reflect"
@@ -273,5 +274,58 @@ func TestSelfJoinsItsLinks(t *testing.T) {
 	a, b := self.Link(noon, wired, all), self.Link(noon, wireless, all)
 	if a.ID() == b.ID() {
 		t.Error("two links are one fact")
+	}
+}
+
+// TestTGEDCountsOnce: a request that the node's own socket heard, too, counts
+// there, whatever else the capture shows.
+func TestTGEDCountsOnce(t *testing.T) {
+	request := passive.Fact{Time: noon, Interface: "eth0", Protocol: passive.ProtoTGED, SrcMAC: printer, DstMAC: all, SrcIP: address, Query: "sql"}
+	link := packet.Link{Name: "eth0", MAC: net.HardwareAddr(phone[:])}
+	for what, c := range map[string]struct {
+		dst             passive.MAC
+		response, heard bool
+		want            bool
+	}{
+		"a broadcast":            {all, false, true, false},
+		"to this host":           {phone, false, true, false},
+		"to another host":        {printer, false, true, true},
+		"a reply":                {phone, true, true, true},
+		"without the own socket": {all, false, false, true},
+	} {
+		p := &source.Passive{Link: link, TGED: c.heard}
+		f := request
+		f.DstMAC, f.Response = c.dst, c.response
+		o, ok := p.Observation(&f)
+		if ok != c.want || ok && o.Query != "SQL" {
+			t.Errorf("%s: %v, %q", what, ok, o.Query)
+		}
+	}
+}
+
+// TestAnnouncementsDescribe: what a device says in one of many announcements
+// doesn't change what it said in another.
+func TestAnnouncementsDescribe(t *testing.T) {
+	p := &source.Passive{}
+	var first map[string]string
+	for _, usn := range []string{"uuid:1", "uuid:1::upnp:rootdevice"} {
+		f := &passive.Fact{
+			Time: noon, Interface: "eth0", Protocol: passive.ProtoSSDP, Response: true, SrcMAC: printer, SrcIP: address, Fingerprint: "ssdp1:" + usn,
+			Fields: []passive.Field{{Key: "usn", Value: usn}, {Key: "server", Value: "nas/1"}},
+			Claims: []passive.Claim{{MAC: printer, IP: address, ID: "uuid:1"}},
+		}
+		n := 0
+		p.Sightings(f, func(s lanfolk.Sighting) {
+			n++
+			if first == nil {
+				first = s.Attributes
+			}
+			if !maps.Equal(s.Attributes, first) || s.Attributes["server"] != "nas/1" {
+				t.Errorf("%s: %v", usn, s.Attributes)
+			}
+		})
+		if n != 1 {
+			t.Errorf("%s: %d sightings", usn, n)
+		}
 	}
 }
