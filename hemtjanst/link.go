@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 )
@@ -106,8 +107,8 @@ func (l *link) run(ctx context.Context, serve func(context.Context, Conn) error)
 				s.TakenOver++
 			}
 		})
-		if accepted || said != err.Error() {
-			said = err.Error()
+		if now := withoutNumbers(err.Error()); accepted || said != now {
+			said = now
 			l.log.Warn("MQTT broker lost or not reached, tries again", "err", err, "dur", wait.Round(time.Millisecond))
 		}
 		select {
@@ -147,6 +148,16 @@ func (l *link) once(ctx context.Context, serve func(context.Context, Conn) error
 	default:
 	}
 	return true, orClosed(err)
+}
+
+// withoutNumbers takes from an error what differs each time, as a port or the time of day.
+func withoutNumbers(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}, text)
 }
 
 var errClosed = errors.New("hemtjanst: the connection was closed")
