@@ -225,8 +225,11 @@ func (b *Broker) establish(cl *mqtt.Client, clean bool) {
 		b.mu.Lock()
 		old := b.sessions[s.id]
 		if old == nil || old.over {
-			if old != nil && old.will != nil && clean && !old.restored {
-				due = old.will // MQTT 5 §3.1.2.5: the old session ends here
+			if old != nil && old.will != nil {
+				// MQTT 5 §3.1.2.5: the old session ends here. One of before a restart ended then.
+				if clean && !old.restored || old.restored && (clean || old.will.Delay == 0) && !b.claimed(old.will.Topic, s) {
+					due = old.will
+				}
 			}
 			b.sessions[s.id] = s
 			b.mu.Unlock()
@@ -244,6 +247,21 @@ func (b *Broker) establish(cl *mqtt.Client, clean bool) {
 	}
 	b.journal.changedClient(s.id)
 	b.log.Debug("client connected", "client", s.id, "user", s.user, "addr", cl.Net.Remote)
+}
+
+// claimed says whether a client that is there, or the one of s that is about to be, has a will
+// on a topic. Then it says there itself how things are: after a restart an older will would be
+// about the living. The lock is held.
+func (b *Broker) claimed(topic string, s *session) bool {
+	if s.will != nil && s.will.Topic == topic {
+		return true
+	}
+	for _, other := range b.sessions {
+		if !other.over && other.will != nil && other.will.Topic == topic {
+			return true
+		}
+	}
+	return false
 }
 
 // left is called when a connection is over. A client that didn't take its leave

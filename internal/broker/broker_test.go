@@ -322,6 +322,26 @@ func TestWillsWaitForTheNextStart(t *testing.T) {
 	}
 }
 
+// A client that is back after a restart with another will, as a bridge that died meanwhile and has a new
+// provider id, doesn't swallow the one of before.
+func TestWillOfBeforeARestartIsNotLost(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := newRig(t, broker.Options{Dir: dir})
+	helper := r.connect3("helper")
+	helper.publish("provider/old", "{}", 1, true)
+	helper.publish("provider/same", "{}", 1, true)
+	r.connect3("bridge", will3("provider/old", ""))
+	r.connect3("steady", will3("provider/same", ""))
+	r.end()
+	r = newRig(t, broker.Options{Dir: dir, WillGrace: time.Minute})
+	r.connect3("bridge", will3("provider/new", ""))
+	r.connect3("steady", will3("provider/same", ""))
+	if diff := cmp.Diff(map[string]string{"provider/same": "{}"}, r.retained("#")); diff != "" {
+		t.Errorf("retained (-want +got):\n%s", diff)
+	}
+}
+
 func TestWhoMayComeIn(t *testing.T) {
 	t.Parallel()
 	line, err := broker.PasswordLine("alice", "correct horse")
