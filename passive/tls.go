@@ -92,7 +92,7 @@ func (d *Decoder) helloBytes(c *context, f *flow, data []byte) drop {
 	had := f.hello.Len()
 	message, err := f.hello.Write(data)
 	d.hellos.bytes += f.hello.Len() - had
-	why := dropNone
+	var why drop
 	switch {
 	case err != nil:
 		why = dropTLSForm

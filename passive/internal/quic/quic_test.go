@@ -37,6 +37,8 @@ const dcid = "8394c8f03e515708"
 var vectors = []vector{
 	{"RFC 9001 appendix A.1", quic.Version1, 0xc0, "1f369613dd76d5467730efcbe3b1a22d", "fa044b2f42a3fd3b46fb255c", "9f50449e04a0e810283a1e9933adedd2"},
 	{"RFC 9369 appendix A.1", quic.Version2, 0xd0, "8b1a0bc121284290a29e0971b5cd045d", "91f73e2351d8fa91660e909f", "45b95e15235d6f45a6b19cbcb0294ba9"},
+	{"draft-ietf-quic-tls-29 appendix A.1", 0xff00001d, 0xc0, "175257a31eb09dea9366d8bb79ad80ba", "6b26114b9cba2b63a9e8dd4f", "9ddd12c994c0698b89374a9c077a3077"},
+	{"draft-ietf-quic-tls-27 appendix A.1", 0xff00001b, 0xc0, "af7fd7efebd21878ff66811248983694", "8681359410a70bb9c92f0420", "a980b8b4fb7d9fbc13e814c23164253d"},
 }
 
 // varint2 writes a number of variable length in two bytes.
