@@ -10,6 +10,7 @@ import (
 	"github.com/lanfolk/lanfolk/passive/internal/group"
 	"github.com/lanfolk/lanfolk/passive/internal/hello"
 	"github.com/lanfolk/lanfolk/passive/internal/lldp"
+	"github.com/lanfolk/lanfolk/passive/internal/mqtt"
 	"github.com/lanfolk/lanfolk/passive/internal/quic"
 	"github.com/lanfolk/lanfolk/passive/internal/ssdp"
 	"github.com/lanfolk/lanfolk/passive/internal/wsd"
@@ -58,6 +59,7 @@ type Decoder struct {
 	dhcpv6       dhcpv6.Message
 	group        group.Message
 	netbios      netbiosScratch
+	mqtt         mqtt.Connect
 	ssdp         ssdp.Message
 	wsd          wsd.Message
 	lldp         lldp.Message

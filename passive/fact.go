@@ -27,6 +27,7 @@ const (
 	ProtoMLD       = "mld"
 	ProtoWSD       = "wsd"
 	ProtoTGED      = "tged"
+	ProtoMQTT      = "mqtt"
 	ProtoSSDP      = "ssdp"
 	ProtoLLDP      = "lldp"
 	ProtoCDP       = "cdp"
@@ -89,6 +90,7 @@ type Fact struct {
 	//   igmp, mld   the group, "" if all are asked for
 	//   wsd         the types asked for or announced, else the device's address
 	//   tged        the service asked for; "" for a reply, which doesn't repeat it
+	//   mqtt        the client's id
 	// DNS names are in presentation form without the last dot; the root is ".".
 	Query string
 	QType uint16 // the DNS type that belongs to Query, else 0

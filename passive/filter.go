@@ -208,7 +208,14 @@ func tcpFilter(p *bpfasm.Program, accept, reject bpfasm.Label) {
 	for _, port := range helloPorts {
 		equal(port, named)
 	}
+	mqtt := label()
+	equal(portMQTT, mqtt)
 	p.Jump(reject)
+	p.Bind(mqtt)
+	p.Op(bpf.LoadIndirect{Off: 14 + 12, Size: 1},
+		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf0}, bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 2},
+		bpf.ALUOpX{Op: bpf.ALUOpAdd}, bpf.TAX{}, bpf.LoadIndirect{Off: 14, Size: 1})
+	p.JumpIf(bpf.JumpEqual, mqttConnectType, accept, reject)
 	p.Bind(named)
 	p.Op(bpf.LoadIndirect{Off: 14 + 13, Size: 1})
 	p.JumpIf(bpf.JumpBitsSet, tcpPSH, push, reject)

@@ -114,6 +114,7 @@ func TestFilterKeepsOut(t *testing.T) {
 		"MPLS":             eth(macB, macA, 0x8847, make([]byte, 60)),
 		"spanning tree":    eth(macB, macA, 38, []byte{0x42, 0x42, 3}, make([]byte, 60)),
 		"other SNAP":       eth(macB, macA, 38, []byte{0xaa, 0xaa, 3, 0, 0, 0x0c, 1, 4}, make([]byte, 60)),
+		"MQTT publish":     eth(macB, macA, 0x0800, ip4(6, client, server, 64, 1, 0x4000, nil, tcp(40000, 1883, 1, 24, []byte{0x30, 2, 0, 0, 1}))),
 		"cut off":          eth(macB, macA, 0x0800, make([]byte, 8)),
 		"three tags":       tagged(dns4(t, "nas.lab"), 0x81, 0, 0, 1, 0x81, 0, 0, 2, 0x81, 0, 0, 3),
 	} {

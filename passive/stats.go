@@ -51,6 +51,8 @@ const (
 	dropWSDCut
 	dropTGEDForm
 	dropTGEDCut
+	dropMQTTForm
+	dropMQTTCut
 	dropSSDPForm
 	dropSSDPCut
 	dropLLDPForm
@@ -106,6 +108,8 @@ var dropNames = [numDrops]string{
 	dropWSDCut:        "wsd: cut off",
 	dropTGEDForm:      "tged: malformed",
 	dropTGEDCut:       "tged: cut off",
+	dropMQTTForm:      "mqtt: malformed",
+	dropMQTTCut:       "mqtt: cut off",
 	dropSSDPForm:      "ssdp: malformed",
 	dropSSDPCut:       "ssdp: cut off",
 	dropLLDPForm:      "lldp: malformed",
@@ -135,6 +139,7 @@ const (
 	protoMLD
 	protoWSD
 	protoTGED
+	protoMQTT
 	protoSSDP
 	protoLLDP
 	protoCDP
@@ -159,6 +164,7 @@ var protoNames = [numProtos]string{
 	protoMLD:       ProtoMLD,
 	protoWSD:       ProtoWSD,
 	protoTGED:      ProtoTGED,
+	protoMQTT:      ProtoMQTT,
 	protoSSDP:      ProtoSSDP,
 	protoLLDP:      ProtoLLDP,
 	protoCDP:       ProtoCDP,

@@ -16,7 +16,8 @@ func boringTCP(b []byte) bool {
 	if header < 20 || b[13]&tcpSYN != 0 {
 		return false
 	}
-	return header+4 > len(b) || !hello.Opens(b[header:]) && !opensHTTP(b[header:])
+	data := b[min(header, len(b)):]
+	return len(data) < 4 || !hello.Opens(data) && !opensHTTP(data) && !opensMQTT(be.Uint16(b[2:]), data)
 }
 
 // tcpData reads a segment of a connection that isn't known to carry DNS: what
@@ -40,6 +41,8 @@ func (d *Decoder) tcpData(c *context, seq uint32, flags uint8, data []byte) drop
 		return d.clientHello(c, seq, data)
 	case opensHTTP(data):
 		return d.httpHead(c, data)
+	case opensMQTT(c.dst.Port(), data):
+		return d.mqttConnect(c, data)
 	}
 	return dropNone
 }
