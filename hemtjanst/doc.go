@@ -28,7 +28,8 @@
 //	                                              device/<id>, reachable each      provider/<id> empty
 //
 // When a bridge dies its devices' reachable topics still say 1. Whoever watches knows
-// better, because the provider is gone; a janitor writes it down.
+// better, because the provider is gone; a [Janitor] writes it down. Of several janitors one works: its name is
+// retained on lanfolk/janitor, which isn't the protocol's.
 //
 // # Names
 //
