@@ -56,8 +56,16 @@ func bridged(b *fakeBroker, provider string, devices ...string) {
 
 // marks returns how often devices were marked.
 func marks(b *fakeBroker, devices ...string) (n int) {
+	all := map[string]bool{}
 	for _, d := range devices {
-		n += b.published("current/r/" + d + "/reachable 0")
+		all["current/r/"+d+"/reachable 0"] = true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, m := range b.log {
+		if all[m] {
+			n++
+		}
 	}
 	return n
 }
