@@ -104,7 +104,7 @@ func TestMQTTAnnounces(t *testing.T) {
 		tell(one)
 		wantSaid(t, target.take())
 		other := printer("3", "eth0", lanfolk.Reachable)
-		other.Service.Protocol = "mqtt"
+		other.Service.Protocol, other.Service.Name = "mqtt", "Other"
 		web := printer("4", "eth0", lanfolk.Reachable)
 		web.Service.Type = "_http._tcp"
 		tell(other, web, synced)
