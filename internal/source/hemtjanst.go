@@ -79,6 +79,7 @@ type mqttThing struct {
 	provider hemtjanst.Provider
 	at       time.Time // of its last change
 	lost     bool      // the broker can't be heard
+	stale    bool      // an earlier watcher told of it, and not yet the one that watches now
 	gone     bool
 	queued   bool
 }
@@ -86,17 +87,31 @@ type mqttThing struct {
 // Run calls watch, which hands each event to the function that it gets, and tells what changes,
 // until watch returns.
 func (x *Hemtjanst) Run(ctx context.Context, watch func(ctx context.Context, event func(hemtjanst.Event)) error) error {
+	x.begin()
 	telling, stop := context.WithCancel(ctx)
 	var tasks sync.WaitGroup
 	tasks.Go(func() { x.tell(telling) })
-	defer tasks.Wait()
-	defer stop()
-	err := watch(ctx, func(e hemtjanst.Event) { x.Event(time.Now(), e) })
-	x.Event(time.Now(), hemtjanst.Event{Kind: hemtjanst.Lost, Err: err})
+	err := watch(ctx, func(e hemtjanst.Event) {
+		if e.Kind != hemtjanst.Lost || ctx.Err() == nil { // to be told to end is no loss
+			x.Event(time.Now(), e)
+		}
+	})
+	stop()
+	tasks.Wait()
 	if ctx.Err() == nil {
+		x.Event(time.Now(), hemtjanst.Event{Kind: hemtjanst.Lost, Err: err})
 		x.flush(ctx)
 	}
 	return err
+}
+
+// begin prepares for a watcher that tells of everything anew.
+func (x *Hemtjanst) begin() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, t := range x.known {
+		t.stale = true
+	}
 }
 
 // tell tells what is due, until ctx ends.
@@ -170,8 +185,11 @@ func (x *Hemtjanst) Event(now time.Time, e hemtjanst.Event) {
 		x.remove(now, topics.Provider(e.Provider.ID))
 	case hemtjanst.Complete:
 		x.picture.Heard, x.picture.Confirmed, x.picture.Err = true, !e.Unconfirmed, nil
-		for _, t := range x.known { // those that are as they were
-			if t.lost {
+		for _, t := range x.known {
+			switch {
+			case t.stale && !e.Unconfirmed:
+				x.remove(now, t.topic)
+			case t.lost && !t.stale: // it is as it was
 				t.lost, t.at = false, now
 				x.queue(t)
 			}

@@ -185,6 +185,39 @@ func TestMQTTDevicesAreToldInBatches(t *testing.T) {
 	})
 }
 
+// A second watcher tells everything anew: what it doesn't tell of is gone, once it is sure.
+func TestMQTTSecondWatcher(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told []lanfolk.Sighting
+		x := &source.Hemtjanst{Broker: "b:1883", Observe: func(s ...lanfolk.Sighting) { told = append(told, s...) }}
+		run := func(events ...hemtjanst.Event) []lanfolk.Sighting {
+			told = nil
+			var at []lanfolk.Sighting
+			if err := x.Run(t.Context(), func(_ context.Context, event func(hemtjanst.Event)) error {
+				for _, e := range events {
+					event(e)
+				}
+				time.Sleep(time.Second)
+				synctest.Wait()
+				at, told = told, nil
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			return at
+		}
+		other := hemtjanst.Event{Kind: hemtjanst.DeviceAdded, Device: hemtjanst.Device{ID: "other", State: hemtjanst.Reachable}}
+		lamp := lampEvent(t, hemtjanst.DeviceAdded, hemtjanst.Reachable)
+		if all := run(lamp, other, hemtjanst.Event{Kind: hemtjanst.Complete}); len(all) != 4 {
+			t.Errorf("%q", mqttTold(all))
+		}
+		wantTold(t, run(other, hemtjanst.Event{Kind: hemtjanst.Complete, Unconfirmed: true}), `device device/other "other"  reachable`, `service device/other "other" device reachable`)
+		all := run(other, hemtjanst.Event{Kind: hemtjanst.Complete})
+		slices.SortFunc(all, func(a, b lanfolk.Sighting) int { return strings.Compare(a.Key+string(a.Kind), b.Key+string(b.Kind)) })
+		wantTold(t, all, `device device/lamp-7 "Kitchen"  lost gone`, `service device/lamp-7 "Kitchen" light lost gone`, `device device/other "other"  reachable`, `service device/other "other" device reachable`)
+	})
+}
+
 func TestAskMQTT(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ask := func(a source.AskMQTT, text string) ([]string, error) {
