@@ -36,6 +36,7 @@ type Decoder struct {
 	frags   fragments
 	streams streams // DNS over TCP
 	hellos  streams // ClientHellos that are not whole yet
+	quics   streams // the same by QUIC
 
 	// What belongs to the packet in hand stands here and not on the stack, so
 	// that it needs no memory anew.
@@ -47,13 +48,12 @@ type Decoder struct {
 	claims    []Claim
 	buf       []byte // scratch for text
 	buf2      []byte
-	hello     hello.Hello // a TLS client's
-	first     hello.Stream
-	quics     streams // ClientHellos by QUIC that are not whole yet
-	quicBuf   []byte
-	quicFirst quic.Crypto
 	dns       dnsScratch
 	dhcp      dhcpScratch
+	hello     hello.Hello  // a TLS client's
+	first     hello.Stream // of a segment that begins one
+	quicBuf   []byte       // a QUIC packet's frames
+	quicFirst quic.Crypto  // of a datagram that begins a connection
 
 	announcement syncthing.Announcement // Syncthing's
 	dhcpv6       dhcpv6.Message
