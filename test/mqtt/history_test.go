@@ -171,6 +171,7 @@ func (h *history) step() {
 		h.say("the broker starts again")
 		h.broker.Stop(syscall.SIGTERM)
 		h.broker.Start()
+		time.Sleep(200 * time.Millisecond) // Mosquitto loses a SIGTERM that comes before its loop begins
 	}
 }
 
