@@ -2,7 +2,7 @@
 // into facts: who (which MAC, which IP) asked for or announced what. Frames go
 // in, facts come out; it opens no socket and sends nothing.
 //
-//	frame ─ link header ─ VLAN tags ─┬─ ARP, LLDP, CDP
+//	frame ─ link header ─ VLAN tags ─┬─ ARP, LLDP, CDP, PTP
 //	                                 └─ IPv4, IPv6 ─┬─ IGMP; ICMPv6: neighbour discovery, MLD
 //	                                    (options,   ├─ UDP: DHCP, DNS, mDNS, LLMNR, Syncthing, SSDP,
 //	                                    extensions, │       NetBIOS, DHCPv6, WS-Discovery, TGED, QUIC
@@ -18,7 +18,7 @@
 //     21025, 21026 and 22026), SSDP (UPnP Device Architecture 2.0),
 //     IGMP (versions 1 to 3), MLD (RFC 2710, RFC 3810), DHCPv6 (RFC 8415), WS-Discovery
 //     (1.1 and the draft of 2005), NetBIOS names and datagrams (RFC 1002), LLDP (IEEE
-//     802.1AB), CDP (versions 1 and 2), TGED 1.0,
+//     802.1AB), CDP (versions 1 and 2), TGED 1.0, PTP (IEEE 1588-2019: Announce and requests), SAP (RFC 2974),
 //     MQTT's CONNECT (3.1, 3.1.1 and 5, TCP port 1883);
 //   - how clients begin: TCP's SYN and its answer (RFC 9293), the ClientHello of
 //     TLS (RFC 8446) over TCP and in QUIC's Initial packets (RFC 9000, 9001, 9369 and
@@ -72,6 +72,9 @@
 //	tged  message (discovery, reply, invalid), version, host, ip, port
 //	mqtt  message (connect), version, client_id, will_topic, keep_alive; never credentials
 //	      or the will's payload
+//	ptp   message (announce, delay-request, peer-delay-request), domain, clock, port,
+//	      grandmaster, priority1, priority2, class, steps
+//	sap   message (announcement, deletion), session, origin, tool
 //	lldp  chassis_id, port_id, port_description, system_name, system_description,
 //	      capabilities, enabled, management, vlan, manufacturer, model, serial,
 //	      hardware, firmware, software, mud_url, ttl
@@ -117,6 +120,8 @@
 //	wsd1:hello;root=soap:Envelope;types=wsdp:Device pub:Computer
 //	tged1:discovery;version=1.0;keys=RQ
 //	mqtt1:version=5;flags=c6;keepalive=30;props=17,33
+//	ptp1:announce;profile=0;interval=1;class=248;accuracy=254
+//	sap1:announcement;tool=streamer 2
 //	ssdp1:search;st=ssdp:all;mx=3;fields=HOST,ST,MAN,MX
 //	ssdp1:alive;nt=uuid:*;max-age=1800;server=Linux UPnP/1.0 nas/2;fields=Host,NT,NTS,USN,Server
 //

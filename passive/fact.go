@@ -28,6 +28,8 @@ const (
 	ProtoWSD       = "wsd"
 	ProtoTGED      = "tged"
 	ProtoMQTT      = "mqtt"
+	ProtoPTP       = "ptp"
+	ProtoSAP       = "sap"
 	ProtoSSDP      = "ssdp"
 	ProtoLLDP      = "lldp"
 	ProtoCDP       = "cdp"
@@ -91,6 +93,8 @@ type Fact struct {
 	//   wsd         the types asked for or announced, else the device's address
 	//   tged        the service asked for; "" for a reply, which doesn't repeat it
 	//   mqtt        the client's id
+	//   ptp         the clock's id
+	//   sap         the session's name
 	// DNS names are in presentation form without the last dot; the root is ".".
 	Query string
 	QType uint16 // the DNS type that belongs to Query, else 0

@@ -63,7 +63,7 @@ func filterProgram() ([]bpf.Instruction, error) {
 	p.JumpIf(bpf.JumpEqual, etherIPv6, ip6, not6)
 	p.Bind(not6)
 	notARP, llc, snap := p.NewLabel(), p.NewLabel(), p.NewLabel()
-	anyOf(accept, notARP, etherARP, etherLLDP)
+	anyOf(accept, notARP, etherARP, etherLLDP, etherPTP)
 	p.Bind(notARP)
 	p.JumpIf(bpf.JumpGreaterThan, etherMax, reject, llc)
 	p.Bind(llc)

@@ -214,6 +214,10 @@ func (d *Decoder) transport(c *context, proto uint8, b []byte) drop {
 		return d.wsdMessage(c, b)
 	case protoTGED:
 		return d.tgedMessage(c, b)
+	case protoPTP:
+		return d.ptpMessage(c, b)
+	case protoSAP:
+		return d.sapMessage(c, b)
 	case protoSSDP:
 		return d.ssdpMessage(c, b)
 	default:
@@ -257,6 +261,10 @@ func byUDPPort(port uint16, source bool) (proto, bool) {
 		return protoWSD, true
 	case tged.Port:
 		return protoTGED, true
+	case portPTPEvent, portPTPGeneral:
+		return protoPTP, !source
+	case portSAP:
+		return protoSAP, !source
 	case portSSDP:
 		return protoSSDP, true
 	}

@@ -91,6 +91,8 @@ func (d *Decoder) ether(c *context, etherType uint16, b []byte) drop {
 			return d.ipv6(c, b)
 		case etherARP:
 			return d.arp(c, b)
+		case etherPTP:
+			return d.ptpMessage(c, b)
 		case etherLLDP:
 			return d.lldpMessage(c, b)
 		case etherVLAN, etherQinQ, etherQinQ2:

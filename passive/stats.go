@@ -53,6 +53,10 @@ const (
 	dropTGEDCut
 	dropMQTTForm
 	dropMQTTCut
+	dropPTPForm
+	dropPTPCut
+	dropSAPForm
+	dropSAPCut
 	dropSSDPForm
 	dropSSDPCut
 	dropLLDPForm
@@ -110,6 +114,10 @@ var dropNames = [numDrops]string{
 	dropTGEDCut:       "tged: cut off",
 	dropMQTTForm:      "mqtt: malformed",
 	dropMQTTCut:       "mqtt: cut off",
+	dropPTPForm:       "ptp: malformed",
+	dropPTPCut:        "ptp: cut off",
+	dropSAPForm:       "sap: malformed",
+	dropSAPCut:        "sap: cut off",
 	dropSSDPForm:      "ssdp: malformed",
 	dropSSDPCut:       "ssdp: cut off",
 	dropLLDPForm:      "lldp: malformed",
@@ -140,6 +148,8 @@ const (
 	protoWSD
 	protoTGED
 	protoMQTT
+	protoPTP
+	protoSAP
 	protoSSDP
 	protoLLDP
 	protoCDP
@@ -165,6 +175,8 @@ var protoNames = [numProtos]string{
 	protoWSD:       ProtoWSD,
 	protoTGED:      ProtoTGED,
 	protoMQTT:      ProtoMQTT,
+	protoPTP:       ProtoPTP,
+	protoSAP:       ProtoSAP,
 	protoSSDP:      ProtoSSDP,
 	protoLLDP:      ProtoLLDP,
 	protoCDP:       ProtoCDP,
