@@ -84,6 +84,7 @@ func gopacketDecoder() func([]byte) int {
 	var decoded []gopacket.LayerType
 	return func(b []byte) int {
 		// gopacket knows port 53 as DNS, but not 5353.
+		udp.DstPort = 0 // of the frame before, if this one has none
 		if err := p.DecodeLayers(b, &decoded); err != nil {
 			return -1
 		}

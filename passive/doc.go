@@ -15,11 +15,12 @@
 //   - ARP (RFC 826, RFC 5227), neighbour discovery (RFC 4861: RS, RA, NS, NA),
 //     DHCPv4 (RFC 2131, 2132, 3396), DNS over UDP and TCP (RFC 1035), mDNS
 //     (RFC 6762), LLMNR (RFC 4795), Syncthing's discovery (version 2, UDP ports
-//     21025, 21026 and 22026), SSDP (UPnP Device Architecture 2.0),
-//     IGMP (versions 1 to 3), MLD (RFC 2710, RFC 3810), DHCPv6 (RFC 8415), WS-Discovery
-//     (1.1 and the draft of 2005), NetBIOS names and datagrams (RFC 1002), LLDP (IEEE
-//     802.1AB), CDP (versions 1 and 2), TGED 1.0, PTP (IEEE 1588-2019: Announce and requests), SAP (RFC 2974),
-//     MQTT's CONNECT (3.1, 3.1.1 and 5, TCP port 1883);
+//     21025, 21026 and 22026), SSDP (UPnP Device Architecture 2.0), WS-Discovery
+//     (1.1 and the draft of 2005), DHCPv6 (RFC 8415), NetBIOS names and datagrams
+//     (RFC 1002), TGED 1.0, SAP (RFC 2974), MQTT's CONNECT (3.1, 3.1.1 and 5, TCP
+//     port 1883);
+//   - IGMP (versions 1 to 3), MLD (RFC 2710, RFC 3810), PTP (IEEE 1588-2019: Announce
+//     and requests), LLDP (IEEE 802.1AB), CDP (versions 1 and 2);
 //   - how clients begin: TCP's SYN and its answer (RFC 9293), the ClientHello of
 //     TLS (RFC 8446) over TCP and in QUIC's Initial packets (RFC 9000, 9001, 9369 and
 //     the drafts from 23 on), the heads of HTTP/1 (RFC 9112), all on any port;
