@@ -32,7 +32,7 @@ for t in "${targets[@]}"; do
   pkg=${t%:*} func=${t##*:}
   # A package is linked once for all its targets; go test would link it for each.
   if [ "$built" != "$pkg" ]; then
-    go test -c -fuzz . -o "$work/fuzz.test" "$pkg"
+    go test -c -fuzz . -gcflags=all=-dwarf=false -ldflags="-s -w" -o "$work/fuzz.test" "$pkg"
     built=$pkg
     path=$(go list "$pkg")
   fi

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/lanfolk/lanfolk"
 )
@@ -112,21 +111,6 @@ func TestMigrationsAreNumberedWithoutAGap(t *testing.T) {
 			t.Errorf("%s: want %s…", f.Name(), want)
 		}
 	}
-}
-
-func FuzzText(f *testing.F) {
-	for _, s := range []string{"", "nas.local", "a\x00b", "\xff\xfe", "\uf700", "\uf7ff\xef\x9f", "Ä", "\xed\xa0\x80", "\ufffd"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		text := toText(s)
-		if !utf8.ValidString(text) || strings.Contains(text, "\x00") {
-			t.Errorf("%q becomes %q", s, text)
-		}
-		if back := fromText(text); back != s {
-			t.Errorf("%q becomes %q and then %q", s, text, back)
-		}
-	})
 }
 
 func TestNanos(t *testing.T) {

@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"github.com/lanfolk/lanfolk"
+	"github.com/lanfolk/lanfolk/store/internal/text"
 )
 
 // The inventory is kept as documents: the registry alone knows what they mean,
 // reads all of them at its start and never asks for one by a field. The types
 // below are the form on the disk: their names stay when the domain's change,
-// fields may be added. Strings are as toText makes them.
+// fields may be added. Strings are as text.Encode makes them.
 type (
 	deviceDoc struct {
 		MergedInto  string          `json:"merged_into,omitempty"`
@@ -67,7 +68,7 @@ func (d *DB) Save(ctx context.Context, b lanfolk.Batch) error {
 			return err
 		}
 		if err := each(ctx, tx, sqlForgetDevice, b.Forgotten, func(id string) ([]any, error) {
-			return []any{toText(id)}, nil
+			return []any{text.Encode(id)}, nil
 		}); err != nil {
 			return err
 		}
@@ -131,33 +132,33 @@ func documents[D, T any](ctx context.Context, tx *sql.Tx, query string, value fu
 
 func deviceArgs(r lanfolk.DeviceRecord) ([]any, error) {
 	doc, err := json.Marshal(deviceDoc{
-		MergedInto:  toText(r.MergedInto),
+		MergedInto:  text.Encode(r.MergedInto),
 		Identifiers: convert(r.Identifiers, identifierDocOf),
-		Heard:       convert(r.Heard, toText),
-		Protocols:   convert(r.Protocols, toText),
-		Gateway:     toText(r.Gateway),
+		Heard:       convert(r.Heard, text.Encode),
+		Protocols:   convert(r.Protocols, text.Encode),
+		Gateway:     text.Encode(r.Gateway),
 		FirstSeen:   inRange(r.FirstSeen),
 		LastSeen:    inRange(r.LastSeen),
-		Names:       convert(r.Said.Names, toText),
-		Tags:        convert(r.Said.Tags, toText),
+		Names:       convert(r.Said.Names, text.Encode),
+		Tags:        convert(r.Said.Tags, text.Encode),
 		Separated:   convert(r.Said.Separated, identifierDocOf),
 	})
-	return []any{toText(r.ID), string(doc)}, err
+	return []any{text.Encode(r.ID), string(doc)}, err
 }
 
 func deviceOf(id sql.RawBytes, d *deviceDoc) lanfolk.DeviceRecord {
 	return lanfolk.DeviceRecord{
-		ID:          fromText(string(id)),
-		MergedInto:  fromText(d.MergedInto),
+		ID:          text.Decode(string(id)),
+		MergedInto:  text.Decode(d.MergedInto),
 		Identifiers: convert(d.Identifiers, identifierOf),
-		Heard:       convert(d.Heard, fromText),
-		Protocols:   convert(d.Protocols, fromText),
-		Gateway:     fromText(d.Gateway),
+		Heard:       convert(d.Heard, text.Decode),
+		Protocols:   convert(d.Protocols, text.Decode),
+		Gateway:     text.Decode(d.Gateway),
 		FirstSeen:   d.FirstSeen,
 		LastSeen:    d.LastSeen,
 		Said: lanfolk.Said{
-			Names:     convert(d.Names, fromText),
-			Tags:      convert(d.Tags, fromText),
+			Names:     convert(d.Names, text.Decode),
+			Tags:      convert(d.Tags, text.Decode),
 			Separated: convert(d.Separated, identifierOf),
 		},
 	}
@@ -166,15 +167,15 @@ func deviceOf(id sql.RawBytes, d *deviceDoc) lanfolk.DeviceRecord {
 func sightingArgs(x lanfolk.StoredSighting) ([]any, error) {
 	s := &x.Sighting
 	doc, err := json.Marshal(sightingDoc{
-		Protocol: toText(s.Origin.Protocol), Gateway: toText(s.Origin.Gateway), Link: toText(s.Origin.Link),
-		Source: toText(s.Origin.Source), Self: s.Origin.Self,
-		Key: toText(s.Key), Kind: toText(string(s.Kind)), Name: toText(s.Name), Type: toText(s.Type),
+		Protocol: text.Encode(s.Origin.Protocol), Gateway: text.Encode(s.Origin.Gateway), Link: text.Encode(s.Origin.Link),
+		Source: text.Encode(s.Origin.Source), Self: s.Origin.Self,
+		Key: text.Encode(s.Key), Kind: text.Encode(string(s.Kind)), Name: text.Encode(s.Name), Type: text.Encode(s.Type),
 		Identifiers: convert(s.Identifiers, identifierDocOf),
-		Host:        toText(s.Host), Addresses: keepable(s.Addresses), Port: s.Port,
-		Attributes: convertMap(s.Attributes, toText),
-		What:       toText(s.What), State: toText(string(s.State)),
+		Host:        text.Encode(s.Host), Addresses: keepable(s.Addresses), Port: s.Port,
+		Attributes: convertMap(s.Attributes, text.Encode),
+		What:       text.Encode(s.What), State: text.Encode(string(s.State)),
 		Time: inRange(s.Time), Lifetime: s.Lifetime, Gone: s.Gone,
-		Device: toText(x.Device), FirstSeen: inRange(x.FirstSeen), Ended: x.Ended,
+		Device: text.Encode(x.Device), FirstSeen: inRange(x.FirstSeen), Ended: x.Ended,
 	})
 	return []any{sightingKey(s.ID()), string(doc)}, err
 }
@@ -183,17 +184,17 @@ func sightingOf(_ sql.RawBytes, d *sightingDoc) lanfolk.StoredSighting {
 	return lanfolk.StoredSighting{
 		Sighting: lanfolk.Sighting{
 			Origin: lanfolk.Origin{
-				Protocol: fromText(d.Protocol), Gateway: fromText(d.Gateway), Link: fromText(d.Link),
-				Source: fromText(d.Source), Self: d.Self,
+				Protocol: text.Decode(d.Protocol), Gateway: text.Decode(d.Gateway), Link: text.Decode(d.Link),
+				Source: text.Decode(d.Source), Self: d.Self,
 			},
-			Key: fromText(d.Key), Kind: lanfolk.Kind(fromText(d.Kind)), Name: fromText(d.Name), Type: fromText(d.Type),
+			Key: text.Decode(d.Key), Kind: lanfolk.Kind(text.Decode(d.Kind)), Name: text.Decode(d.Name), Type: text.Decode(d.Type),
 			Identifiers: convert(d.Identifiers, identifierOf),
-			Host:        fromText(d.Host), Addresses: d.Addresses, Port: d.Port,
-			Attributes: convertMap(d.Attributes, fromText),
-			What:       fromText(d.What), State: lanfolk.State(fromText(d.State)),
+			Host:        text.Decode(d.Host), Addresses: d.Addresses, Port: d.Port,
+			Attributes: convertMap(d.Attributes, text.Decode),
+			What:       text.Decode(d.What), State: lanfolk.State(text.Decode(d.State)),
 			Time: d.Time, Lifetime: d.Lifetime, Gone: d.Gone,
 		},
-		Device:    fromText(d.Device),
+		Device:    text.Decode(d.Device),
 		FirstSeen: d.FirstSeen,
 		Ended:     d.Ended,
 	}
@@ -204,13 +205,13 @@ func sightingKey(id lanfolk.ID) []byte {
 }
 
 func identifierDocOf(i lanfolk.Identifier) identifierDoc {
-	return identifierDoc{toText(string(i.Kind)), toText(i.Value), toText(i.Gateway), toText(i.Link)}
+	return identifierDoc{text.Encode(string(i.Kind)), text.Encode(i.Value), text.Encode(i.Gateway), text.Encode(i.Link)}
 }
 
 func identifierOf(d identifierDoc) lanfolk.Identifier {
 	return lanfolk.Identifier{
-		Kind: lanfolk.IdentifierKind(fromText(d.Kind)), Value: fromText(d.Value),
-		Gateway: fromText(d.Gateway), Link: fromText(d.Link),
+		Kind: lanfolk.IdentifierKind(text.Decode(d.Kind)), Value: text.Decode(d.Value),
+		Gateway: text.Decode(d.Gateway), Link: text.Decode(d.Link),
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/lanfolk/lanfolk"
+	"github.com/lanfolk/lanfolk/store/internal/text"
 )
 
 // ObservationFilter says which observations are asked for. The zero filter
@@ -48,8 +49,8 @@ func observationArgs(o *lanfolk.Observation) []any {
 	key := keyOf(o.Gateway, o.Link, strconv.Itoa(int(o.VLAN)), o.Protocol, strconv.Itoa(response),
 		o.Query, o.Fingerprint, src, dst, string(o.DstClass))
 	return []any{
-		key, toText(o.Gateway), toText(o.Link), int64(o.VLAN), toText(o.Protocol), response,
-		toText(o.Query), toText(o.Fingerprint), src, dst, toText(string(o.DstClass)),
+		key, text.Encode(o.Gateway), text.Encode(o.Link), int64(o.VLAN), text.Encode(o.Protocol), response,
+		text.Encode(o.Query), text.Encode(o.Fingerprint), src, dst, text.Encode(string(o.DstClass)),
 		addrText(o.SrcIP), addrText(o.DstIP), toNanos(o.First), toNanos(o.Last), int64(min(o.Count, math.MaxInt64)),
 	}
 }
@@ -136,8 +137,8 @@ func (d *DB) page(ctx context.Context, f ObservationFilter, after place, n int) 
 
 // statement returns the query that has the best index for f, with its arguments.
 func (f ObservationFilter) statement(after place, n int) (string, []any) {
-	args := []any{toText(f.Protocol), f.MAC.String(), toNanos(f.Since), after.last, after.id, n}
-	name := toText(foldName(f.Query))
+	args := []any{text.Encode(f.Protocol), f.MAC.String(), toNanos(f.Since), after.last, after.id, n}
+	name := text.Encode(foldName(f.Query))
 	switch {
 	case f.Query == "" && f.MAC != lanfolk.MAC{}:
 		return sqlObservationsByMAC, args
@@ -166,8 +167,8 @@ func scanObservation(rows *sql.Rows) (lanfolk.Observation, place, error) {
 	if err != nil {
 		return o, at, err
 	}
-	for _, text := range []*string{&o.Gateway, &o.Link, &o.Protocol, &o.Query, &o.Fingerprint, &class} {
-		*text = fromText(*text)
+	for _, kept := range []*string{&o.Gateway, &o.Link, &o.Protocol, &o.Query, &o.Fingerprint, &class} {
+		*kept = text.Decode(*kept)
 	}
 	o.Response, o.DstClass, o.Count = response != 0, lanfolk.DstClass(class), uint64(count)
 	o.First, o.Last = fromNanos(first), fromNanos(at.last)

@@ -6,6 +6,8 @@ import (
 	"database/sql"
 	"errors"
 	"time"
+
+	"github.com/lanfolk/lanfolk/store/internal/text"
 )
 
 // secretBytes is the size of a secret: the key of HMAC-SHA-256.
@@ -21,7 +23,7 @@ func (d *DB) Secret(ctx context.Context, name string) ([]byte, error) {
 	fresh := make([]byte, secretBytes)
 	rand.Read(fresh) // never fails
 	err = d.inTx(ctx, "make secret", func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, sqlMakeSecret, toText(name), fresh, toNanos(time.Now()))
+		_, err := tx.ExecContext(ctx, sqlMakeSecret, text.Encode(name), fresh, toNanos(time.Now()))
 		return err
 	})
 	if err != nil {
@@ -32,6 +34,6 @@ func (d *DB) Secret(ctx context.Context, name string) ([]byte, error) {
 }
 
 func (d *DB) secret(ctx context.Context, name string) (value []byte, err error) {
-	err = d.read.QueryRowContext(ctx, sqlSecret, toText(name)).Scan(&value)
+	err = d.read.QueryRowContext(ctx, sqlSecret, text.Encode(name)).Scan(&value)
 	return value, err
 }

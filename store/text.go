@@ -6,68 +6,9 @@ import (
 	"net/netip"
 	"strings"
 	"time"
-	"unicode/utf8"
+
+	"github.com/lanfolk/lanfolk/store/internal/text"
 )
-
-// Names that come off a network are bytes: a DNS label or a TXT value need not
-// be UTF-8, and may hold a NUL. A text column takes neither, and replacing such
-// bytes would make two names one. So they are kept as characters of a private
-// range: byte b becomes U+F700+b. A character that stands in that range already
-// is kept byte by byte in the same way, so that toText can always be undone.
-const (
-	escapeFirst = 0xF700
-	escapeLast  = 0xF7FF
-)
-
-func escaped(r rune) bool { return escapeFirst <= r && r <= escapeLast }
-
-// toText returns s as valid UTF-8 without a NUL, for fromText to undo.
-func toText(s string) string {
-	if plain(s) {
-		return s
-	}
-	var b strings.Builder
-	for len(s) > 0 {
-		r, n := utf8.DecodeRuneInString(s)
-		if r == 0 || escaped(r) || (r == utf8.RuneError && n == 1) {
-			for i := range n {
-				b.WriteRune(escapeFirst + rune(s[i]))
-			}
-		} else {
-			b.WriteRune(r)
-		}
-		s = s[n:]
-	}
-	return b.String()
-}
-
-// plain says whether s may stand as it is.
-func plain(s string) bool {
-	ascii := true
-	for i := range len(s) {
-		if s[i] == 0 {
-			return false
-		}
-		ascii = ascii && s[i] < utf8.RuneSelf
-	}
-	return ascii || (utf8.ValidString(s) && strings.IndexFunc(s, escaped) < 0)
-}
-
-// fromText undoes toText.
-func fromText(s string) string {
-	if strings.IndexFunc(s, escaped) < 0 {
-		return s
-	}
-	b := make([]byte, 0, len(s))
-	for _, r := range s {
-		if escaped(r) {
-			b = append(b, byte(r-escapeFirst))
-		} else {
-			b = utf8.AppendRune(b, r)
-		}
-	}
-	return string(b)
-}
 
 // foldName lowers ASCII letters only, as names compare by RFC 6762 §16 and as
 // lower() does it in an index, and takes off a last dot.
@@ -134,11 +75,11 @@ func fromNanos(n int64) time.Time {
 // addrText returns a as text that can be read back, "" if it is invalid or
 // has a zone that can't.
 func addrText(a netip.Addr) string {
-	text := a.String()
-	if b, err := netip.ParseAddr(text); err != nil || b != a || !plain(text) {
+	t := a.String()
+	if b, err := netip.ParseAddr(t); err != nil || b != a || !text.Plain(t) {
 		return ""
 	}
-	return text
+	return t
 }
 
 // keepable returns the addresses that can be kept as text.

@@ -90,7 +90,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, conn connection) 
 		return caller{}, http.StatusForbidden, "the request comes from another web page"
 	}
 	if token, ok := bearer(r); ok {
-		name, ok := s.tokens.name(token)
+		name, ok := s.tokens.Name(token)
 		if !ok {
 			return caller{}, http.StatusUnauthorized, "the API token is not known here"
 		}

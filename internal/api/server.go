@@ -17,6 +17,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/lanfolk/lanfolk"
+	"github.com/lanfolk/lanfolk/internal/api/token"
 	"github.com/lanfolk/lanfolk/internal/api/web"
 	"github.com/lanfolk/lanfolk/internal/find"
 	"github.com/lanfolk/lanfolk/store"
@@ -104,7 +105,7 @@ type Options struct {
 	// localhost and its addresses: "nas.example.com".
 	AllowedHosts []string
 	// Tokens may call over TCP.
-	Tokens Tokens
+	Tokens token.List
 	// SessionKey signs the cookies of the page, 32 random bytes. The same key
 	// after a restart keeps browsers signed in; nil takes a new one.
 	SessionKey []byte
@@ -115,7 +116,7 @@ type Options struct {
 type Server struct {
 	o        Options
 	log      *slog.Logger
-	tokens   Tokens
+	tokens   token.List
 	hosts    map[string]bool
 	signIns  signIns
 	sessions sessions

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/lanfolk/lanfolk/internal/api"
+	"github.com/lanfolk/lanfolk/internal/api/token"
 )
 
 const apiToken = "0123456789abcdef0123456789abcdef"
@@ -56,7 +57,7 @@ func serve(t *testing.T, v *inventory, change ...func(*api.Options)) *node {
 
 func serveAt(t *testing.T, addr string, v *inventory, change ...func(*api.Options)) *node {
 	t.Helper()
-	tokens, err := api.ParseTokens([]byte("test " + apiToken + "\n"))
+	tokens, err := token.Parse([]byte("test " + apiToken + "\n"))
 	if err != nil {
 		t.Fatal(err)
 	}

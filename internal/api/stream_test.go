@@ -17,6 +17,7 @@ import (
 	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/internal/api"
 	"github.com/lanfolk/lanfolk/internal/api/client"
+	"github.com/lanfolk/lanfolk/internal/api/token"
 	"github.com/lanfolk/lanfolk/internal/find"
 )
 
@@ -62,7 +63,7 @@ func (l pipes) dial(t *testing.T, path string) net.Conn {
 // bubble serves in virtual time.
 func bubble(t *testing.T, v api.Inventory, f func(l pipes), change ...func(*api.Options)) {
 	synctest.Test(t, func(t *testing.T) {
-		tokens, err := api.ParseTokens([]byte("test " + apiToken))
+		tokens, err := token.Parse([]byte("test " + apiToken))
 		if err != nil {
 			t.Fatal(err)
 		}

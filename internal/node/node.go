@@ -19,6 +19,7 @@ import (
 
 	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/internal/api"
+	"github.com/lanfolk/lanfolk/internal/api/token"
 	"github.com/lanfolk/lanfolk/internal/config"
 	"github.com/lanfolk/lanfolk/internal/find"
 	"github.com/lanfolk/lanfolk/internal/sockets"
@@ -270,9 +271,9 @@ func (n *Node) openAPI(ctx context.Context) (*api.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	var tokens api.Tokens
+	var tokens token.List
 	if file := n.Config.HTTP.TokenFile; file != "" {
-		if tokens, err = api.ReadTokens(file); err != nil {
+		if tokens, err = token.Read(file); err != nil {
 			return nil, err
 		}
 	}
