@@ -434,7 +434,7 @@ func (c *caretaker) start(now time.Time) {
 // serve goes on with a term.
 func (c *caretaker) serve(now time.Time) {
 	t := c.term
-	accepted, ended, err, refused := t.news()
+	accepted, ended, refused, err := t.news()
 	if ended {
 		c.ended(now, err)
 		return

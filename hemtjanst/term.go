@@ -149,9 +149,9 @@ func (t *term) hasNews() bool {
 }
 
 // news returns what has happened since it was asked last.
-func (t *term) news() (accepted, ended bool, err error, refused []string) {
+func (t *term) news() (accepted, ended bool, refused []string, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	refused, t.refused = t.refused, nil
-	return t.accepted, t.ended, t.err, refused
+	return t.accepted, t.ended, refused, t.err
 }
