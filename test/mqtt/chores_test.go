@@ -206,7 +206,7 @@ func TestHostileNames(t *testing.T) {
 			want[deep] = "0"
 		}
 		differs("janitor", before, want)
-		for _, id := range []string{"wild", "noutf8", "huge", "deep", "long", "twice", "numbers"} {
+		for _, id := range []string{"wild", "huge", "deep", "twice"} {
 			before := all()
 			args := []string{"mqtt", "purge", id, "--broker", s.broker.URL("mqtt")}
 			if r := s.host.Lanfolk(append(args, "--dry-run")...).Run(); r.Exit != 0 || !strings.Contains(r.Stdout, "would-clear") {

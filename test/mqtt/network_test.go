@@ -79,7 +79,6 @@ func TestOldAndSlowBrokers(t *testing.T) {
 		"refuses MQTT 5":    func() *relay { return &relay{only311: true} },
 		"hangs up on it":    func() *relay { return &relay{only311: true, hangsUp: true} },
 		"takes its time":    func() *relay { return &relay{pace: 5 * time.Millisecond} },
-		"is old and slow":   func() *relay { return &relay{only311: true, pace: 5 * time.Millisecond} },
 		"sends what it may": func() *relay { return &relay{inject: packets(bad...)} },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 // are none of the protocol's, nor states of no device, nor metadata of anything. A million of them under LANFOLK_SOAK.
 func TestStrangersTopics(t *testing.T) {
 	onBoth(t, func(s *site) {
-		n := 40_000 // of each of five kinds
+		n := 20_000 // of each of five kinds
 		if os.Getenv("LANFOLK_SOAK") != "" {
 			n = 200_000
 			if s.broker.Lanfolk {
