@@ -40,6 +40,7 @@ type Subscription struct {
 	spare  []Event
 	lost   bool
 	closed bool
+	held   bool // more is about to come
 }
 
 // Subscribe begins to ask the questions. What is cached already comes at once;
@@ -58,9 +59,11 @@ func (s *Subscription) Ask(questions ...Question) {
 	}
 	s.engine.post(func(c *core) {
 		now := time.Now()
+		s.hold(true)
 		for _, q := range questions {
 			c.ask(now, s, q)
 		}
+		s.hold(false)
 	})
 }
 
@@ -106,7 +109,7 @@ func (s *Subscription) take() ([]Event, bool, error) {
 		s.lost = false
 		s.engine.post(func(c *core) { c.replay(s) })
 		return []Event{{Op: OpReset, Time: time.Now()}}, true, nil
-	case len(s.queue) == 0:
+	case len(s.queue) == 0 || s.held:
 		return nil, false, nil
 	}
 	out := s.queue
@@ -124,16 +127,30 @@ func (s *Subscription) Close() {
 	s.closed = true
 	s.queue, s.spare = nil, nil
 	s.mu.Unlock()
-	select {
-	case s.ready <- struct{}{}:
-	default:
-	}
+	s.wake()
 	s.engine.post(func(c *core) {
 		for k := range s.wants {
 			c.forget(s, k)
 		}
 		delete(c.subs, s)
 	})
+}
+
+// hold makes Next wait for the rest, so that what is cached for several questions comes as one.
+func (s *Subscription) hold(on bool) {
+	s.mu.Lock()
+	s.held = on
+	s.mu.Unlock()
+	if !on {
+		s.wake()
+	}
+}
+
+func (s *Subscription) wake() {
+	select {
+	case s.ready <- struct{}{}:
+	default:
+	}
 }
 
 // receive implements receiver.
@@ -147,10 +164,7 @@ func (s *Subscription) receive(ev Event) {
 		s.queue = append(s.queue, ev)
 	}
 	s.mu.Unlock()
-	select {
-	case s.ready <- struct{}{}:
-	default:
-	}
+	s.wake()
 }
 
 func (s *Subscription) refreshes() bool { return s.options.Refreshes }

@@ -208,7 +208,15 @@ func (b *Broker) open(ctx context.Context, t target) (net.Conn, error) {
 }
 
 func (b *Broker) openWebSocket(ctx context.Context, t target, conf *tls.Config) (net.Conn, error) {
-	d := websocket.Dialer{NetDialContext: b.Dial, TLSClientConfig: conf, Subprotocols: []string{"mqtt"}}
+	var raw net.Conn
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		var err error
+		if raw, err = b.Dial(ctx, network, addr); err != nil {
+			return nil, err
+		}
+		return belowWebSocket{raw}, nil
+	}
+	d := websocket.Dialer{NetDialContext: dial, TLSClientConfig: conf, Subprotocols: []string{"mqtt"}}
 	u := *t.url
 	u.User = nil // that is for MQTT, not for HTTP
 	c, resp, err := d.DialContext(ctx, u.String(), http.Header{})
@@ -222,5 +230,5 @@ func (b *Broker) openWebSocket(ctx context.Context, t target, conf *tls.Config) 
 		return nil, err
 	}
 	c.SetReadLimit(maxFrame)
-	return &wsConn{Conn: c}, nil
+	return &wsConn{Conn: c, raw: raw}, nil
 }

@@ -15,7 +15,8 @@ const maxFrame = 64 << 20
 // wsConn is a WebSocket as a stream of bytes, which one goroutine reads and one writes.
 type wsConn struct {
 	*websocket.Conn
-	r io.Reader // of the message that is being read
+	raw net.Conn  // below it
+	r   io.Reader // of the message that is being read
 }
 
 var _ net.Conn = (*wsConn)(nil)
@@ -51,7 +52,17 @@ func (c *wsConn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// SetWriteDeadline may be called while Write runs, as the WebSocket's own may not.
+func (c *wsConn) SetWriteDeadline(t time.Time) error { return c.raw.SetWriteDeadline(t) }
+
 // SetDeadline sets both deadlines.
 func (c *wsConn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
+
+// belowWebSocket is a connection on which a WebSocket's writes take off no deadline: it sets one
+// before each, its own.
+type belowWebSocket struct{ net.Conn }
+
+// SetWriteDeadline does nothing.
+func (belowWebSocket) SetWriteDeadline(time.Time) error { return nil }
