@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -89,6 +90,9 @@ type webConn struct {
 	net.Conn
 	ws   *websocket.Conn
 	rest io.Reader // of the message in hand
+	// until is the deadline for writing. ws takes one only from who writes, and puts it
+	// on the connection before it does.
+	until atomic.Pointer[time.Time]
 }
 
 var errText = errors.New("a WebSocket message that isn't binary")
@@ -116,11 +120,19 @@ func (c *webConn) Read(p []byte) (int, error) {
 }
 
 func (c *webConn) Write(p []byte) (int, error) {
+	if t := c.until.Load(); t != nil {
+		_ = c.ws.SetWriteDeadline(*t) // never fails
+	}
 	if err := c.ws.WriteMessage(websocket.BinaryMessage, p); err != nil {
 		return 0, err
 	}
 	return len(p), nil
 }
 
-func (c *webConn) SetReadDeadline(t time.Time) error  { return c.ws.SetReadDeadline(t) }
-func (c *webConn) SetWriteDeadline(t time.Time) error { return c.ws.SetWriteDeadline(t) }
+func (c *webConn) SetReadDeadline(t time.Time) error { return c.ws.SetReadDeadline(t) }
+
+// SetWriteDeadline may be called while Write runs.
+func (c *webConn) SetWriteDeadline(t time.Time) error {
+	c.until.Store(&t)
+	return c.Conn.SetWriteDeadline(t)
+}
