@@ -29,6 +29,9 @@ type Session struct {
 	Receive func(Message)
 	// Refused is called when the broker doesn't take a message, if it says so.
 	Refused func(topic string, err error)
+	// Taken is called when the broker has answered to a message at QoS 1 that it takes it, where it says
+	// otherwise to those that it doesn't: with MQTT 5. It must be as quick as Receive.
+	Taken func(topic string)
 }
 
 // Transport makes connections to one broker. It may be used by several roles at a time.
@@ -49,7 +52,8 @@ type Conn interface {
 	Publish(ctx context.Context, m Message) error
 	// Flush waits until the broker has answered to all that was published before.
 	Flush(ctx context.Context) error
-	// NoLocal says whether the broker can keep back the messages of the connection itself.
+	// NoLocal says whether the broker can keep back the messages of the connection itself. One that can
+	// also says which messages it takes.
 	NoLocal() bool
 	// Done is closed when the connection has ended. Err then says why.
 	Done() <-chan struct{}

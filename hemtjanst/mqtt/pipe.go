@@ -45,6 +45,8 @@ type pipe struct {
 	// MQTT 5. Both are set before anything is read.
 	receive func(hemtjanst.Message)
 	five    bool
+	// answered, if it is set, gets the PUBACKs of MQTT 5, past paho, too.
+	answered func(id uint16, code byte)
 
 	// Reading. Read's goroutine owns what follows up to left.
 	chunks [][]byte
@@ -187,6 +189,8 @@ func (p *pipe) next() error {
 		return errPacket
 	case message && p.receive != nil:
 		return p.message(length, head[0]&1 != 0)
+	case head[0] == 0x40 && p.answered != nil:
+		return p.answer(length)
 	}
 	p.head, p.left = head, length
 	return nil
@@ -237,6 +241,24 @@ func (p *pipe) message(length int, retain bool) error {
 		return errPacket // there are no aliases: they weren't asked for
 	}
 	p.receive(hemtjanst.Message{Topic: topic, Payload: bytes.Clone(b), Retain: retain})
+	return nil
+}
+
+// answer hands over a PUBACK (MQTT 5, 3.4): the message's identifier and, if it isn't 0, a reason code, before
+// properties that nobody needs.
+func (p *pipe) answer(length int) error {
+	p.whole = p.whole[:0]
+	if err := p.body(length, func(piece []byte) { p.whole = append(p.whole, piece...) }); err != nil {
+		return err
+	}
+	if length < 2 {
+		return errPacket
+	}
+	var code byte
+	if length > 2 {
+		code = p.whole[2]
+	}
+	p.answered(binary.BigEndian.Uint16(p.whole), code)
 	return nil
 }
 

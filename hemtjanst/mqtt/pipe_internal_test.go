@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
@@ -174,4 +175,28 @@ func TestThePipeNeverWaits(t *testing.T) {
 		_ = p.Close()
 		_ = far.Close()
 	})
+}
+
+func TestAnswersToMessagesGoPastPaho(t *testing.T) {
+	type answer struct {
+		id   uint16
+		code byte
+	}
+	stream := "\x40\x02\x01\x02" + suback + "\x40\x03\x00\x07\x87" + "\x40\x04\x00\x08\x10\x00"
+	for name, r := range map[string]io.Reader{"whole": bytes.NewReader([]byte(stream)), "bytes": iotest.OneByteReader(bytes.NewReader([]byte(stream)))} {
+		var got []answer
+		p := newPipe(feed{r: r}, new(atomic.Uint64))
+		p.answered = func(id uint16, code byte) { got = append(got, answer{id, code}) }
+		rest, err := io.ReadAll(p)
+		if want := []answer{{0x102, 0}, {7, 0x87}, {8, 0x10}}; err != nil || string(rest) != suback || !slices.Equal(got, want) {
+			t.Errorf("%s: answers %v, rest %q, %v", name, got, rest, err)
+		}
+		_ = p.Close()
+	}
+	p := newPipe(feed{r: bytes.NewReader([]byte("\x40\x01\x00"))}, new(atomic.Uint64))
+	defer p.Close()
+	p.answered = func(uint16, byte) { t.Error("took half an answer") }
+	if _, err := io.ReadAll(p); !errors.Is(err, errPacket) {
+		t.Error(err)
+	}
 }

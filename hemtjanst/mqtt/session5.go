@@ -19,6 +19,7 @@ const maxInFlight = 1024
 // message costs a goroutine, and whoever publishes must wait for its answer to learn of it.
 type session5 struct {
 	refused func(topic string, err error)
+	taken   func(topic string)
 
 	mu       sync.Mutex
 	changed  sync.Cond // something was answered, or the connection is lost
@@ -39,8 +40,8 @@ type waiting struct {
 
 var _ session.SessionManager = (*session5)(nil)
 
-func newSession5(refused func(string, error)) *session5 {
-	s := &session5{refused: refused, waiting: map[uint16]waiting{}}
+func newSession5(refused func(string, error), taken func(string)) *session5 {
+	s := &session5{refused: refused, taken: taken, waiting: map[uint16]waiting{}}
 	s.changed.L = &s.mu
 	return s
 }
@@ -78,16 +79,42 @@ func (s *session5) ConnectionLost(*packets.Disconnect) error {
 func (s *session5) AddToSession(ctx context.Context, p session.Packet, answer chan<- packets.ControlPacket) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := waiting{answer: answer}
 	if m, ok := p.(*packets.Publish); ok {
-		w = waiting{topic: m.Topic}
-		if err := s.wait(ctx, func() bool { return s.flying < s.maximum }); err != nil {
+		if err := s.enter(ctx); err != nil {
 			return err
 		}
-		s.flying++
+		id, err := s.identify(waiting{topic: m.Topic})
+		p.SetIdentifier(id)
+		return err
 	}
+	id, err := s.identify(waiting{answer: answer})
+	p.SetIdentifier(id)
+	return err
+}
+
+// message is AddToSession for a message that isn't paho's.
+func (s *session5) message(ctx context.Context, topic string) (id uint16, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.enter(ctx); err != nil {
+		return 0, err
+	}
+	return s.identify(waiting{topic: topic})
+}
+
+// enter waits until the broker takes one more message. The lock is held.
+func (s *session5) enter(ctx context.Context) error {
+	if err := s.wait(ctx, func() bool { return s.flying < s.maximum }); err != nil {
+		return err
+	}
+	s.flying++
+	return nil
+}
+
+// identify returns an identifier for what waits. The lock is held.
+func (s *session5) identify(w waiting) (uint16, error) {
 	if s.lost {
-		return session.ErrNoConnection
+		return 0, session.ErrNoConnection
 	}
 	for range math.MaxUint16 {
 		if s.last++; s.last == 0 {
@@ -95,11 +122,10 @@ func (s *session5) AddToSession(ctx context.Context, p session.Packet, answer ch
 		}
 		if _, used := s.waiting[s.last]; !used {
 			s.waiting[s.last] = w
-			p.SetIdentifier(s.last)
-			return nil
+			return s.last, nil
 		}
 	}
-	return session.ErrPacketIdentifiersExhausted
+	return 0, session.ErrPacketIdentifiersExhausted
 }
 
 // wait returns when done does, or with an error; the lock is held when it is called and when it returns.
@@ -141,28 +167,33 @@ func (s *session5) PacketReceived(p *packets.ControlPacket, messages chan<- *pac
 			messages <- c
 		}
 		return nil
-	case *packets.Puback:
-		s.mu.Lock()
-		w, ok := s.waiting[c.PacketID]
-		if !ok || w.answer != nil {
-			s.mu.Unlock()
-			return nil
-		}
-		delete(s.waiting, c.PacketID)
-		s.flying--
-		s.answered++
-		s.changed.Broadcast()
-		s.mu.Unlock()
-		if c.ReasonCode >= 0x80 && s.refused != nil {
-			s.refused(w.topic, fmt.Errorf("mqtt: %s", c.Reason()))
-		}
-		return nil
 	case *packets.Suback:
 		s.pass(c.PacketID, p)
 	case *packets.Unsuback:
 		s.pass(c.PacketID, p)
 	}
 	return nil
+}
+
+// puback takes in the answer to a message.
+func (s *session5) puback(id uint16, code byte) {
+	s.mu.Lock()
+	w, ok := s.waiting[id]
+	if !ok || w.answer != nil {
+		s.mu.Unlock()
+		return
+	}
+	delete(s.waiting, id)
+	s.flying--
+	s.answered++
+	s.changed.Broadcast()
+	s.mu.Unlock()
+	switch {
+	case code < 0x80 && s.taken != nil:
+		s.taken(w.topic)
+	case code >= 0x80 && s.refused != nil:
+		s.refused(w.topic, fmt.Errorf("mqtt: %s", (&packets.Puback{ReasonCode: code}).Reason()))
+	}
 }
 
 // pass gives an answer to the one who waits for it.
