@@ -1,6 +1,7 @@
 package hemtjanst
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -48,6 +49,9 @@ type caretaker struct {
 	probed   time.Time // when the probe was handed over
 	look     time.Time // when the unheard are looked through again
 	ready    bool      // Ready was called
+	bulk     *bulk     // while very many devices are marked
+	blind    bool      // marks nothing until all that is retained was told again
+	ears     *follower
 
 	problems map[string]Problem // devices that are left alone
 	heardOf  map[string]bool    // providers that have spoken on this connection
@@ -85,7 +89,7 @@ func (c *caretaker) heard(now time.Time, m Message) {
 		c.named(now, string(m.Payload))
 		return
 	}
-	if c.probe != nil && m.Topic == c.probe.Topic {
+	if c.probe != nil && m.Topic == c.probe.Topic && bytes.Equal(m.Payload, c.probe.Payload) {
 		c.fresh(c.probe)
 		c.probe = nil
 		return
@@ -167,11 +171,17 @@ func (c *caretaker) fresh(s *saying) {
 
 // marked takes note that a device's topic says 0.
 func (c *caretaker) marked(now time.Time, s *saying) {
-	delete(c.unheard, s.Topic)
 	if s.state.CompareAndSwap(queued, dropped) || s.state.Load() == stale {
+		delete(c.unheard, s.Topic)
 		return // somebody else said it
 	}
 	c.fresh(s)
+	c.arrived(now, s)
+}
+
+// arrived takes note that the broker has a mark.
+func (c *caretaker) arrived(now time.Time, s *saying) {
+	delete(c.unheard, s.Topic)
 	e := JanitorEvent{Kind: Marked, Device: s.device}
 	if d := c.model.devices[s.device]; d != nil {
 		e.Root, e.Provider = rootOf(d), providerOf(d)
@@ -259,7 +269,7 @@ func (c *caretaker) device(now time.Time, d *Device) {
 
 // complete takes note that all that is retained is known, as far as it can be.
 func (c *caretaker) complete(now time.Time) {
-	c.state.Complete = true
+	c.state.Complete, c.blind = true, false
 	if !c.model.confirmed {
 		c.log.Warn("the MQTT broker may have left something out, marks nothing")
 	} else {
@@ -284,7 +294,7 @@ func (c *caretaker) lost() {
 		s.state.CompareAndSwap(queued, dropped)
 	}
 	clear(c.unheard)
-	c.probe = nil
+	c.probe, c.bulk, c.blind = nil, nil, false
 	c.rest()
 }
 
@@ -308,7 +318,7 @@ func (c *caretaker) recheck() {
 		}
 		if s.state.CompareAndSwap(queued, dropped) {
 			delete(c.unheard, topic)
-		} else if d != nil && d.provider != nil && d.provider.present {
+		} else if d != nil && d.provider != nil && (d.provider.present || !c.sweep.dead[d.provider.id]) {
 			s.late = true
 		}
 	}
@@ -323,7 +333,7 @@ func (c *caretaker) due() time.Time {
 		}
 	}
 	at := time.Unix(0, 0) // at once
-	if len(c.out) > 0 || c.janitor.DryRun && len(c.sweep.work) > 0 {
+	if len(c.out) > 0 || c.muchDone() || c.janitor.DryRun && len(c.sweep.work) > 0 {
 		return at
 	}
 	sooner(c.list)
@@ -331,7 +341,7 @@ func (c *caretaker) due() time.Time {
 		if t.hasNews() {
 			return at
 		}
-		if c.works() && len(c.sweep.work) > 0 && c.probe == nil && len(c.unheard) <= window/2 {
+		if c.works() && !c.blind && len(c.sweep.work) > 0 && c.mayHandOver() {
 			if len(t.out) <= window {
 				return at
 			}
@@ -390,6 +400,9 @@ func (c *caretaker) advance(now time.Time) {
 			c.start(now)
 		}
 	}
+	if c.muchDone() {
+		c.hearAgain(now)
+	}
 	c.publish()
 }
 
@@ -420,7 +433,7 @@ func (c *caretaker) start(now time.Time) {
 	if err != nil {
 		panic(err) // a string and a number can always be marshalled
 	}
-	t := &term{token: string(b), out: make(chan *saying, 2*window), wake: c.wake, began: now}
+	t := &term{topics: c.topics, token: string(b), out: make(chan *saying, 2*window), wake: c.wake, began: now}
 	ctx, leave := context.WithCancel(c.ctx)
 	t.leave = leave
 	c.term, c.last = t, t.token
@@ -434,7 +447,10 @@ func (c *caretaker) start(now time.Time) {
 // serve goes on with a term.
 func (c *caretaker) serve(now time.Time) {
 	t := c.term
-	accepted, ended, refused, err := t.news()
+	accepted, ended, err := t.news()
+	refused, taken, returned := t.answers()
+	c.returned(returned)
+	c.taken(now, taken)
 	if ended {
 		c.ended(now, err)
 		return
@@ -462,7 +478,7 @@ func (c *caretaker) serve(now time.Time) {
 		c.look = now.Add(time.Second)
 		c.review(now)
 	}
-	if c.term == t && c.works() {
+	if c.works() && !c.blind {
 		c.handOver(now)
 	}
 }
@@ -471,6 +487,7 @@ func (c *caretaker) serve(now time.Time) {
 func (c *caretaker) ended(now time.Time, err error) {
 	t := c.term
 	c.term, c.probe = nil, nil
+	c.blind = c.blind || c.bulk != nil
 	if t.elected && !t.resting {
 		c.tell(JanitorEvent{Kind: Resting})
 	}
@@ -523,47 +540,6 @@ func (c *caretaker) failed(now time.Time, s *saying) {
 	c.sweep.retry(now, s.device)
 	c.state.Failed++
 	c.tell(JanitorEvent{Kind: MarkFailed, Device: s.device})
-}
-
-// handOver has work done: each device is looked at once more, and no more are handed over than may be on
-// their way. What is known must be fresh: after a pause the broker is asked first.
-func (c *caretaker) handOver(now time.Time) {
-	t := c.term
-	if len(c.sweep.work) == 0 || c.probe != nil {
-		return
-	}
-	if int64(now.Sub(t.began)) >= t.fresh.Load() {
-		probe := &saying{Message: Message{Topic: c.topics.sentinel(randomID()), Payload: make([]byte, sentinelSize)}}
-		if c.say(probe) {
-			c.probe, c.probed = probe, now
-		}
-		return
-	}
-	for len(c.unheard) < window {
-		d, ok := c.sweep.take()
-		if !ok {
-			return
-		}
-		s := &saying{Message: Message{Topic: c.topics.Reachable(d.root.name), Payload: []byte("0"), Retain: true, QoS: 1}, device: d.id}
-		if c.unheard[s.Topic] != nil {
-			continue // another one with this root
-		}
-		if !c.say(s) {
-			c.sweep.work = append(c.sweep.work, d.id)
-			return
-		}
-		c.unheard[s.Topic] = s
-	}
-}
-
-// say hands a message over, if there is room.
-func (c *caretaker) say(s *saying) bool {
-	select {
-	case c.term.out <- s:
-		return true
-	default:
-		return false
-	}
 }
 
 func (c *caretaker) tell(e JanitorEvent) {

@@ -29,7 +29,9 @@ type fakeBroker struct {
 	// judge, if it is set, is asked about each message before it is published. From connections that
 	// are dead nothing arrives any more.
 	judge func(*fakeConn, hemtjanst.Message)
-	dead  map[*fakeConn]bool
+	// deaf, if it is set, says which messages don't reach a client.
+	deaf func(clientID, topic string) bool
+	dead map[*fakeConn]bool
 }
 
 func newFake() *fakeBroker {
@@ -102,7 +104,7 @@ func (b *fakeBroker) publish(from *fakeConn, m hemtjanst.Message) {
 	}
 	for c := range b.conns {
 		for f, noLocal := range c.filters {
-			if matches(f, m.Topic) && (c != from || !noLocal || !b.noLocal) {
+			if matches(f, m.Topic) && (c != from || !noLocal || !b.noLocal) && (b.deaf == nil || !b.deaf(c.s.ClientID, m.Topic)) {
 				c.s.Receive(hemtjanst.Message{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS})
 				break
 			}
@@ -191,6 +193,9 @@ func (c *fakeConn) Publish(ctx context.Context, m hemtjanst.Message) error {
 		return nil // as brokers do: without a word
 	}
 	c.b.publish(c, m)
+	if c.b.noLocal && m.QoS > 0 && c.s.Taken != nil {
+		c.s.Taken(m.Topic)
+	}
 	return nil
 }
 

@@ -41,6 +41,7 @@ type follower struct {
 	heard func(now time.Time, m Message)
 	wake  <-chan struct{}
 
+	conn  Conn          // while it is connected
 	again time.Time     // when a snapshot that wasn't confirmed is taken again
 	pause time.Duration // before that
 }
@@ -84,7 +85,7 @@ func (f *follower) serve(parent context.Context, conn Conn, q *queue) (err error
 	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
 	defer q.close()
-	f.again, f.pause = time.Time{}, firstLook
+	f.again, f.pause, f.conn = time.Time{}, firstLook, conn
 	now := f.ask(ctx, conn, 0)
 	defer func() {
 		f.model.Lost()

@@ -107,7 +107,7 @@ func (j *Janitor) Run(ctx context.Context) error {
 		return errNoBroker
 	}
 	c := newCaretaker(j)
-	f := follower{
+	f := &follower{
 		broker: j.Broker, topics: c.topics, clientID: j.ClientID, keepAlive: j.KeepAlive,
 		log: c.log, status: &j.status, model: c.model,
 		events: c.events, due: c.due, advance: c.advance, also: []string{c.topic}, heard: c.heard, wake: c.wake,
@@ -118,7 +118,7 @@ func (j *Janitor) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer c.terms.Wait() // it leaves the broker properly
 	defer cancel()
-	c.ctx = ctx
+	c.ctx, c.ears = ctx, f
 	return f.run(ctx)
 }
 

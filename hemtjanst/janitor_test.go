@@ -234,7 +234,7 @@ func TestOfSeveralJanitorsOneWorks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newFake()
 		var devices []string
-		for i := range 3000 {
+		for i := range 6000 { // more than it listens to while it works
 			devices = append(devices, fmt.Sprint(i))
 		}
 		bridged(b, "P", devices...)
@@ -281,6 +281,65 @@ func TestOfSeveralJanitorsOneWorks(t *testing.T) {
 			wantMarks(t, b, before+len(devices), devices...)
 			working()
 		}
+	})
+}
+
+// While very many devices are marked the janitor goes on listening to providers, also where it publishes, and afterwards to all.
+func TestJanitorHearsAgainAfterMuchWork(t *testing.T) {
+	for _, late := range []bool{false, true} { // what the connection that listens brings
+		t.Run(fmt.Sprint("late=", late), func(t *testing.T) { hearsAgain(t, late) })
+	}
+}
+
+func hearsAgain(t *testing.T, late bool) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newFake()
+		var devices []string
+		for i := range 10_000 {
+			devices = append(devices, fmt.Sprint(i))
+		}
+		bridged(b, "P", devices...)
+		j := &hemtjanst.Janitor{Broker: b, ClientID: "ears", Grace: -1}
+		janitor(t, j)
+		synctest.Wait()
+		n := 0
+		b.judge = func(_ *fakeConn, m hemtjanst.Message) {
+			if !strings.HasSuffix(m.Topic, "/reachable") || string(m.Payload) != "0" {
+				return
+			}
+			if n++; n == 7000 { // the bridge is back
+				b.judge = nil
+				b.deaf = func(client, topic string) bool { return late && client == "ears" && topic == "provider/P" }
+				b.publish(nil, hemtjanst.Message{Topic: "provider/P", Payload: []byte("{}"), Retain: true})
+				b.deaf = nil
+			}
+		}
+		b.say("provider/P", "")
+		time.Sleep(10 * time.Second)
+		b.mu.Lock()
+		b.judge = nil
+		b.mu.Unlock()
+		if got := marks(b, devices...); got < 7000 || got > 7000+1024 {
+			t.Errorf("%d devices were marked, and after 7,000 of them the bridge was back", got)
+		}
+		hears := func() (yes bool) {
+			for c := range b.conns {
+				_, on := c.filters["current/#"]
+				yes = yes || on
+			}
+			return yes
+		}
+		if s := j.Status(); !hears() || !s.Complete || s.Left != 0 || s.Late > 1024 {
+			t.Errorf("hears %v, status %+v", hears(), s)
+		}
+		bridged(b, "P", devices...)
+		before := marks(b, devices...)
+		b.say("provider/P", "")
+		time.Sleep(10 * time.Second)
+		wantMarks(t, b, before+len(devices), devices...)
+		b.say("current/r/1/reachable", "1")
+		time.Sleep(10 * time.Second)
+		wantMarks(t, b, before+len(devices)+1, devices...)
 	})
 }
 

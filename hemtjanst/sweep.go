@@ -36,8 +36,17 @@ type sweep struct {
 func (s *sweep) complete(now time.Time) {
 	s.ready = true
 	for _, p := range s.model.providers {
-		if !p.present && p.count > 0 {
-			s.absent(now, p.id)
+		if p.present || p.count == 0 {
+			continue
+		}
+		s.absent(now, p.id)
+		if !s.dead[p.id] {
+			continue
+		}
+		for d := p.first; d != nil; d = d.next {
+			if d.root != nil && d.root.said != Unreachable && !s.strays.has(d.id) {
+				s.retry(now, d.id) // somebody said so while nobody listened, or a mark came to nothing
+			}
 		}
 	}
 }

@@ -15,7 +15,8 @@ func (t Topics) worker() string { return t.prefix() + "lanfolk/janitor" }
 // a client id that all janitors of a tenant share: whoever connects next cuts it off, so that at no time two
 // janitors can publish.
 type term struct {
-	token string // names it on the worker's topic
+	topics Topics
+	token  string // names it on the worker's topic
 	// out is what is to be published. It has room for all that may be unheard at a time.
 	out   chan *saying
 	leave context.CancelFunc
@@ -27,6 +28,9 @@ type term struct {
 
 	mu       sync.Mutex
 	refused  []string // topics of messages that the broker didn't take
+	taken    []string // topics of those that it took
+	returned []string // providers that were heard
+	conn     Conn     // once it was accepted
 	ended    bool
 	err      error
 	accepted bool // by the broker
@@ -67,8 +71,8 @@ func (t *term) run(ctx context.Context, broker Transport, session Session, topic
 
 func (t *term) work(ctx context.Context, broker Transport, session Session, topic string) error {
 	session.Will = &Will{Topic: topic, Retain: true, QoS: 1}
-	session.Receive = func(Message) {} // it subscribes to nothing
-	session.Refused = t.refuse
+	session.Receive = t.hear
+	session.Refused, session.Taken = t.refuse, t.take
 	attempt, cancel := context.WithTimeout(ctx, connecting)
 	conn, err := broker.Connect(attempt, session)
 	cancel()
@@ -77,7 +81,7 @@ func (t *term) work(ctx context.Context, broker Transport, session Session, topi
 	}
 	defer func() { _ = conn.Close() }() // the will says what is to be said
 	t.mu.Lock()
-	t.accepted = true
+	t.accepted, t.conn = true, conn
 	t.mu.Unlock()
 	t.awake()
 	name := Message{Topic: topic, Payload: []byte(t.token), Retain: true, QoS: 1}
@@ -134,6 +138,30 @@ func (t *term) refuse(topic string, _ error) {
 	t.awake()
 }
 
+func (t *term) take(topic string) {
+	t.mu.Lock()
+	t.taken = append(t.taken, topic)
+	t.mu.Unlock()
+	t.awake()
+}
+
+// hear takes note of providers that are there. That is all that it listens to, and only in bulk.
+func (t *term) hear(m Message) {
+	if kind, id := t.topics.Parse(m.Topic); kind == ProviderTopic && len(m.Payload) > 0 {
+		t.mu.Lock()
+		t.returned = append(t.returned, id)
+		t.mu.Unlock()
+		t.awake()
+	}
+}
+
+// connection returns the connection, nil while there is none yet.
+func (t *term) connection() Conn {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.conn
+}
+
 func (t *term) awake() {
 	select {
 	case t.wake <- struct{}{}:
@@ -145,13 +173,22 @@ func (t *term) awake() {
 func (t *term) hasNews() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.ended || t.accepted && t.since.IsZero() || len(t.refused) > 0 || t.stale.Load()
+	return t.ended || t.accepted && t.since.IsZero() || len(t.refused) > 0 || len(t.taken) > 0 || len(t.returned) > 0 || t.stale.Load()
 }
 
-// news returns what has happened since it was asked last.
-func (t *term) news() (accepted, ended bool, refused []string, err error) {
+// news returns how it is.
+func (t *term) news() (accepted, ended bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	refused, t.refused = t.refused, nil
-	return t.accepted, t.ended, refused, t.err
+	return t.accepted, t.ended, t.err
+}
+
+// answers returns the topics of messages that the broker has refused and taken since it was asked last, and the
+// providers that were heard.
+func (t *term) answers() (refused, taken, returned []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	refused, taken, returned = t.refused, t.taken, t.returned
+	t.refused, t.taken, t.returned = nil, nil, nil
+	return refused, taken, returned
 }
