@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -182,13 +181,14 @@ func TestJA4OfOthers(t *testing.T) {
 			"t13d1516h2_8daaf6152771_e5627efa2ab1", "t13d1517h1_8daaf6152771_6cdcb247c39b",
 		},
 	}
-	dir := os.Getenv("LANFOLK_PCAPS")
-	if dir == "" {
-		t.Skip("left out: LANFOLK_PCAPS names no folder")
+	files := captures(t, "LANFOLK_PCAPS")
+	if len(files) == 0 {
+		return
 	}
 	for name, want := range want {
+		file := filepath.Join(filepath.Dir(files[0]), name)
 		var got []string
-		if _, err := readAll(t, filepath.Join(dir, name), func(_ int, f *passive.Fact) {
+		if _, err := readAll(t, file, func(_ int, f *passive.Fact) {
 			if f.Protocol == passive.ProtoTLS || f.Protocol == passive.ProtoQUIC {
 				got = append(got, f.Fingerprint)
 			}
