@@ -48,10 +48,10 @@ step download bash -c 'go mod download & go mod download -modfile=tools.mod; wai
 step vet $make vet
 step static $make staticcheck
 step golangci $make golangci
+step packages installed
 step generated $make generated
 step tidy $make tidy
 step fuzz $make fuzz
-step packages installed
 # Last, so that what go test says closes the log.
 step test $make test-race
 

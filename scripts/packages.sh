@@ -8,7 +8,7 @@
 # and the tests want their peers inside network namespaces of their own.
 set -euo pipefail
 
-wanted=(gcc libc6-dev iproute2 ieee-data avahi-daemon avahi-utils dbus mosquitto dnsmasq bind9 bind9-dnsutils knot postgresql postgresql-common chromium tcpdump procps python3 libsystemd-shared)
+wanted=(gcc libc6-dev iproute2 ieee-data avahi-daemon avahi-utils dbus mosquitto dnsmasq bind9 bind9-dnsutils knot postgresql postgresql-common chromium tcpdump procps python3 python3-grpcio python3-protobuf protobuf-compiler nftables libsystemd-shared)
 # These are unpacked and not installed: systemd-resolved would take over the
 # machine's own /etc/resolv.conf.
 unpacked=(systemd-resolved)
