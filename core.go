@@ -23,8 +23,9 @@ const tombstone = 10 * time.Second
 type core struct {
 	interner
 	limits
-	newID  func() string
-	vendor func(MAC) string
+	newID      func() string
+	vendor     func(MAC) string
+	classifier Classifier // nil for none
 
 	now   int64
 	step  uint32
@@ -183,6 +184,7 @@ func (c *core) create(s *Sighting, sc *scope, hash uint32, heard, ends int64) {
 	if f.gone {
 		return
 	}
+	c.read(f, s)
 	f.ids = c.identsOf(s)
 	c.await(f)
 	c.unsavedFact(f)
@@ -237,6 +239,7 @@ func (c *core) renew(f *fact, s *Sighting, heard, ends int64) {
 	}
 	c.scratch = pack(c.scratch[:0], s)
 	f.blob, f.view = string(c.scratch), nil
+	c.read(f, s)
 	f.state, f.heard, f.ends = stateIndex(s.State), heard, ends
 	if ends < f.due {
 		c.setTimer(f)
@@ -279,8 +282,12 @@ func (c *core) goodbye(f *fact, heard, ends int64) {
 		c.remember(d)
 	}
 	if was {
+		if heard > f.heard {
+			c.keepSignals(f)
+		}
 		c.leave(f)
 	}
+	f.signals = nil
 	if d != nil {
 		c.unlink(f)
 		c.touch(d)
@@ -300,6 +307,7 @@ func (c *core) drop(f *fact) {
 		if f.dev != nil {
 			c.remember(f.dev)
 		}
+		c.keepSignals(f)
 		c.leave(f)
 	}
 	if f.dev != nil {

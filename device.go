@@ -15,12 +15,22 @@ type Device struct {
 	Names     []string     `json:"names"` // what a person said first, then what it calls itself
 	MACs      []MAC        `json:"macs"`
 	Addresses []netip.Addr `json:"addresses"`
-	Vendor    string       `json:"vendor"`
-	State     State        `json:"state"`
-	Protocols []string     `json:"protocols"`
-	Services  []*Service   `json:"services"`
-	Gateway   string       `json:"gateway"`
-	Tags      []string     `json:"tags"` // what a person said
+	Vendor    string       `json:"vendor"` // the maker by its MAC, "" if that isn't known or tells none
+	// Model, OS and Class are what a person said with the tags "model=…", "os=…" and
+	// "class=…", or what a Classifier makes of all signals; "" for unknown. The
+	// confidence is 1 for a person's word, less for a conclusion, 0 for none.
+	Model           string  `json:"model"`
+	ModelConfidence float64 `json:"model_confidence"`
+	OS              string  `json:"os"`
+	OSConfidence    float64 `json:"os_confidence"`
+	Class           string  `json:"class"` // "printer", "camera", "phone", …
+	ClassConfidence float64 `json:"class_confidence"`
+
+	State     State      `json:"state"`
+	Protocols []string   `json:"protocols"`
+	Services  []*Service `json:"services"`
+	Gateway   string     `json:"gateway"`
+	Tags      []string   `json:"tags"` // what a person said
 	// Separated are the identifiers that a person separated: those that the
 	// person said of this device or one of its aliases, and those that its
 	// sightings hold and the person said of another device. So both sides of

@@ -32,6 +32,8 @@ type fact struct {
 	ids   []*ident
 	dev   *device // nil until it is placed
 	view  *Service
+	// signals are what it tells about what its device is, nil if it tells nothing.
+	signals *[]Signal
 
 	first, heard, ends int64 // times in ns since 1970
 	due                int64 // when its timer runs out; never after ends

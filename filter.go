@@ -51,7 +51,7 @@ func (f *Filter) MatchService(s *Service) bool {
 
 // mentions says whether the device holds text, which is in lower case.
 func (d *Device) mentions(text string) bool {
-	if contains(text, d.ID, d.Vendor) || contains(text, d.Aliases...) ||
+	if contains(text, d.ID, d.Vendor, d.Model, d.OS, d.Class) || contains(text, d.Aliases...) ||
 		contains(text, d.Names...) || contains(text, d.Tags...) {
 		return true
 	}

@@ -38,6 +38,11 @@ type device struct {
 	said *Said
 	view *Device // the last picture; nil if none was wanted
 
+	signals []Signal        // of facts that ended; see keepSignals
+	class   *Classification // nil before it was wanted
+	classBy []Signal        // what class follows from, with a vendor
+	classOf string
+
 	step, epoch uint32
 	label       int32
 	inRegion    int32
@@ -460,6 +465,7 @@ func (d *device) record() DeviceRecord {
 	if r.Protocols == nil {
 		r.Protocols = []string{}
 	}
+	r.Signals = slices.Clone(d.signals)
 	r.Said = Said{Names: []string{}, Tags: []string{}, Separated: []Identifier{}}
 	if d.said != nil {
 		r.Said = d.said.clone()

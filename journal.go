@@ -27,9 +27,11 @@ type DeviceRecord struct {
 	Heard       []string     `json:"heard"` // names that it calls itself, best first
 	Protocols   []string     `json:"protocols"`
 	Gateway     string       `json:"gateway"`
-	FirstSeen   time.Time    `json:"first_seen"`
-	LastSeen    time.Time    `json:"last_seen"`
-	Said        Said         `json:"said"`
+	// Signals are those of sightings that have ended, at most 128.
+	Signals   []Signal  `json:"signals,omitempty"`
+	FirstSeen time.Time `json:"first_seen"`
+	LastSeen  time.Time `json:"last_seen"`
+	Said      Said      `json:"said"`
 }
 
 // Said is what a person said about a device.

@@ -18,6 +18,8 @@ type RegistryOptions struct {
 	// Vendor names the maker behind a MAC, "" if it isn't known. It is called
 	// while the inventory waits, so it must not block. nil knows none.
 	Vendor func(MAC) string
+	// Classifier says what devices are; nil: only what a person said is shown.
+	Classifier Classifier
 	// Journal makes what a person says durable; nil: it lasts as long as the
 	// registry.
 	Journal Journal
@@ -94,6 +96,7 @@ func NewRegistry(o RegistryOptions) *Registry {
 		retention: o.Retention, serviceRetention: o.ServiceRetention,
 	}, o.NewID, o.Vendor)
 	r.core.saving = o.Sink != nil
+	r.core.classifier = o.Classifier
 	return r
 }
 

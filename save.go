@@ -150,7 +150,7 @@ func (c *core) restoreDevices(records []DeviceRecord) error {
 		}
 		d := &device{
 			id: r.ID, first: nanos(r.FirstSeen), last: nanos(r.LastSeen), heard: slices.Clone(r.Heard),
-			protocols: slices.Clone(r.Protocols), gateway: r.Gateway,
+			protocols: slices.Clone(r.Protocols), gateway: r.Gateway, signals: boundSignals(slices.Clone(r.Signals)),
 		}
 		if !r.Said.Empty() {
 			said := r.Said.clone()
@@ -253,6 +253,7 @@ func (c *core) restoreSighting(st *StoredSighting) {
 	f.src = c.source(s.Origin.Source)
 	f.src.n++
 	f.slot = c.facts.put(f.hash, f)
+	c.read(f, s)
 	if d != nil {
 		c.link(f, d)
 	}

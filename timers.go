@@ -113,6 +113,7 @@ func (c *core) ring(f *fact) {
 	case f.live() && f.service() && f.dev != nil && c.serviceRetention > 0:
 		c.stats.Expired++
 		c.remember(f.dev)
+		c.keepSignals(f)
 		c.leave(f)
 		f.ended, f.view = true, nil
 		f.dev.nlive--

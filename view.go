@@ -211,6 +211,7 @@ func (c *core) paint(d *device) *Device {
 			}
 		}
 	}
+	c.classify(d, v)
 	v.Separated = d.separated(p.separated)
 	v.Services = c.services(d)
 	return v
@@ -299,6 +300,8 @@ func serviceID(id ID) string {
 func sameDevice(a, b *Device) bool {
 	return a.ID == b.ID && slices.Equal(a.Aliases, b.Aliases) && slices.Equal(a.Names, b.Names) &&
 		slices.Equal(a.MACs, b.MACs) && slices.Equal(a.Addresses, b.Addresses) && a.Vendor == b.Vendor &&
+		a.Model == b.Model && a.ModelConfidence == b.ModelConfidence && a.OS == b.OS && a.OSConfidence == b.OSConfidence &&
+		a.Class == b.Class && a.ClassConfidence == b.ClassConfidence &&
 		a.State == b.State && slices.Equal(a.Protocols, b.Protocols) && a.Gateway == b.Gateway &&
 		slices.Equal(a.Tags, b.Tags) && slices.Equal(a.Separated, b.Separated) && a.RandomMAC == b.RandomMAC && a.FirstSeen.Equal(b.FirstSeen) &&
 		slices.EqualFunc(a.Services, b.Services, sameService)

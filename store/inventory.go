@@ -28,6 +28,11 @@ type (
 		Names       []string        `json:"names,omitempty"` // a person said these
 		Tags        []string        `json:"tags,omitempty"`
 		Separated   []identifierDoc `json:"separated,omitempty"`
+		Signals     []signalDoc     `json:"signals,omitempty"`
+	}
+	signalDoc struct {
+		Kind  string `json:"kind"`
+		Value string `json:"value"`
 	}
 	identifierDoc struct {
 		Kind    string `json:"kind"`
@@ -142,6 +147,7 @@ func deviceArgs(r lanfolk.DeviceRecord) ([]any, error) {
 		Names:       convert(r.Said.Names, text.Encode),
 		Tags:        convert(r.Said.Tags, text.Encode),
 		Separated:   convert(r.Said.Separated, identifierDocOf),
+		Signals:     convert(r.Signals, signalDocOf),
 	})
 	return []any{text.Encode(r.ID), string(doc)}, err
 }
@@ -156,6 +162,7 @@ func deviceOf(id sql.RawBytes, d *deviceDoc) lanfolk.DeviceRecord {
 		Gateway:     text.Decode(d.Gateway),
 		FirstSeen:   d.FirstSeen,
 		LastSeen:    d.LastSeen,
+		Signals:     convert(d.Signals, signalOf),
 		Said: lanfolk.Said{
 			Names:     convert(d.Names, text.Decode),
 			Tags:      convert(d.Tags, text.Decode),
@@ -213,6 +220,14 @@ func identifierOf(d identifierDoc) lanfolk.Identifier {
 		Kind: lanfolk.IdentifierKind(text.Decode(d.Kind)), Value: text.Decode(d.Value),
 		Gateway: text.Decode(d.Gateway), Link: text.Decode(d.Link),
 	}
+}
+
+func signalDocOf(s lanfolk.Signal) signalDoc {
+	return signalDoc{text.Encode(s.Kind), text.Encode(s.Value)}
+}
+
+func signalOf(d signalDoc) lanfolk.Signal {
+	return lanfolk.Signal{Kind: text.Decode(d.Kind), Value: text.Decode(d.Value)}
 }
 
 // convert returns what f makes of each element, nil for none.
