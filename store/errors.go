@@ -10,8 +10,8 @@ import (
 var (
 	// ErrFull: the disk, or the size that Options.MaxBytes allows, is full.
 	ErrFull = errors.New("disk full")
-	// ErrLocked: another process held the database for longer than
-	// Options.BusyTimeout.
+	// ErrLocked: another process held the database, or a table of it, for longer
+	// than Options.BusyTimeout.
 	ErrLocked = errors.New("database locked by another process")
 	// ErrDamaged: the file is no database, or one that can't be read any more.
 	ErrDamaged = errors.New("database damaged")
@@ -27,6 +27,9 @@ var (
 	// ErrRefused: a database's server is there and refuses: the user, the password,
 	// the database or its table isn't as it was told.
 	ErrRefused = errors.New("refused by the database's server")
+	// ErrAway: a database's server can't be reached, doesn't answer, or takes nobody
+	// at present.
+	ErrAway = errors.New("no answer from the database's server")
 )
 
 // fail wraps err with what was being done, and with the sentinel above that
@@ -39,7 +42,16 @@ func fail(doing string, err error) error {
 		return fmt.Errorf("store: %s: %w", doing, err)
 	}
 	if kind := classify(err); kind != nil && !errors.Is(err, kind) {
-		return fmt.Errorf("store: %s: %w: %w", doing, kind, err)
+		return fmt.Errorf("store: %s: %w: %w", doing, kind, oneLine{err})
 	}
-	return fmt.Errorf("store: %s: %w", doing, err)
+	return fmt.Errorf("store: %s: %w", doing, oneLine{err})
+}
+
+// classify says which of the package's errors a driver's error stands for, nil
+// if none.
+func classify(err error) error {
+	if kind := classifySQLite(err); kind != nil {
+		return kind
+	}
+	return classifyPostgres(err)
 }

@@ -35,7 +35,7 @@ func TestQueriesUseTheirIndex(t *testing.T) {
 		{ObservationFilter{MAC: mac}, "SEARCH observation USING INDEX observation_src (src_mac=?)"},
 		{ObservationFilter{MAC: mac, Protocol: "mdns"}, "SEARCH observation USING INDEX observation_dst (dst_mac=?)"},
 	} {
-		query, args := c.f.statement(place{math.MaxInt64, math.MaxInt64}, 10)
+		query, args := db.sql.observations(c.f, place{math.MaxInt64, math.MaxInt64}, 10)
 		plan := explain(t, db, query, args...)
 		if !strings.Contains(plan, c.want) || strings.Contains(plan, "SCAN") {
 			t.Errorf("%+v: %s", c.f, plan)
@@ -44,7 +44,7 @@ func TestQueriesUseTheirIndex(t *testing.T) {
 			t.Errorf("%+v sorts: %v: %s", c.f, sorts, plan)
 		}
 	}
-	for query, args := range map[string][]any{sqlForgetBefore: {1, 2}, sqlForgetOldest: {1}} {
+	for query, args := range map[string][]any{db.sql.forgetBefore: {1, 2}, db.sql.forgetOldest: {1}} {
 		if plan := explain(t, db, query, args...); !strings.Contains(plan, "USING COVERING INDEX observation_last") {
 			t.Errorf("%s: %s", query, plan)
 		}
@@ -102,13 +102,15 @@ func TestConnectionsAreSetUp(t *testing.T) {
 
 func TestMigrationsAreNumberedWithoutAGap(t *testing.T) {
 	t.Parallel()
-	files, err := migrations.ReadDir(sqliteMigrations)
-	if err != nil || len(files) == 0 {
-		t.Fatal(err)
-	}
-	for i, f := range files {
-		if want := string([]byte{'0', '0', '0', '0' + byte((i+1)/10), '0' + byte((i+1)%10), '_'}); !strings.HasPrefix(f.Name(), want) {
-			t.Errorf("%s: want %s…", f.Name(), want)
+	for _, folder := range []string{sqliteMigrations, postgresMigrations} {
+		files, err := migrations.ReadDir(folder)
+		if err != nil || len(files) == 0 {
+			t.Fatal(err)
+		}
+		for i, f := range files {
+			if want := string([]byte{'0', '0', '0', '0' + byte((i+1)/10), '0' + byte((i+1)%10), '_'}); !strings.HasPrefix(f.Name(), want) {
+				t.Errorf("%s/%s: want %s…", folder, f.Name(), want)
+			}
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"net/netip"
 	"time"
 
@@ -68,54 +69,56 @@ type (
 
 // Save implements lanfolk.Sink.
 func (d *DB) Save(ctx context.Context, b lanfolk.Batch) error {
-	return d.inTx(ctx, "save the inventory", func(tx *sql.Tx) error {
-		if err := each(ctx, tx, sqlPutDevice, b.Devices, deviceArgs); err != nil {
-			return err
+	return d.inTx(ctx, "save the inventory", func(ctx context.Context, tx *sql.Tx) error {
+		for _, step := range []struct {
+			statement string
+			rows      iter.Seq2[[]any, error]
+		}{
+			{d.sql.putDevice, argsOf(b.Devices, deviceArgs)},
+			{d.sql.forgetDevice, argsOf(b.Forgotten, func(id string) ([]any, error) { return []any{text.Encode(id)}, nil })},
+			{d.sql.putSighting, argsOf(b.Sightings, sightingArgs)},
+			{d.sql.forgetSighting, argsOf(b.Ended, func(id lanfolk.ID) ([]any, error) { return []any{sightingKey(id)}, nil })},
+		} {
+			if err := d.each(ctx, tx, step.statement, step.rows, d.scope...); err != nil {
+				return err
+			}
 		}
-		if err := each(ctx, tx, sqlForgetDevice, b.Forgotten, func(id string) ([]any, error) {
-			return []any{text.Encode(id)}, nil
-		}); err != nil {
-			return err
-		}
-		if err := each(ctx, tx, sqlPutSighting, b.Sightings, sightingArgs); err != nil {
-			return err
-		}
-		return each(ctx, tx, sqlForgetSighting, b.Ended, func(id lanfolk.ID) ([]any, error) {
-			return []any{sightingKey(id)}, nil
-		})
+		return nil
 	})
 }
 
 // Commit implements lanfolk.Journal.
 func (d *DB) Commit(ctx context.Context, records []lanfolk.DeviceRecord) error {
-	return d.inTx(ctx, "keep what was said", func(tx *sql.Tx) error {
-		return each(ctx, tx, sqlPutDevice, records, deviceArgs)
+	return d.inTx(ctx, "keep what was said", func(ctx context.Context, tx *sql.Tx) error {
+		return d.each(ctx, tx, d.sql.putDevice, argsOf(records, deviceArgs), d.scope...)
 	})
 }
 
 // Snapshot returns the inventory as it was saved, for the registry's Restore.
-func (d *DB) Snapshot(ctx context.Context) (lanfolk.Snapshot, error) {
-	var s lanfolk.Snapshot
-	// One transaction, so that a batch that is saved meanwhile is in it as a
-	// whole or not at all.
-	tx, err := d.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelDefault})
+func (d *DB) Snapshot(ctx context.Context) (s lanfolk.Snapshot, err error) {
+	err = d.reading(ctx, "read the inventory", func(ctx context.Context) error {
+		// One transaction, so that a batch that is saved meanwhile is in it as a
+		// whole or not at all.
+		tx, err := d.read.BeginTx(ctx, d.snapshot())
+		if err != nil {
+			return err
+		}
+		defer func() { _ = tx.Rollback() }() // it changed nothing
+		if s.Devices, err = documents(ctx, tx, d.sql.devices, d.scope, deviceOf); err != nil {
+			return err
+		}
+		s.Sightings, err = documents(ctx, tx, d.sql.sightings, d.scope, sightingOf)
+		return err
+	})
 	if err != nil {
-		return s, fail("read the inventory", err)
-	}
-	defer func() { _ = tx.Rollback() }() // it changed nothing
-	s.Devices, err = documents(ctx, tx, sqlDevices, deviceOf)
-	if err == nil {
-		s.Sightings, err = documents(ctx, tx, sqlSightings, sightingOf)
-	}
-	if err != nil {
-		return lanfolk.Snapshot{}, fail("read the inventory", err)
+		return lanfolk.Snapshot{}, err
 	}
 	return s, nil
 }
 
 // documents reads all rows of a table of documents.
-func documents[D, T any](ctx context.Context, tx *sql.Tx, query string, value func(key sql.RawBytes, doc *D) T) ([]T, error) {
-	rows, err := tx.QueryContext(ctx, query)
+func documents[D, T any](ctx context.Context, tx *sql.Tx, query string, args []any, value func(key sql.RawBytes, doc *D) T) ([]T, error) {
+	rows, err := tx.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}

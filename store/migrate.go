@@ -16,20 +16,23 @@ import (
 //go:embed migrations
 var migrations embed.FS
 
-const sqliteMigrations = "migrations/sqlite"
+const (
+	sqliteMigrations   = "migrations/sqlite"
+	postgresMigrations = "migrations/postgres"
+)
 
-// target returns the version that this program's tables have.
-func target() int64 {
-	files, err := fs.ReadDir(migrations, sqliteMigrations)
+// target returns the version that this program's tables have, by the steps in folder.
+func target(folder string) int64 {
+	files, err := fs.ReadDir(migrations, folder)
 	if err != nil {
 		panic(err) // they are part of the program
 	}
 	return int64(len(files))
 }
 
-// migrate brings db from version up to date; each step is one transaction.
-func migrate(ctx context.Context, db *sql.DB, version int64, log *slog.Logger) error {
-	if version == target() {
+// migrateFile brings db from version up to date; each step is one transaction.
+func migrateFile(ctx context.Context, db *sql.DB, version int64, log *slog.Logger) error {
+	if version == target(sqliteMigrations) {
 		return db.PingContext(ctx) // so that an error shows now
 	}
 	files, err := fs.Sub(migrations, sqliteMigrations)

@@ -33,20 +33,20 @@ func (d *DB) SaveObservations(ctx context.Context, rows []lanfolk.Observation) e
 	if len(rows) == 0 {
 		return nil
 	}
-	return d.inTx(ctx, "save observations", func(tx *sql.Tx) error {
-		return each(ctx, tx, sqlPutObservation, rows, func(o lanfolk.Observation) ([]any, error) {
+	return d.inTx(ctx, "save observations", func(ctx context.Context, tx *sql.Tx) error {
+		return d.each(ctx, tx, d.sql.putObservation, argsOf(d.oneEach(rows), func(o lanfolk.Observation) ([]any, error) {
 			return observationArgs(&o), nil
-		})
+		}))
 	})
 }
 
 func observationArgs(o *lanfolk.Observation) []any {
-	response := 0
+	var response int64
 	if o.Response {
 		response = 1
 	}
 	src, dst := o.SrcMAC.String(), o.DstMAC.String()
-	key := keyOf(o.Gateway, o.Link, strconv.Itoa(int(o.VLAN)), o.Protocol, strconv.Itoa(response),
+	key := keyOf(o.Gateway, o.Link, strconv.Itoa(int(o.VLAN)), o.Protocol, strconv.FormatInt(response, 10),
 		o.Query, o.Fingerprint, src, dst, string(o.DstClass))
 	return []any{
 		key, text.Encode(o.Gateway), text.Encode(o.Link), int64(o.VLAN), text.Encode(o.Protocol), response,
@@ -85,9 +85,14 @@ func (d *DB) Latest(ctx context.Context, f ObservationFilter) (lanfolk.Observati
 const pageRows = 1000
 
 // AllObservations is Observations for more rows than should be in memory at
-// once. It reads page by page: a row that is heard again meanwhile may be
-// missed or come with its newer content. An error ends the sequence.
+// once. A row that is heard again meanwhile may be missed or come with its newer
+// content. An error ends the sequence.
 func (d *DB) AllObservations(ctx context.Context, f ObservationFilter) iter.Seq2[lanfolk.Observation, error] {
+	return d.all(d, ctx, f)
+}
+
+// pages reads page by page.
+func (d *DB) pages(ctx context.Context, f ObservationFilter) iter.Seq2[lanfolk.Observation, error] {
 	return func(yield func(lanfolk.Observation, error) bool) {
 		after := place{last: math.MaxInt64, id: math.MaxInt64}
 		for left := f.Limit; ; left -= pageRows {
@@ -97,7 +102,7 @@ func (d *DB) AllObservations(ctx context.Context, f ObservationFilter) iter.Seq2
 			}
 			page, end, err := d.page(ctx, f, after, n)
 			if err != nil {
-				yield(lanfolk.Observation{}, fail("read observations", err))
+				yield(lanfolk.Observation{}, err)
 				return
 			}
 			for _, o := range page {
@@ -118,38 +123,47 @@ type place struct{ last, id int64 }
 
 // page returns at most n rows that come after a place, and where it ended.
 func (d *DB) page(ctx context.Context, f ObservationFilter, after place, n int) ([]lanfolk.Observation, place, error) {
-	query, args := f.statement(after, n)
-	rows, err := d.read.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, after, err
-	}
-	defer rows.Close()
-	page := make([]lanfolk.Observation, 0, min(n, 64))
-	for rows.Next() {
-		o, at, err := scanObservation(rows)
+	var page []lanfolk.Observation
+	err := d.reading(ctx, "read observations", func(ctx context.Context) error {
+		query, args := d.sql.observations(f, after, n)
+		rows, err := d.read.QueryContext(ctx, query, args...)
 		if err != nil {
-			return nil, after, err
+			return err
 		}
-		page, after = append(page, o), at
-	}
-	return page, after, rows.Err()
+		page, after, err = scanObservations(rows, after)
+		return err
+	})
+	return page, after, err
 }
 
-// statement returns the query that has the best index for f, with its arguments.
-func (f ObservationFilter) statement(after place, n int) (string, []any) {
+// scanObservations reads rows to their end, and returns the place of the last.
+func scanObservations(rows *sql.Rows, at place) (page []lanfolk.Observation, _ place, err error) {
+	defer rows.Close()
+	for rows.Next() {
+		var o lanfolk.Observation
+		if o, at, err = scanObservation(rows); err != nil {
+			return nil, at, err
+		}
+		page = append(page, o)
+	}
+	return page, at, rows.Err()
+}
+
+// observations returns the query that has the best index for f, with its arguments.
+func (s *statements) observations(f ObservationFilter, after place, n int) (string, []any) {
 	args := []any{text.Encode(f.Protocol), f.MAC.String(), toNanos(f.Since), after.last, after.id, n}
 	name := text.Encode(foldName(f.Query))
 	switch {
 	case f.Query == "" && f.MAC != lanfolk.MAC{}:
-		return sqlObservationsByMAC, args
+		return s.observationsByMAC, args
 	case f.Query == "":
-		return sqlObservationsByTime, args
+		return s.observationsByTime, args
 	case strings.Contains(name, "*"):
 		// What LIKE takes for a pattern is taken literally, but for our *.
 		like := strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`, "*", "%").Replace(name)
-		return sqlObservationsByPattern, append(args, like)
+		return s.observationsByPattern, append(args, like)
 	default:
-		return sqlObservationsByName, append(args, name)
+		return s.observationsByName, append(args, name)
 	}
 }
 
@@ -188,23 +202,20 @@ type Retention struct {
 	MaxRows int64         // 0 for no bound
 }
 
-// forgetRows is how many rows go in one transaction, so that nobody else who
-// writes waits for long.
-const forgetRows = 500
-
 // ForgetObservations removes the rows that keep leaves no room for, the ones
 // not heard for longest first, and returns how many it removed. now is the
 // present time.
 func (d *DB) ForgetObservations(ctx context.Context, now time.Time, keep Retention) (removed int64, err error) {
+	step := d.forgetRows()
 	if keep.MaxAge > 0 {
 		before := toNanos(now.Add(-keep.MaxAge))
 		for {
-			n, err := d.forget(ctx, sqlForgetBefore, before, forgetRows)
+			n, err := d.forget(ctx, d.sql.forgetBefore, before, step)
 			removed += n
 			if err != nil {
 				return removed, err
 			}
-			if n < forgetRows {
+			if n < step {
 				break
 			}
 		}
@@ -217,7 +228,7 @@ func (d *DB) ForgetObservations(ctx context.Context, now time.Time, keep Retenti
 		return removed, err
 	}
 	for excess := count - keep.MaxRows; excess > 0; {
-		n, err := d.forget(ctx, sqlForgetOldest, min(excess, forgetRows))
+		n, err := d.forget(ctx, d.sql.forgetOldest, min(excess, step))
 		removed += n
 		if err != nil {
 			return removed, err
@@ -231,7 +242,7 @@ func (d *DB) ForgetObservations(ctx context.Context, now time.Time, keep Retenti
 }
 
 func (d *DB) forget(ctx context.Context, query string, args ...any) (n int64, err error) {
-	err = d.inTx(ctx, "forget observations", func(tx *sql.Tx) error {
+	err = d.inTx(ctx, "forget observations", func(ctx context.Context, tx *sql.Tx) error {
 		r, err := tx.ExecContext(ctx, query, args...)
 		if err != nil {
 			return err
@@ -247,6 +258,8 @@ func (d *DB) forget(ctx context.Context, query string, args ...any) (n int64, er
 
 // CountObservations returns how many rows there are.
 func (d *DB) CountObservations(ctx context.Context) (n int64, err error) {
-	err = d.read.QueryRowContext(ctx, sqlCountObservations).Scan(&n)
-	return n, fail("count observations", err)
+	err = d.reading(ctx, "count observations", func(ctx context.Context) error {
+		return d.read.QueryRowContext(ctx, sqlCountObservations).Scan(&n)
+	})
+	return n, err
 }

@@ -1,26 +1,11 @@
 package store
 
-// Every statement stands here. They keep to what SQLite and PostgreSQL both
-// accept: numbered parameters, ON CONFLICT, row values, no functions but
-// lower(), upper() and count(). In PostgreSQL text columns need COLLATE "C", so that
-// lower() touches ASCII only there, too.
+// Every statement stands here, in queries_sqlite.go or in queries_postgres.go. Those
+// here keep to what SQLite and PostgreSQL both accept: numbered parameters, row values,
+// no functions but lower(), upper() and count(). In PostgreSQL text columns have
+// COLLATE "C", so that lower() touches ASCII only there, too.
 
 const (
-	// The newest packet's addresses stand; a packet of the same moment counts
-	// as newer. Unknown times are 0 and never win.
-	sqlPutObservation = `
-INSERT INTO observation (key, gateway, link, vlan, protocol, response, query, fingerprint,
-    src_mac, dst_mac, dst_class, src_ip, dst_ip, first_seen, last_seen, packets)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
-ON CONFLICT (key) DO UPDATE SET
-    src_ip = CASE WHEN excluded.last_seen >= observation.last_seen THEN excluded.src_ip ELSE observation.src_ip END,
-    dst_ip = CASE WHEN excluded.last_seen >= observation.last_seen THEN excluded.dst_ip ELSE observation.dst_ip END,
-    first_seen = CASE WHEN observation.first_seen = 0 OR (excluded.first_seen <> 0 AND excluded.first_seen < observation.first_seen)
-        THEN excluded.first_seen ELSE observation.first_seen END,
-    last_seen = CASE WHEN excluded.last_seen > observation.last_seen THEN excluded.last_seen ELSE observation.last_seen END,
-    packets = CASE WHEN observation.packets > 9223372036854775807 - excluded.packets
-        THEN 9223372036854775807 ELSE observation.packets + excluded.packets END`
-
 	sqlObservationColumns = `
 SELECT id, gateway, link, vlan, protocol, response, query, fingerprint,
     src_mac, dst_mac, dst_class, src_ip, dst_ip, first_seen, last_seen, packets
@@ -34,40 +19,33 @@ WHERE `
 ORDER BY last_seen DESC, id DESC
 LIMIT $6`
 
-	// Each of these is for the index named in its test.
 	sqlObservationsByTime    = sqlObservationColumns + sqlObservationRest
-	sqlObservationsByName    = sqlObservationColumns + `lower(query) = $7 AND` + sqlObservationRest
 	sqlObservationsByPattern = sqlObservationColumns + `lower(query) LIKE $7 ESCAPE '\' AND` + sqlObservationRest
-	// The + keeps the planner from walking all rows in order of time to find
-	// the few of one MAC.
-	sqlObservationsByMAC = sqlObservationColumns + `
-    (src_mac = $2 OR dst_mac = $2) AND ($1 = '' OR protocol = $1)
-    AND +last_seen >= $3 AND (+last_seen, id) < ($4, $5)
-ORDER BY +last_seen DESC, id DESC
-LIMIT $6`
 
 	sqlCountObservations = `SELECT count(*) FROM observation`
-	sqlForgetBefore      = `DELETE FROM observation WHERE id IN (SELECT id FROM observation WHERE last_seen < $1 ORDER BY last_seen, id LIMIT $2)`
-	sqlForgetOldest      = `DELETE FROM observation WHERE id IN (SELECT id FROM observation ORDER BY last_seen, id LIMIT $1)`
+
+	// The newest packet's addresses stand; a packet of the same moment counts
+	// as newer. Unknown times are 0 and never win.
+	sqlMergeObservation = `
+ON CONFLICT (key) DO UPDATE SET
+    src_ip = CASE WHEN excluded.last_seen >= observation.last_seen THEN excluded.src_ip ELSE observation.src_ip END,
+    dst_ip = CASE WHEN excluded.last_seen >= observation.last_seen THEN excluded.dst_ip ELSE observation.dst_ip END,
+    first_seen = CASE WHEN observation.first_seen = 0 OR (excluded.first_seen <> 0 AND excluded.first_seen < observation.first_seen)
+        THEN excluded.first_seen ELSE observation.first_seen END,
+    last_seen = CASE WHEN excluded.last_seen > observation.last_seen THEN excluded.last_seen ELSE observation.last_seen END,
+    packets = CASE WHEN observation.packets > 9223372036854775807 - excluded.packets
+        THEN 9223372036854775807 ELSE observation.packets + excluded.packets END`
+	sqlInsertObservation = `
+INSERT INTO observation (key, gateway, link, vlan, protocol, response, query, fingerprint,
+    src_mac, dst_mac, dst_class, src_ip, dst_ip, first_seen, last_seen, packets)
+`
 )
 
 const (
-	sqlPutDevice      = `INSERT INTO device (id, doc) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET doc = excluded.doc`
-	sqlForgetDevice   = `DELETE FROM device WHERE id = $1`
-	sqlDevices        = `SELECT id, doc FROM device`
-	sqlPutSighting    = `INSERT INTO sighting (key, doc) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET doc = excluded.doc`
-	sqlForgetSighting = `DELETE FROM sighting WHERE key = $1`
-	sqlSightings      = `SELECT key, doc FROM sighting`
-
 	// Of another program's table; $1 is in capitals.
 	sqlServiceFields = `SELECT key, value FROM services WHERE upper(service) = $1 LIMIT $2`
 	sqlCheckServices = `SELECT service, key, value FROM services LIMIT 0`
 	// In the C collation upper changes ASCII letters only. No reply has room for a longer
 	// value.
 	sqlPostgresServiceFields = `SELECT key::text, left(value::text, 2000) FROM services WHERE upper(service::text COLLATE "C") = $1 LIMIT $2`
-)
-
-const (
-	sqlMakeSecret = `INSERT INTO secret (name, value, created) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING`
-	sqlSecret     = `SELECT value FROM secret WHERE name = $1`
 )

@@ -18,22 +18,23 @@ const secretBytes = 32
 func (d *DB) Secret(ctx context.Context, name string) ([]byte, error) {
 	value, err := d.secret(ctx, name)
 	if !errors.Is(err, sql.ErrNoRows) {
-		return value, fail("read secret", err)
+		return value, err
 	}
 	fresh := make([]byte, secretBytes)
 	rand.Read(fresh) // never fails
-	err = d.inTx(ctx, "make secret", func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, sqlMakeSecret, text.Encode(name), fresh, toNanos(time.Now()))
+	err = d.inTx(ctx, "make secret", func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, d.sql.makeSecret, append([]any{text.Encode(name), fresh, toNanos(time.Now())}, d.scope...)...)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	value, err = d.secret(ctx, name) // another caller's, if that was first
-	return value, fail("read secret", err)
+	return d.secret(ctx, name) // another caller's, if that was first
 }
 
 func (d *DB) secret(ctx context.Context, name string) (value []byte, err error) {
-	err = d.read.QueryRowContext(ctx, sqlSecret, text.Encode(name)).Scan(&value)
+	err = d.reading(ctx, "read secret", func(ctx context.Context) error {
+		return d.read.QueryRowContext(ctx, d.sql.secret, append([]any{text.Encode(name)}, d.scope...)...).Scan(&value)
+	})
 	return value, err
 }

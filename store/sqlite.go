@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -85,9 +84,9 @@ func openSQLite(path string, how access, o Options, conns int) (*sql.DB, error) 
 	return db, nil
 }
 
-// classify says which of the package's errors a driver's error stands for,
-// nil if none.
-func classify(err error) error {
+// classifySQLite says which of the package's errors one of the driver's stands
+// for, nil if none.
+func classifySQLite(err error) error {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {
 		return nil
@@ -116,27 +115,4 @@ func classify(err error) error {
 func cantOpen(err error) bool {
 	var e *sqlite.Error
 	return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_CANTOPEN
-}
-
-// identify returns the version of a database's tables, 0 if it has none, or
-// ErrForeign if it holds another program's tables. It asks SQLite for the mark
-// and doesn't read the file's head: after a crash it may stand in the -wal
-// file alone.
-func identify(ctx context.Context, db *sql.DB) (version int64, err error) {
-	var foreign, versioned bool
-	// One statement, and so one moment: another process may be making the tables.
-	err = db.QueryRowContext(ctx, `
-SELECT (SELECT application_id FROM pragma_application_id) <> $1
-    AND EXISTS (SELECT 1 FROM sqlite_schema WHERE name <> 'goose_db_version' AND name NOT LIKE 'sqlite~_%' ESCAPE '~'),
-    EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'goose_db_version')`, applicationID).Scan(&foreign, &versioned)
-	switch {
-	case err != nil:
-		return 0, err
-	case foreign:
-		return 0, ErrForeign
-	case !versioned:
-		return 0, nil
-	}
-	err = db.QueryRowContext(ctx, "SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied").Scan(&version)
-	return version, err
 }

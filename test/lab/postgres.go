@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -87,6 +88,17 @@ func (p *Postgres) SQL(statements ...string) string {
 		t.Fatalf("lab: %s: exit %d: %s", strings.Join(statements, "; "), r.Exit, r.Stderr)
 	}
 	return strings.TrimSuffix(r.Stdout, "\n")
+}
+
+// Socket is where the database is for a client on any host: the socket is a file. The
+// parameters are added to it, key=value.
+func (p *Postgres) Socket(parameters ...string) string {
+	q := url.Values{"host": {p.Dir}}
+	for _, x := range parameters {
+		key, value, _ := strings.Cut(x, "=")
+		q.Set(key, value)
+	}
+	return "postgres://postgres@/postgres?" + q.Encode()
 }
 
 // URL is where the database is for a client at another host, without the password.

@@ -1,0 +1,62 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"iter"
+
+	"github.com/lanfolk/lanfolk"
+)
+
+// dialect is what databases of different kinds do not share. All else, and what
+// rows mean, is written once.
+type dialect interface {
+	// statements returns the statements in its SQL.
+	statements() *statements
+	// begin makes a transaction, which is about to write, ready.
+	begin(ctx context.Context, tx *sql.Tx) error
+	// each runs a statement for every row of arguments, behind which come
+	// those that all rows have in common. A row's first argument is its key.
+	each(ctx context.Context, tx *sql.Tx, statement string, rows iter.Seq2[[]any, error], common ...any) error
+	// oneEach returns rows of which no two have the same key, if each needs that.
+	oneEach(rows []lanfolk.Observation) []lanfolk.Observation
+	// snapshot says how a transaction sees one moment only.
+	snapshot() *sql.TxOptions
+	// limit bounds how long a call waits for the database, which may lie behind
+	// a network. done tells of the error what that means.
+	limit(ctx context.Context) (limited context.Context, done func(error) error)
+	// all reads every row that f asks for, the one heard last first.
+	all(d *DB, ctx context.Context, f ObservationFilter) iter.Seq2[lanfolk.Observation, error]
+	// forgetRows is how many rows go in one transaction, so that nobody else who
+	// writes waits for long.
+	forgetRows() int64
+	// check looks for damage.
+	check(ctx context.Context, d *DB) error
+}
+
+// statements are those whose text is a dialect's own. See queries.go.
+type statements struct {
+	putObservation        string
+	observationsByTime    string
+	observationsByName    string
+	observationsByPattern string
+	observationsByMAC     string
+	forgetBefore          string
+	forgetOldest          string
+
+	putDevice, forgetDevice, devices       string
+	putSighting, forgetSighting, sightings string
+
+	makeSecret, secret string
+}
+
+// argsOf returns the arguments of a statement for each row.
+func argsOf[T any](rows []T, args func(T) ([]any, error)) iter.Seq2[[]any, error] {
+	return func(yield func([]any, error) bool) {
+		for _, row := range rows {
+			if !yield(args(row)) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,74 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"iter"
+
+	"github.com/lanfolk/lanfolk"
+)
+
+// sqliteDialect is the dialect of a file that one process writes to.
+type sqliteDialect struct{}
+
+func (sqliteDialect) statements() *statements { return sqliteStatements() }
+
+func (sqliteDialect) begin(context.Context, *sql.Tx) error { return nil }
+
+// rowsBetweenLooks is after how many rows of a batch the context is looked at.
+const rowsBetweenLooks = 256
+
+// each runs the statement once for every row. The statement itself is not told
+// of ctx, which is looked at now and then instead: the driver starts a goroutine
+// for each statement that may be cancelled.
+func (sqliteDialect) each(ctx context.Context, tx *sql.Tx, statement string, rows iter.Seq2[[]any, error], common ...any) error {
+	var s *sql.Stmt
+	i := 0
+	for args, err := range rows {
+		if err != nil {
+			return err
+		}
+		if s == nil { // not for no rows
+			if s, err = tx.PrepareContext(ctx, statement); err != nil {
+				return err
+			}
+			defer s.Close()
+		}
+		if i++; i%rowsBetweenLooks == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if _, err := s.Exec(append(args, common...)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (sqliteDialect) oneEach(rows []lanfolk.Observation) []lanfolk.Observation { return rows }
+
+func (sqliteDialect) snapshot() *sql.TxOptions { return &sql.TxOptions{ReadOnly: true} }
+
+// limit sets no bound: what is in a file of this host comes or fails.
+func (sqliteDialect) limit(ctx context.Context) (context.Context, func(error) error) {
+	return ctx, func(err error) error { return err }
+}
+
+// all reads page by page, so that no snapshot keeps the -wal file from being
+// emptied for long.
+func (sqliteDialect) all(d *DB, ctx context.Context, f ObservationFilter) iter.Seq2[lanfolk.Observation, error] {
+	return d.pages(ctx, f)
+}
+
+func (sqliteDialect) forgetRows() int64 { return 500 }
+
+func (sqliteDialect) check(ctx context.Context, d *DB) error {
+	var verdict string
+	if err := d.read.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
+		return fail("check", err)
+	}
+	if verdict != "ok" {
+		return openError(d.path, fmt.Errorf("%w: %s", ErrDamaged, verdict))
+	}
+	return nil
+}

@@ -1,0 +1,56 @@
+package store
+
+// postgresStatements returns the statements in PostgreSQL's words. What is written
+// comes as an array a column, so that one statement writes thousands of rows. The
+// last parameter of what is a node's own is its name.
+func postgresStatements() *statements {
+	return &statements{
+		putObservation: sqlInsertObservation + `
+SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::text[], $8::text[],
+    $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[], $16::bigint[])` + sqlMergeObservation,
+		observationsByTime:    sqlObservationsByTime,
+		observationsByName:    sqlObservationColumns + `left(lower(query), 255) = left($7, 255) AND lower(query) = $7 AND` + sqlObservationRest,
+		observationsByPattern: sqlObservationsByPattern,
+		observationsByMAC: sqlObservationColumns + `
+    (src_mac = $2 OR dst_mac = $2) AND ($1 = '' OR protocol = $1)
+    AND last_seen >= $3 AND (last_seen, id) < ($4, $5)
+ORDER BY last_seen DESC, id DESC
+LIMIT $6`,
+		// What another node writes or forgets at the moment stays for the next time.
+		forgetBefore: `
+DELETE FROM observation WHERE id = ANY(ARRAY(
+    SELECT id FROM observation WHERE last_seen < $1 LIMIT $2 FOR UPDATE SKIP LOCKED))`,
+		forgetOldest: `
+DELETE FROM observation WHERE id = ANY(ARRAY(
+    SELECT id FROM observation ORDER BY last_seen, id LIMIT $1 FOR UPDATE SKIP LOCKED))`,
+
+		putDevice: `
+INSERT INTO device (id, doc, node) SELECT id, doc, $3 FROM unnest($1::text[], $2::text[]) AS t (id, doc)
+ON CONFLICT (node, id) DO UPDATE SET doc = excluded.doc`,
+		forgetDevice: `DELETE FROM device WHERE id = ANY($1::text[]) AND node = $2`,
+		devices:      `SELECT id, doc FROM device WHERE node = $1`,
+		putSighting: `
+INSERT INTO sighting (key, doc, node) SELECT key, doc, $3 FROM unnest($1::bytea[], $2::text[]) AS t (key, doc)
+ON CONFLICT (node, key) DO UPDATE SET doc = excluded.doc`,
+		forgetSighting: `DELETE FROM sighting WHERE key = ANY($1::bytea[]) AND node = $2`,
+		sightings:      `SELECT key, doc FROM sighting WHERE node = $1`,
+
+		makeSecret: `INSERT INTO secret (name, value, created, node) VALUES ($1, $2, $3, $4) ON CONFLICT (node, name) DO NOTHING`,
+		secret:     `SELECT value FROM secret WHERE name = $1 AND node = $2`,
+	}
+}
+
+const (
+	// Whether this program's tables, or others of the same names, are in the
+	// schema in which tables are made; which one that is.
+	sqlPostgresIdentify = `
+SELECT coalesce(current_schema(), ''),
+    EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = 'lanfolk_version'),
+    EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = current_schema()
+        AND tablename IN ('observation', 'device', 'sighting', 'secret'))`
+	sqlPostgresVersion  = `SELECT coalesce(max(version_id), 0) FROM lanfolk_version WHERE is_applied`
+	sqlPostgresLock     = `SELECT pg_advisory_xact_lock($1)`
+	sqlPostgresPatience = `SELECT set_config('lock_timeout', $1, true)`
+	sqlPostgresCursor   = `DECLARE lanfolk NO SCROLL CURSOR FOR `
+	sqlPostgresFetch    = `FETCH FORWARD 1000 FROM lanfolk`
+)
