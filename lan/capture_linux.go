@@ -32,7 +32,8 @@ type CaptureOptions struct {
 	// for which it returns 0 stay in the kernel. Empty takes all.
 	Filter []bpf.RawInstruction
 	// BufferSize is the size in bytes of the memory shared with the kernel,
-	// rounded up to blocks of 256 KiB; 0 means 2 MiB.
+	// rounded up to blocks of 256 KiB; 0 means as fits the machine's memory,
+	// 1 MiB to 16 MiB. Where the kernel has no room for it, it is less.
 	BufferSize int
 }
 
@@ -47,15 +48,18 @@ type CaptureStats struct {
 type Capture struct {
 	link     packet.Link
 	linkType packet.LinkType
+	size     int // of the ring, in bytes
 	file     *os.File
 	raw      syscall.RawConn
 	closed   atomic.Bool
 
-	mu      sync.Mutex // held by Read; guards the ring
-	ring    *ring      // nil after Close
-	frame   []byte
-	ready   func(fd uintptr) bool
-	sockErr syscall.Errno
+	mu       sync.Mutex // held by Read and ReadBlock; guards the ring
+	ring     *ring      // nil after Close
+	frame    []byte
+	ready    func(fd uintptr) bool
+	sockErr  syscall.Errno
+	deadline time.Time // the file's
+	down     bool      // the link was down when it was last looked at
 
 	statsMu sync.Mutex
 	stats   CaptureStats
@@ -182,6 +186,7 @@ func openCapture(link packet.Link, o CaptureOptions) (_ *Capture, err error) {
 	if c.ring, err = newRing(fd, o.BufferSize, captureDelay); err != nil {
 		return nil, err
 	}
+	c.size = len(c.ring.mem)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.ring.unmap())
@@ -233,6 +238,9 @@ func (c *Capture) Link() packet.Link { return c.link }
 // LinkType says what the frames begin with.
 func (c *Capture) LinkType() packet.LinkType { return c.linkType }
 
+// BufferSize is how much memory is shared with the kernel, in bytes.
+func (c *Capture) BufferSize() int { return c.size }
+
 // Read waits for the next frame. Its Data is valid until the next Read. A
 // frame comes up to some 50 ms after it passed; its Time is right.
 //
@@ -246,20 +254,60 @@ func (c *Capture) Read() (packet.Frame, error) {
 			return packet.Frame{}, captureClosed{}
 		}
 		if f, ok := c.ring.next(); ok {
-			if c.linkType == packet.LinkRaw && !isIP(f.data) {
+			if c.foreign(&f) {
 				continue
 			}
 			c.frame = append(c.frame[:0], f.data...) // Close may unmap the ring at any time
-			return packet.Frame{
-				Data: c.frame, Length: f.length, LinkType: c.linkType, Interface: c.link.Name,
-				VLAN: f.vlan, Time: f.time,
-			}, nil
+			f.data = c.frame
+			return c.framed(&f), nil
 		}
-		if err := c.wait(); err != nil {
+		if _, err := c.wait(time.Time{}); err != nil {
 			return packet.Frame{}, err
 		}
 	}
 }
+
+// ReadBlock waits for frames and calls emit for each of those that the kernel
+// hands over at once: for many frames it is much cheaper than Read. It returns
+// after them, or with none at the deadline, of which the zero time means never.
+//
+// A frame's Data is the memory shared with the kernel: it must not be changed,
+// and is valid until emit returns. While emit runs Close waits, so emit
+// must not call it or wait for one that does. For the rest see Read.
+func (c *Capture) ReadBlock(deadline time.Time, emit func(packet.Frame)) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		if c.ring == nil {
+			return captureClosed{}
+		}
+		if c.ring.ready() {
+			break
+		}
+		late, err := c.wait(deadline)
+		if err != nil || late {
+			return err
+		}
+	}
+	for more := true; more && !c.closed.Load(); {
+		var f frame
+		if f, more = c.ring.nextInBlock(); more && !c.foreign(&f) {
+			emit(c.framed(&f))
+		}
+	}
+	return nil
+}
+
+// framed is what the kernel said about a frame, and what holds for all.
+func (c *Capture) framed(f *frame) packet.Frame {
+	return packet.Frame{
+		Data: f.data, Length: f.length, LinkType: c.linkType, Interface: c.link.Name,
+		VLAN: f.vlan, Time: f.time,
+	}
+}
+
+// foreign says that nobody can tell what kind of packet it is.
+func (c *Capture) foreign(f *frame) bool { return c.linkType == packet.LinkRaw && !isIP(f.data) }
 
 // isIP says whether a packet without link header is IPv4 or IPv6: a tunnel may carry others,
 // whose kind could not be told.
@@ -267,38 +315,51 @@ func isIP(b []byte) bool {
 	return len(b) > 0 && (b[0]>>4 == 4 || b[0]>>4 == 6)
 }
 
-// wait waits until the ring has a block for us.
-func (c *Capture) wait() error {
+// wait waits until the ring has a block for us, and says whether it was the
+// deadline that came first, the zero time for none.
+func (c *Capture) wait(deadline time.Time) (late bool, err error) {
+	// A link that is down may be removed, of which the kernel says nothing:
+	// look again now and then.
+	until := deadline
+	if c.down {
+		if again := time.Now().Add(goneCheck); until.IsZero() || again.Before(until) {
+			until = again
+		}
+	}
+	if !until.Equal(c.deadline) {
+		if err := c.file.SetReadDeadline(until); err != nil {
+			return false, captureClosed{}
+		}
+		c.deadline = until
+	}
 	c.sockErr = 0
-	err := c.raw.Read(c.ready)
+	err = c.raw.Read(c.ready)
 	switch {
 	case c.closed.Load():
-		return captureClosed{}
+		return false, captureClosed{}
 	case errors.Is(err, os.ErrDeadlineExceeded):
+		late = until.Equal(deadline)
+		if !c.down {
+			return late, nil
+		}
 	case err != nil:
-		return fmt.Errorf("lan: capture on %s: %w", c.link.Name, err)
+		return false, fmt.Errorf("lan: capture on %s: %w", c.link.Name, err)
 	case c.sockErr == 0:
-		return nil
+		return false, nil
 	case c.sockErr != unix.ENETDOWN:
-		return fmt.Errorf("lan: capture on %s: %w", c.link.Name, c.sockErr)
+		return false, fmt.Errorf("lan: capture on %s: %w", c.link.Name, c.sockErr)
 	}
 	// The link went down. The kernel says so once, before it takes away a link
-	// that is being removed: so look again now and then until it is up.
+	// that is being removed.
 	var gone, up bool
 	if err := c.raw.Control(func(fd uintptr) { gone, up = c.lookAtLink(int(fd)) }); err != nil {
-		return captureClosed{}
+		return false, captureClosed{}
 	}
 	if gone {
-		return fmt.Errorf("lan: capture: %s: %w", c.link.Name, ErrLinkGone)
+		return false, fmt.Errorf("lan: capture: %s: %w", c.link.Name, ErrLinkGone)
 	}
-	var again time.Time
-	if !up {
-		again = time.Now().Add(goneCheck)
-	}
-	if err := c.file.SetReadDeadline(again); err != nil {
-		return captureClosed{}
-	}
-	return nil
+	c.down = !up
+	return late, nil
 }
 
 func (c *Capture) lookAtLink(fd int) (gone, up bool) {
@@ -314,7 +375,7 @@ func (c *Capture) lookAtLink(fd int) (gone, up bool) {
 	return false, err == nil && ifr.Uint16()&unix.IFF_UP != 0
 }
 
-// Stats returns the counts since the capture was opened.
+// Stats returns the counts since the capture was opened; after Close, until then.
 func (c *Capture) Stats() (CaptureStats, error) {
 	c.statsMu.Lock()
 	defer c.statsMu.Unlock()
@@ -340,6 +401,7 @@ func (c *Capture) Close() error {
 	if c.closed.Swap(true) {
 		return captureClosed{}
 	}
+	_, _ = c.Stats()      // the last of them
 	err := c.file.Close() // wakes Read, which holds the mutex
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -241,3 +241,31 @@ func FuzzParseFrame(f *testing.F) {
 		}
 	})
 }
+
+func TestRingFitsTheMachine(t *testing.T) {
+	for memory, want := range map[uint64]int{64 << 20: 1 << 20, 1 << 30: 4 << 20, 64 << 30: 16 << 20} {
+		if got := ringFor(memory); got != want {
+			t.Errorf("%d bytes of memory: a ring of %d, want %d", memory, got, want)
+		}
+	}
+}
+
+func TestRingShrinksWhereThereIsNoMemory(t *testing.T) {
+	for _, c := range []struct {
+		blocks, room, want int
+		err                error
+	}{{64, 64, 64, nil}, {64, 20, 16, nil}, {5, 3, 2, nil}, {64, 1, 2, unix.ENOMEM}} {
+		got, err := shrink(c.blocks, func(blocks int) error {
+			if blocks > c.room {
+				return unix.ENOMEM
+			}
+			return nil
+		})
+		if got != c.want || err != c.err {
+			t.Errorf("%d blocks with room for %d: %d, %v, want %d, %v", c.blocks, c.room, got, err, c.want, c.err)
+		}
+	}
+	if _, err := shrink(64, func(int) error { return unix.EINVAL }); err != unix.EINVAL {
+		t.Error(err)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/net/bpf"
 
@@ -22,6 +23,11 @@ type Live struct {
 	// Filter lets frames through, nil all that the decoder can use.
 	Filter      *pcapfilter.Filter
 	Promiscuous bool
+	// BufferSize is that of lan.CaptureOptions.
+	BufferSize int
+	// Pause, if not nil, is called whenever some frames have been read, and returns in how long it is to be called again if
+	// no more come; 0: not before.
+	Pause func() time.Duration
 
 	open atomic.Pointer[opened]
 }
@@ -45,7 +51,7 @@ func (l *Live) Run(ctx context.Context, emit func(*passive.Fact)) error {
 	if err != nil {
 		return err
 	}
-	c, err := lan.OpenCapture(l.Link, lan.CaptureOptions{Promiscuous: l.Promiscuous, Filter: filter})
+	c, err := lan.OpenCapture(l.Link, lan.CaptureOptions{Promiscuous: l.Promiscuous, Filter: filter, BufferSize: l.BufferSize})
 	if err != nil {
 		return err
 	}
@@ -59,22 +65,36 @@ func (l *Live) Run(ctx context.Context, emit func(*passive.Fact)) error {
 	if l.Filter != nil {
 		matcher = l.Filter.Matcher()
 	}
+	var failed error
+	take := func(frame packet.Frame) {
+		if matcher != nil {
+			if ok, err := matcher.Match(frame); err != nil {
+				failed = err
+				return
+			} else if !ok {
+				return
+			}
+		}
+		d.Decode(frame, emit)
+	}
+	var again time.Time
 	for {
-		frame, err := c.Read()
+		err := c.ReadBlock(again, take)
+		if err == nil {
+			err = failed
+		}
 		if err != nil {
 			if ctx.Err() != nil && (errors.Is(err, os.ErrClosed) || errors.Is(err, net.ErrClosed)) {
 				return nil
 			}
 			return err
 		}
-		if matcher != nil {
-			if ok, err := matcher.Match(frame); err != nil {
-				return err
-			} else if !ok {
-				continue
+		if l.Pause != nil {
+			again = time.Time{}
+			if wait := l.Pause(); wait > 0 {
+				again = time.Now().Add(wait)
 			}
 		}
-		d.Decode(frame, emit)
 	}
 }
 
