@@ -17,9 +17,6 @@ func (d *Decoder) arp(c *context, b []byte) drop {
 	if len(b) < 28 { // behind them the link may pad
 		return dropARPForm
 	}
-	if d.known(c, protoARP, 0, b[:28], 0, 0) {
-		return dropNone
-	}
 	// Hardware type 6 is IEEE 802, which some old stacks say on Ethernet.
 	hw, op := be.Uint16(b), be.Uint16(b[6:])
 	if hw != 1 && hw != 6 || be.Uint16(b[2:]) != etherIPv4 || b[4] != 6 || b[5] != 4 {
@@ -33,7 +30,7 @@ func (d *Decoder) arp(c *context, b []byte) drop {
 	if sender == (MAC{}) || sender.Group() || senderIP.IsMulticast() || senderIP == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 		return dropARPSender
 	}
-	add(&d.count.packets[protoARP], 1)
+	d.packet(protoARP)
 
 	f := d.start(c, ProtoARP)
 	f.SrcIP, f.DstIP = senderIP, targetIP
@@ -76,7 +73,6 @@ func (d *Decoder) arp(c *context, b []byte) drop {
 	}
 	d.claims = append(d.claims, claim)
 	d.finish(c)
-	d.memo.end()
 	return dropNone
 }
 

@@ -30,7 +30,7 @@ type Options struct {
 // their order. It is for one goroutine; Stats may be called from others.
 type Decoder struct {
 	options Options
-	count   counters
+	count   tally
 	text    interner
 	memo    memo
 	frags   fragments
@@ -43,6 +43,7 @@ type Decoder struct {
 	context   context
 	message   dnsContext
 	fact      Fact
+	facts     int // handed out of the frame in hand
 	record    Record
 	fields    []Field
 	claims    []Claim
@@ -90,16 +91,22 @@ type context struct {
 // that it completes. Nothing in the frame is kept. The Fact is valid until emit
 // returns.
 func (d *Decoder) Decode(f packet.Frame, emit func(*Fact)) {
-	add(&d.count.frames, 1)
-	add(&d.count.bytes, uint64(len(f.Data)))
 	if f.LinkType == packet.LinkEthernet && d.boring(f.Data) {
+		d.count.frame(len(f.Data), numProtos, 0)
 		return
 	}
-	d.memo.taken = nil
-	d.context = context{time: f.Time, iface: f.Interface, vlan: f.VLAN, whole: f.Length <= len(f.Data), emit: emit}
-	if why := d.link(&d.context, f.LinkType, f.Data); why != dropNone {
-		add(&d.count.drops[why], 1)
+	if d.known(&f, emit) {
+		return
 	}
+	d.facts = 0
+	d.context = context{time: f.Time, iface: f.Interface, vlan: f.VLAN, whole: f.Length <= len(f.Data), emit: emit}
+	why := d.link(&d.context, f.LinkType, f.Data)
+	if why == dropNone {
+		d.memo.end()
+	} else {
+		d.count.drop(why)
+	}
+	d.count.frame(len(f.Data), numProtos, d.facts)
 	d.context.emit = nil
 }
 
@@ -150,11 +157,17 @@ func (d *Decoder) start(c *context, protocol string) *Fact {
 // finish hands the fact in hand out.
 func (d *Decoder) finish(c *context) {
 	d.fact.Fields, d.fact.Claims = d.fields, d.claims
-	add(&d.count.facts, 1)
+	d.facts++
 	d.memo.add(&d.fact)
 	if c.emit != nil {
 		c.emit(&d.fact)
 	}
+}
+
+// packet counts a well-formed packet of a protocol.
+func (d *Decoder) packet(p proto) {
+	d.count.packet(p)
+	d.memo.counted(p)
 }
 
 // field adds a field to the fact in hand, with text that is kept.
@@ -195,5 +208,10 @@ func (d *Decoder) direct(c *context) bool {
 		return false
 	}
 	// Routers don't forward link-local addresses (RFC 3927 §7, RFC 4291 §2.5.6).
-	return a.IsLinkLocalUnicast() || d.options.OnLink != nil && d.options.OnLink(c.iface, a)
+	if a.IsLinkLocalUnicast() || d.options.OnLink == nil {
+		return a.IsLinkLocalUnicast()
+	}
+	onLink := d.options.OnLink(c.iface, a)
+	d.memo.ask(a, onLink)
+	return onLink
 }

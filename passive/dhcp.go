@@ -121,9 +121,6 @@ func (d *Decoder) dhcpv4(c *context, b []byte) drop {
 	case len(b) < dhcpFixed+4, b[0] != 1 && b[0] != 2, b[2] > 16, be.Uint32(b[dhcpFixed:]) != dhcpMagic:
 		return dropDHCPHeader
 	}
-	if d.known(c, protoDHCP, 0, b, 4, 6) { // transaction id and seconds
-		return dropNone
-	}
 	s, count := &d.dhcp, 0
 	s.reset()
 	ok := s.parse(b[dhcpFixed+4:], &count)
@@ -146,7 +143,7 @@ func (d *Decoder) dhcpv4(c *context, b []byte) drop {
 	if !ok {
 		return dropDHCPOptions
 	}
-	add(&d.count.packets[protoDHCP], 1)
+	d.packet(protoDHCP)
 
 	f := d.start(c, ProtoDHCP)
 	f.Response = b[0] == 2
@@ -156,7 +153,6 @@ func (d *Decoder) dhcpv4(c *context, b []byte) drop {
 	d.dhcpFields(b, kind, host)
 	d.dhcpClaims(c, b, kind, host)
 	d.finish(c)
-	d.memo.end()
 	return dropNone
 }
 

@@ -19,9 +19,6 @@ const maxDUID = 130
 
 // dhcpv6Message reads DHCPv6.
 func (d *Decoder) dhcpv6Message(c *context, b []byte) drop {
-	if len(b) >= 4 && d.known(c, protoDHCPv6, d.sender(c), b, 1, 3) { // transaction id
-		return dropNone
-	}
 	m := &d.dhcpv6
 	switch {
 	case !c.whole:
@@ -29,7 +26,7 @@ func (d *Decoder) dhcpv6Message(c *context, b []byte) drop {
 	case !m.Parse(b), len(m.Client) > maxDUID, len(m.Server) > maxDUID:
 		return dropDHCPv6Form
 	}
-	add(&d.count.packets[protoDHCPv6], 1)
+	d.packet(protoDHCPv6)
 	f := d.start(c, ProtoDHCPv6)
 	f.Response = !m.FromClient()
 	f.Fingerprint = d.dhcpv6Fingerprint()
@@ -38,7 +35,6 @@ func (d *Decoder) dhcpv6Message(c *context, b []byte) drop {
 	d.dhcpv6Fields(host)
 	d.dhcpv6Claims(c, host)
 	d.finish(c)
-	d.memo.end()
 	return dropNone
 }
 

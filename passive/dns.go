@@ -26,21 +26,6 @@ func (d *Decoder) dnsMessage(c *context, p proto, b []byte) drop {
 	src := c.src.Addr()
 	direct := d.direct(c) || p == protoMDNS && c.ttl == 255 && c.srcMAC != (MAC{}) && !c.srcMAC.Group() &&
 		!src.IsUnspecified() && !src.IsMulticast()
-	if !c.tcp && len(b) > 2 {
-		flags := byte(0)
-		if direct {
-			flags |= memoDirect
-		}
-		if c.src.Port() == portMDNS {
-			flags |= memoMulticastPort
-		}
-		if be.Uint16(b) != 0 {
-			flags |= memoID
-		}
-		if d.known(c, p, flags, b, 0, 2) {
-			return dropNone
-		}
-	}
 	m, err := dnswire.Parse(b)
 	switch {
 	case err != nil && !c.whole:
@@ -53,7 +38,7 @@ func (d *Decoder) dnsMessage(c *context, p proto, b []byte) drop {
 	case p == protoMDNS && m.Rcode != 0: // RFC 6762 §18.11: silently ignored
 		return dropDNSOpcode
 	}
-	add(&d.count.packets[p], 1)
+	d.packet(p)
 	announces := p == protoMDNS && m.Response && c.src.Port() == portMDNS // RFC 6762 §6
 	x := &d.message
 	*x = dnsContext{context: c, m: m, proto: p, direct: direct, announces: announces, first: true}
@@ -69,7 +54,6 @@ func (d *Decoder) dnsMessage(c *context, p proto, b []byte) drop {
 	for r := range x.m.Records() {
 		d.resource(x, r)
 	}
-	d.memo.end()
 	x.m = dnswire.Message{} // it holds the frame's bytes
 	return dropNone
 }

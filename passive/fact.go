@@ -63,7 +63,7 @@ const hexDigits = "0123456789abcdef"
 
 // Fact is one thing that one packet says. The Decoder hands out the same Fact
 // again and again: it is valid until the emit function returns, and what keeps
-// one calls Clone. The strings in it may be kept.
+// one calls Clone. It may not be written to. The strings in it may be kept.
 type Fact struct {
 	Time      time.Time
 	Interface string
@@ -110,6 +110,11 @@ type Fact struct {
 	// Claims say which device has which addresses and names. They stand in the
 	// first fact of a packet that they can stand in, and only there.
 	Claims []Claim
+	// Again is nil where the packet isn't one that the Decoder remembers. Else it is
+	// the same each time the packet comes again, and says by that that this fact is
+	// as it was, but for its time, its interface and its ports. Its value is the
+	// reader's, and is forgotten with the packet.
+	Again *Again
 }
 
 // Field is a named value of a Fact.
@@ -163,6 +168,7 @@ type Claim struct {
 // Clone returns a copy of f that stays valid.
 func (f *Fact) Clone() *Fact {
 	c := *f
+	c.Again = nil
 	if f.Record != nil {
 		r := *f.Record
 		c.Record = &r

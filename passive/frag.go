@@ -43,6 +43,7 @@ type fragments struct {
 // fragment adds a piece; with the last one that is missing it goes on to the
 // transport header. Overlaps end a datagram (RFC 5722), exact repeats don't.
 func (d *Decoder) fragment(c *context, key fragKey, proto uint8, offset int, more bool, b []byte) drop {
+	d.memo.forget()
 	if proto != ipUDP && proto != ipDestOpts {
 		return dropNone
 	}
@@ -58,7 +59,7 @@ func (d *Decoder) fragment(c *context, key fragKey, proto uint8, offset int, mor
 		var pushed bool
 		g, pushed = d.frags.add(key, c.time)
 		if pushed {
-			add(&d.count.drops[dropFragmentLimit], 1)
+			d.count.drop(dropFragmentLimit)
 		}
 	}
 	if g.ignore {

@@ -19,9 +19,6 @@ func isMLD(icmpType uint8) bool {
 
 // igmp reads an IGMP message.
 func (d *Decoder) igmp(c *context, b []byte) drop {
-	if d.known(c, protoIGMP, d.sender(c), b, 0, 0) {
-		return dropNone
-	}
 	known, ok := d.group.ParseIGMP(b)
 	switch {
 	case !known:
@@ -44,8 +41,6 @@ func (d *Decoder) mld(c *context, b []byte) drop {
 		return dropMLDCut
 	case c.ttl != 1, !src.IsLinkLocalUnicast() && !src.IsUnspecified():
 		return dropMLDForm
-	case d.known(c, protoMLD, d.sender(c), b, 0, 0):
-		return dropNone
 	case checksum(src, c.dst.Addr(), ipICMPv6, b) != 0xffff, !d.group.ParseMLD(b):
 		return dropMLDForm
 	}
@@ -56,7 +51,7 @@ func (d *Decoder) mld(c *context, b []byte) drop {
 // groupFacts tells a fact for each group.
 func (d *Decoder) groupFacts(c *context, p proto, name, form string) {
 	m := &d.group
-	add(&d.count.packets[p], 1)
+	d.packet(p)
 	fingerprint := d.groupFingerprint(form)
 	for i, r := range m.Records() {
 		f := d.start(c, name)
@@ -76,7 +71,6 @@ func (d *Decoder) groupFacts(c *context, p proto, name, form string) {
 		}
 		d.finish(c)
 	}
-	d.memo.end()
 }
 
 // groupFingerprint: see the package comment. Of a querier its timers tell what

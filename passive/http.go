@@ -95,7 +95,7 @@ func (d *Decoder) httpHead(c *context, b []byte) drop {
 	if len(agent) > 0 {
 		d.buf = appendFingerprintValue(append(d.buf, ";ua="...), agent)
 	}
-	add(&d.count.packets[protoHTTP], 1)
+	d.packet(protoHTTP)
 	f := d.start(c, ProtoHTTP)
 	f.Fingerprint = d.text.get(d.buf)
 	d.buf = appendSafe(d.buf[:0], hostOf(host))
@@ -127,7 +127,7 @@ func (d *Decoder) httpResponse(c *context, line, rest []byte) drop {
 			server = value
 		}
 	}
-	add(&d.count.packets[protoHTTP], 1)
+	d.packet(protoHTTP)
 	f := d.start(c, ProtoHTTP)
 	f.Response = true
 	if len(server) > 0 {

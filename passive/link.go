@@ -2,7 +2,6 @@ package passive
 
 import (
 	"encoding/binary"
-	"sync/atomic"
 
 	"github.com/lanfolk/lanfolk/packet"
 )
@@ -21,9 +20,6 @@ const (
 const maxTags = 2
 
 var be = binary.BigEndian
-
-// add adds to a counter that only one goroutine writes and others read.
-func add(c *atomic.Uint64, n uint64) { c.Store(c.Load() + n) }
 
 // link reads the link header and passes on what it holds.
 func (d *Decoder) link(c *context, t packet.LinkType, b []byte) drop {

@@ -1,130 +1,215 @@
 package passive
 
-import "hash/maphash"
+import (
+	"encoding/binary"
+	"math/bits"
+	"math/rand/v2"
+	"net/netip"
 
-// memo remembers what packets said that came at least twice, so that a packet
-// that comes again costs one look-up: devices repeat themselves all day.
+	"github.com/lanfolk/lanfolk/packet"
+)
+
+// memo remembers what frames said that came at least twice, so that a frame that
+// comes again costs one look-up: devices repeat themselves all day.
 //
-// A packet's key holds everything that its facts depend on, but for the time,
-// the interface and the ports. Like the interner it has two generations.
+// A frame is looked up by a hash of what doesn't change in it and then compared as
+// a whole. All facts of a frame that is remembered depend on that alone, but for
+// their time, interface and ports. Like the interner the memo has two generations.
 type memo struct {
-	seed       maphash.Seed
-	young, old map[string]*said
+	seed       [4]uint64
+	young, old map[uint64]*said
 	bytes      int // of the young generation
-	// once holds hashes of keys that came once: only what comes again is worth
-	// the memory, and a flood of packets that all differ costs none.
-	once  [memoSlots]uint64
-	key   []byte
-	taken *said // what is being recorded, nil if nothing is
-	spare *said // taken's memory, until it is kept: a malformed packet never is
+	// once holds hashes of frames that came once: only what comes again is worth the
+	// memory, and a flood of frames that all differ costs none.
+	once [memoSlots]uint64
+	// The frame in hand: what doesn't change, in two parts, and its hash.
+	lasting lasting
+	hash    uint64
+	taken   *said // what is being recorded, nil if nothing is
+	spare   *said // taken's memory, until it is kept: a malformed frame never is
 }
 
 const (
 	memoSlots = 4096
-	memoLimit = 1 << 20 // bytes of one generation, about
-	memoFacts = 64      // facts of one packet
-	factCost  = 400     // bytes of one fact, about
+	memoLimit = 4 << 20 // bytes of one generation, about
+	memoFacts = 64      // facts of one frame
+	factCost  = 512     // bytes of one fact, about
 )
 
-// said is what one packet said.
+// said is what one frame said.
 type said struct {
-	facts   []*Fact
-	counted proto
-	cost    int
+	frame  []byte // what doesn't change of it
+	hash   uint64
+	link   packet.LinkType
+	vlan   uint16
+	ports  int // where UDP's ports stand in the frame, 0 if nowhere
+	facts  []Fact
+	again  []Again
+	cost   int
+	proto  proto
+	asked  bool // the facts depend on whether src is on the link
+	onLink bool
+	src    netip.Addr
 }
 
-// memoBytes bounds the messages that are remembered.
-const memoBytes = 2048
+// Again is a place for what somebody made of a fact that comes again and again.
+type Again struct{ Value any }
 
-// What else a key tells of a packet.
-const (
-	memoDirect = 1 << iota // its source MAC is the sender's
-	memoIPv6
-	memoMulticastPort // its source port is 5353
-	memoID            // its DNS id isn't 0
-)
-
-// known hands out what a packet said if that is known, and says so. Else the
-// packet is recorded if it comes for the second time: what finish hands out goes
-// into the memo with end. skip bytes of the message at from change each time.
-func (d *Decoder) known(c *context, p proto, flags byte, b []byte, from, skip int) bool {
+// known hands out what a frame says if that is known, and says so. Else the frame
+// is recorded if it comes for the second time: what finish hands out goes into the
+// memo with end, unless forget was called.
+func (d *Decoder) known(f *packet.Frame, emit func(*Fact)) bool {
 	m := &d.memo
-	if !c.whole || len(b) > memoBytes || len(b) < from+skip {
+	m.taken = nil
+	x := &m.lasting
+	if f.Length > len(f.Data) || !x.of(f.LinkType, f.Data) {
 		return false
 	}
-	if c.src.Addr().Is6() {
-		flags |= memoIPv6
+	if m.young == nil {
+		m.young, m.old = make(map[uint64]*said), make(map[uint64]*said)
+		m.seed = [4]uint64{rand.Uint64(), rand.Uint64(), rand.Uint64(), rand.Uint64()}
 	}
-	m.begin(c, p, flags)
-	m.key = append(append(m.key, b[:from]...), b[from+skip:]...)
-	if s := m.find(); s != nil {
-		d.repeat(c, s)
+	head := x.head[:x.n]
+	m.hash = m.mix(m.mix(uint64(f.VLAN), head), x.key)
+	s := m.find()
+	if s == nil || s.link != f.LinkType || s.vlan != f.VLAN || len(s.frame) != x.n+len(x.tail) ||
+		string(s.frame[:x.n]) != string(head) || string(s.frame[x.n:]) != string(x.tail) ||
+		s.asked && d.options.OnLink(f.Interface, s.src) != s.onLink {
+		m.record(f)
+		return false
+	}
+	d.count.frame(len(f.Data), s.proto, len(s.facts))
+	if emit == nil {
 		return true
 	}
-	m.record(p)
-	return false
-}
-
-// begin starts a key with what stands around a message.
-func (m *memo) begin(c *context, p proto, flags byte) {
-	m.key = append(m.key[:0], byte(p), flags, byte(c.vlan>>8), byte(c.vlan))
-	m.key = append(m.key, c.srcMAC[:]...)
-	m.key = append(m.key, c.dstMAC[:]...)
-	for _, a := range [...][16]byte{c.src.Addr().As16(), c.dst.Addr().As16()} {
-		m.key = append(m.key, a[:]...)
+	var src, dst uint16
+	if s.ports > 0 {
+		src, dst = be.Uint16(f.Data[s.ports:]), be.Uint16(f.Data[s.ports+2:])
 	}
+	for i := range s.facts {
+		fact := &s.facts[i]
+		fact.Time, fact.Interface, fact.SrcPort, fact.DstPort = f.Time, f.Interface, src, dst
+		emit(fact)
+	}
+	return true
 }
 
-// find returns what the packet with the key said, nil if that isn't known.
+// mix hashes bytes by folded products, 64 at a time: frames are found by it, and are
+// compared then.
+func (m *memo) mix(h uint64, b []byte) uint64 {
+	le := binary.LittleEndian
+	h ^= uint64(len(b))
+	if len(b) >= 64 {
+		h1, h2, h3 := h, h, h
+		for len(b) >= 64 {
+			h = folded(le.Uint64(b)^m.seed[0], le.Uint64(b[8:])^h)
+			h1 = folded(le.Uint64(b[16:])^m.seed[1], le.Uint64(b[24:])^h1)
+			h2 = folded(le.Uint64(b[32:])^m.seed[2], le.Uint64(b[40:])^h2)
+			h3 = folded(le.Uint64(b[48:])^m.seed[3], le.Uint64(b[56:])^h3)
+			b = b[64:]
+		}
+		h ^= h1 ^ h2 ^ h3
+	}
+	for ; len(b) >= 16; b = b[16:] {
+		h = folded(le.Uint64(b)^m.seed[0], le.Uint64(b[8:])^h)
+	}
+	var x, y uint64
+	switch {
+	case len(b) >= 8:
+		x, y = le.Uint64(b), le.Uint64(b[len(b)-8:])
+	case len(b) >= 4:
+		x, y = uint64(le.Uint32(b)), uint64(le.Uint32(b[len(b)-4:]))
+	case len(b) > 0:
+		x = uint64(b[0])<<16 | uint64(b[len(b)/2])<<8 | uint64(b[len(b)-1])
+	}
+	return folded(x^m.seed[1], y^h)
+}
+
+// folded returns both halves of a product in one.
+func folded(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	return hi ^ lo
+}
+
+// find returns what a frame with the hash said, nil if that isn't known. Frames
+// that are made to have one hash, which takes the seed, only have each other
+// decoded anew.
 func (m *memo) find() *said {
-	if s := m.young[string(m.key)]; s != nil {
+	if s := m.young[m.hash]; s != nil {
 		return s
 	}
-	s := m.old[string(m.key)]
+	s := m.old[m.hash]
 	if s != nil {
 		m.put(s)
 	}
 	return s
 }
 
-// record says whether the packet in hand is to be remembered: it came before.
-func (m *memo) record(p proto) {
-	if m.young == nil {
-		m.young, m.old, m.seed = make(map[string]*said), make(map[string]*said), maphash.MakeSeed()
-	}
-	h := maphash.Bytes(m.seed, m.key)
-	slot := &m.once[h%memoSlots]
-	if *slot != h {
-		*slot = h
+// record begins to remember the frame in hand if it came before.
+func (m *memo) record(f *packet.Frame) {
+	slot := &m.once[m.hash%memoSlots]
+	if *slot != m.hash {
+		*slot = m.hash
 		return
 	}
 	if m.spare == nil {
 		m.spare = new(said)
 	}
-	m.taken = m.spare
-	*m.taken = said{facts: m.taken.facts[:0], counted: p, cost: 2*len(m.key) + entryCost}
+	s, x := m.spare, &m.lasting
+	*s = said{
+		frame: append(append(s.frame[:0], x.head[:x.n]...), x.tail...),
+		facts: s.facts[:0], hash: m.hash, link: f.LinkType, vlan: f.VLAN, ports: x.ports, proto: numProtos,
+	}
+	m.taken = s
 }
 
-// add records a fact of the packet in hand.
+// forget says that what the frame in hand says depends on more than the frame.
+func (m *memo) forget() { m.taken = nil }
+
+// ask notes that what the frame says depends on whether its source is on the link.
+func (m *memo) ask(src netip.Addr, onLink bool) {
+	if s := m.taken; s != nil {
+		s.asked, s.src, s.onLink = true, src, onLink
+	}
+}
+
+// counted notes the protocol that the frame in hand counts for.
+func (m *memo) counted(p proto) {
+	if m.taken != nil {
+		m.taken.proto = p
+	}
+}
+
+// add records a fact of the frame in hand.
 func (m *memo) add(f *Fact) {
-	if m.taken == nil {
+	s := m.taken
+	if s == nil {
 		return
 	}
-	if len(m.taken.facts) == memoFacts {
+	if len(s.facts) == memoFacts {
 		m.taken = nil
 		return
 	}
-	m.taken.facts = append(m.taken.facts, f.Clone())
-	m.taken.cost += factCost + 48*(len(f.Fields)+2*len(f.Claims))
+	s.facts = append(s.facts, *f.Clone())
+	s.cost += factCost + 48*(len(f.Fields)+2*len(f.Claims))
 }
 
 // end keeps what was recorded.
 func (m *memo) end() {
-	if m.taken != nil && m.taken.cost < memoLimit/4 {
-		m.put(m.taken)
-		m.spare = nil
-	}
+	s := m.taken
 	m.taken = nil
+	if s == nil || len(s.facts) == 0 || s.proto == numProtos {
+		return
+	}
+	if s.cost += len(s.frame) + entryCost; s.cost > memoLimit/16 {
+		return
+	}
+	s.again = make([]Again, len(s.facts))
+	for i := range s.facts {
+		s.facts[i].Again = &s.again[i]
+	}
+	m.spare = nil
+	m.put(s)
 }
 
 func (m *memo) put(s *said) {
@@ -133,31 +218,6 @@ func (m *memo) put(s *said) {
 		clear(m.young)
 		m.bytes = 0
 	}
-	m.young[string(m.key)] = s
+	m.young[s.hash] = s
 	m.bytes += s.cost
-}
-
-// repeat hands out again what a packet said.
-func (d *Decoder) repeat(c *context, s *said) {
-	add(&d.count.packets[s.counted], 1)
-	add(&d.count.facts, uint64(len(s.facts)))
-	if c.emit == nil {
-		return
-	}
-	for _, f := range s.facts {
-		d.fact = *f
-		d.fact.Time, d.fact.Interface = c.time, c.iface
-		if f.SrcPort != 0 || f.DstPort != 0 {
-			d.fact.SrcPort, d.fact.DstPort = c.src.Port(), c.dst.Port()
-		}
-		// The caller may write into what it is handed.
-		d.fields = append(d.fields[:0], f.Fields...)
-		d.claims = append(d.claims[:0], f.Claims...)
-		d.fact.Fields, d.fact.Claims = d.fields, d.claims
-		if f.Record != nil {
-			d.record = *f.Record
-			d.fact.Record = &d.record
-		}
-		c.emit(&d.fact)
-	}
 }

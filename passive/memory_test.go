@@ -22,8 +22,8 @@ func TestMemory(t *testing.T) {
 				decode(dns4(t, fmt.Sprintf("%d.%s.%s.lab", i, pad, pad)))
 			}
 		}},
-		"repeats": {5 << 20, func(decode func([]byte)) {
-			for i := range 16_000 {
+		"repeats": {10 << 20, func(decode func([]byte)) {
+			for i := range 24_000 {
 				f := dns4(t, fmt.Sprintf("%d.%s.lab", i, pad))
 				for range 3 {
 					decode(f)

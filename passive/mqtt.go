@@ -26,7 +26,7 @@ func (d *Decoder) mqttConnect(c *context, b []byte) drop {
 	case !ok:
 		return dropMQTTForm
 	}
-	add(&d.count.packets[protoMQTT], 1)
+	d.packet(protoMQTT)
 	f := d.start(c, ProtoMQTT)
 	f.Query = d.safeText(m.Client)
 

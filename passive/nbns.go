@@ -22,14 +22,6 @@ type netbiosScratch struct {
 // netbiosMessage reads NetBIOS' name service and its datagrams.
 func (d *Decoder) netbiosMessage(c *context, b []byte) drop {
 	datagram := c.dst.Port() == portNBDgrams
-	from, skip := 0, 2 // the transaction id
-	flags := d.sender(c)
-	if datagram {
-		from, flags = 2, flags|memoID
-	}
-	if len(b) >= 4 && d.known(c, protoNBNS, flags, b, from, skip) {
-		return dropNone
-	}
 	if !c.whole {
 		return dropNBNSCut
 	}
@@ -40,7 +32,7 @@ func (d *Decoder) netbiosMessage(c *context, b []byte) drop {
 	if !m.Parse(b) {
 		return dropNBNSForm
 	}
-	add(&d.count.packets[protoNBNS], 1)
+	d.packet(protoNBNS)
 	f := d.start(c, ProtoNBNS)
 	f.Response = m.Response
 	f.Query, f.QType = d.netbiosName(m.Name), m.Type
@@ -66,7 +58,6 @@ func (d *Decoder) netbiosMessage(c *context, b []byte) drop {
 	}
 	d.nbnsRecord(c)
 	d.finish(c)
-	d.memo.end()
 	return dropNone
 }
 
@@ -165,7 +156,7 @@ func (d *Decoder) netbiosDatagram(c *context, b []byte) drop {
 	if !m.Parse(b) {
 		return dropNBNSForm
 	}
-	add(&d.count.packets[protoNBNS], 1)
+	d.packet(protoNBNS)
 	f := d.start(c, ProtoNBNS)
 	f.Response = true
 	f.Query = d.netbiosName(m.Source)
@@ -196,7 +187,6 @@ func (d *Decoder) netbiosDatagram(c *context, b []byte) drop {
 	}
 	d.netbiosClaim(c, m.Source, m.IP, false)
 	d.finish(c)
-	d.memo.end()
 	return dropNone
 }
 

@@ -60,8 +60,6 @@ func (d *Decoder) icmpv6(c *context, b []byte) drop {
 		return dropNDPHops
 	case b[1] != 0, !c.whole:
 		return dropNDPForm
-	case d.known(c, protoNDP, 0, b, 0, 0):
-		return dropNone
 	case checksum(c.src.Addr(), c.dst.Addr(), ipICMPv6, b) != 0xffff:
 		return dropNDPChecksum
 	}
@@ -105,13 +103,12 @@ func (d *Decoder) icmpv6(c *context, b []byte) drop {
 			return dropNDPForm
 		}
 	}
-	add(&d.count.packets[protoNDP], 1)
+	d.packet(protoNDP)
 	f := d.start(c, ProtoNDP)
 	f.Fingerprint = d.ndpFingerprint(&m, b)
 	d.ndpFields(f, &m, b, fixed)
 	d.ndpClaims(c, &m, b)
 	d.finish(c)
-	d.memo.end()
 	return dropNone
 }
 

@@ -22,9 +22,6 @@ var snapCDP = [8]byte{0xaa, 0xaa, 0x03, 0x00, 0x00, 0x0c, 0x20, 0x00}
 // lldpMessage reads LLDP. Bridges don't pass it on, so the frame's source is a
 // port of the device that speaks.
 func (d *Decoder) lldpMessage(c *context, b []byte) drop {
-	if d.known(c, protoLLDP, 0, b, 0, 0) {
-		return dropNone
-	}
 	m := &d.lldp
 	switch {
 	case !c.whole:
@@ -32,7 +29,7 @@ func (d *Decoder) lldpMessage(c *context, b []byte) drop {
 	case !m.Parse(b):
 		return dropLLDPForm
 	}
-	add(&d.count.packets[protoLLDP], 1)
+	d.packet(protoLLDP)
 	f := d.start(c, ProtoLLDP)
 	f.Response = true
 	f.Query = d.safeText(m.Name)
@@ -40,7 +37,6 @@ func (d *Decoder) lldpMessage(c *context, b []byte) drop {
 	d.lldpFields()
 	d.lldpClaims(c, f.Query)
 	d.finish(c)
-	d.memo.end()
 	return dropNone
 }
 
@@ -144,9 +140,6 @@ func (d *Decoder) llc(c *context, length int, b []byte) drop {
 
 // cdpMessage reads CDP.
 func (d *Decoder) cdpMessage(c *context, b []byte) drop {
-	if d.known(c, protoCDP, 0, b, 0, 0) {
-		return dropNone
-	}
 	m := &d.cdp
 	switch {
 	case !c.whole:
@@ -154,7 +147,7 @@ func (d *Decoder) cdpMessage(c *context, b []byte) drop {
 	case !m.Parse(b):
 		return dropCDPForm
 	}
-	add(&d.count.packets[protoCDP], 1)
+	d.packet(protoCDP)
 	f := d.start(c, ProtoCDP)
 	f.Response = true
 	f.Query = d.safeText(m.Device)
@@ -189,7 +182,6 @@ func (d *Decoder) cdpMessage(c *context, b []byte) drop {
 		}, m.Addresses())
 	}
 	d.finish(c)
-	d.memo.end()
 	return dropNone
 }
 

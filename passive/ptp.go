@@ -42,10 +42,7 @@ func (d *Decoder) ptpMessage(c *context, b []byte) drop {
 	if !announce {
 		b = b[:ptpHeader] // what follows are times
 	}
-	if d.known(c, protoPTP, 0, b, 30, 2) { // sequence number
-		return dropNone
-	}
-	add(&d.count.packets[protoPTP], 1)
+	d.packet(protoPTP)
 	f := d.start(c, ProtoPTP)
 	f.Response = announce
 	d.buf = hex.AppendEncode(d.buf[:0], b[20:28])
@@ -79,6 +76,5 @@ func (d *Decoder) ptpMessage(c *context, b []byte) drop {
 		d.fieldText("steps", strconv.AppendUint(d.buf[:0], uint64(be.Uint16(b[61:])), 10))
 	}
 	d.finish(c)
-	d.memo.end()
 	return dropNone
 }

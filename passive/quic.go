@@ -27,6 +27,7 @@ type quicBegin struct {
 // one datagram starts a flow. What a server sends can't be opened, and nothing is
 // said of it.
 func (d *Decoder) quicDatagram(c *context, b []byte) drop {
+	d.memo.forget()
 	if c.src.Port() == portHTTPS && c.dst.Port() != portHTTPS {
 		return dropNone // a server's
 	}

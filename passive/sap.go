@@ -18,9 +18,6 @@ const maxSDPLines = 64
 //	0       1             2    4        8 or 20
 //	| flags | auth length | id | source | authentication | payload type, ends in 0 | SDP
 func (d *Decoder) sapMessage(c *context, b []byte) drop {
-	if d.known(c, protoSAP, 0, b, 0, 0) {
-		return dropNone
-	}
 	if !c.whole {
 		return dropSAPCut
 	}
@@ -60,7 +57,7 @@ func (d *Decoder) sapMessage(c *context, b []byte) drop {
 	if origin == nil {
 		return dropSAPForm
 	}
-	add(&d.count.packets[protoSAP], 1)
+	d.packet(protoSAP)
 	f := d.start(c, ProtoSAP)
 	f.Response = true
 	f.Query = d.safeText(name)
@@ -75,6 +72,5 @@ func (d *Decoder) sapMessage(c *context, b []byte) drop {
 	d.fieldSafe("origin", origin)
 	d.fieldSafe("tool", tool)
 	d.finish(c)
-	d.memo.end()
 	return dropNone
 }

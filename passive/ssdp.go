@@ -13,9 +13,6 @@ import (
 // ssdpMessage reads SSDP. Answers to a search go to the port that asked; only
 // those that come from SSDP's own port are seen.
 func (d *Decoder) ssdpMessage(c *context, b []byte) drop {
-	if d.known(c, protoSSDP, d.sender(c), b, 0, 0) {
-		return dropNone
-	}
 	m := &d.ssdp
 	switch {
 	case !c.whole:
@@ -23,7 +20,7 @@ func (d *Decoder) ssdpMessage(c *context, b []byte) drop {
 	case !m.Parse(b):
 		return dropSSDPForm
 	}
-	add(&d.count.packets[protoSSDP], 1)
+	d.packet(protoSSDP)
 	f := d.start(c, ProtoSSDP)
 	f.Response = m.Kind != ssdp.Search
 	f.Query = d.safeText(m.Target)
@@ -40,7 +37,6 @@ func (d *Decoder) ssdpMessage(c *context, b []byte) drop {
 	}
 	d.ssdpClaim(c)
 	d.finish(c)
-	d.memo.end()
 	return dropNone
 }
 
@@ -134,15 +130,6 @@ func (d *Decoder) ownClaim(c *context) Claim {
 		claim.MAC = c.srcMAC
 	}
 	return claim
-}
-
-// sender is the part of a memo's key that says whether the frame's source is
-// the sender's.
-func (d *Decoder) sender(c *context) byte {
-	if d.direct(c) {
-		return memoDirect
-	}
-	return 0
 }
 
 // uuidText returns "uuid:" and 32 digits for a UUID as RFC 9562 §4 writes it, ""

@@ -1,7 +1,5 @@
 package passive
 
-import "sync/atomic"
-
 // drop says why a packet, or a part of one, yielded no fact.
 type drop uint8
 
@@ -180,41 +178,4 @@ var protoNames = [numProtos]string{
 	protoSSDP:      ProtoSSDP,
 	protoLLDP:      ProtoLLDP,
 	protoCDP:       ProtoCDP,
-}
-
-type counters struct {
-	frames, bytes, facts atomic.Uint64
-	packets              [numProtos]atomic.Uint64
-	drops                [numDrops]atomic.Uint64
-}
-
-// Stats says what a Decoder has seen.
-type Stats struct {
-	Frames uint64 // frames given to Decode
-	Bytes  uint64 // their captured bytes
-	Facts  uint64
-	// Packets counts the well-formed packets of each protocol that was seen.
-	Packets map[string]uint64
-	// Drops counts packets that yielded nothing, by reason. Frames that the
-	// Decoder has no interest in are not among them.
-	Drops map[string]uint64
-}
-
-// Stats returns the counters. It may be called while another goroutine decodes.
-func (d *Decoder) Stats() Stats {
-	s := Stats{
-		Frames: d.count.frames.Load(), Bytes: d.count.bytes.Load(), Facts: d.count.facts.Load(),
-		Packets: make(map[string]uint64), Drops: make(map[string]uint64),
-	}
-	for i := range d.count.packets {
-		if n := d.count.packets[i].Load(); n > 0 {
-			s.Packets[protoNames[i]] = n
-		}
-	}
-	for i := range d.count.drops {
-		if n := d.count.drops[i].Load(); n > 0 {
-			s.Drops[dropNames[i]] = n
-		}
-	}
-	return s
 }

@@ -35,7 +35,7 @@ func (d *Decoder) syncthingMessage(c *context, b []byte) drop {
 	case err != nil:
 		return dropSyncthingForm
 	}
-	add(&d.count.packets[protoSyncthing], 1)
+	d.packet(protoSyncthing)
 	f := d.start(c, ProtoSyncthing)
 	if asks {
 		f.Query = d.deviceText(q.ID)

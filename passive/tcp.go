@@ -62,6 +62,7 @@ type streams struct {
 
 // tcp reads a TCP segment (RFC 9293 §3.1).
 func (d *Decoder) tcp(c *context, b []byte) drop {
+	d.memo.forget()
 	if len(b) < 20 {
 		return dropTCPHeader
 	}

@@ -30,7 +30,7 @@ func (d *Decoder) tcpOpen(c *context, b []byte) {
 			continue
 		}
 		if len(o) < 2 || o[1] < 2 || int(o[1]) > len(o) {
-			add(&d.count.drops[dropTCPHeader], 1)
+			d.count.drop(dropTCPHeader)
 			return
 		}
 		switch {
@@ -41,7 +41,7 @@ func (d *Decoder) tcpOpen(c *context, b []byte) {
 		}
 		o = o[o[1]:]
 	}
-	add(&d.count.packets[protoTCP], 1)
+	d.packet(protoTCP)
 	f := d.start(c, ProtoTCP)
 	f.Response = b[13]&tcpACK != 0
 	window := int(be.Uint16(b[14:]))

@@ -13,9 +13,6 @@ const maxTGEDKeys = 8
 // tgedMessage reads a message of the Simple Discovery Protocol. It claims
 // nothing: a request names no device, and a reply is unsigned text.
 func (d *Decoder) tgedMessage(c *context, b []byte) drop {
-	if d.known(c, protoTGED, 0, b, 0, 0) {
-		return dropNone
-	}
 	m, err := tged.Parse(b)
 	switch {
 	case errors.Is(err, tged.ErrNotTGED):
@@ -25,7 +22,7 @@ func (d *Decoder) tgedMessage(c *context, b []byte) drop {
 	case err != nil:
 		return dropTGEDForm
 	}
-	add(&d.count.packets[protoTGED], 1)
+	d.packet(protoTGED)
 	f := d.start(c, ProtoTGED)
 	f.Response = m.Method == tged.Reply || m.Method == tged.Invalid
 	service, _ := m.Get("RQ")
@@ -53,6 +50,5 @@ func (d *Decoder) tgedMessage(c *context, b []byte) drop {
 		}
 	}
 	d.finish(c)
-	d.memo.end()
 	return dropNone
 }

@@ -116,7 +116,7 @@ func (d *Decoder) helloFact(c *context, p proto, version string, message []byte)
 	if err := h.Parse(message); err != nil {
 		return dropTLSForm
 	}
-	add(&d.count.packets[p], 1)
+	d.packet(p)
 	f := d.start(c, protoNames[p])
 	transport := byte(hello.TCP)
 	if p != protoTLS {

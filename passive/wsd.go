@@ -11,9 +11,6 @@ const portWSD = 3702
 
 // wsdMessage reads WS-Discovery.
 func (d *Decoder) wsdMessage(c *context, b []byte) drop {
-	if d.known(c, protoWSD, d.sender(c), b, 0, 0) {
-		return dropNone
-	}
 	m := &d.wsd
 	switch {
 	case !c.whole:
@@ -21,7 +18,7 @@ func (d *Decoder) wsdMessage(c *context, b []byte) drop {
 	case !m.Parse(b):
 		return dropWSDForm
 	}
-	add(&d.count.packets[protoWSD], 1)
+	d.packet(protoWSD)
 	f := d.start(c, ProtoWSD)
 	f.Response = !m.Kind.Asks()
 	if m.Kind == wsd.Resolve || m.Types == nil {
@@ -38,7 +35,6 @@ func (d *Decoder) wsdMessage(c *context, b []byte) drop {
 	d.fieldSafe("metadata_version", m.Version)
 	d.wsdClaim(c)
 	d.finish(c)
-	d.memo.end()
 	return dropNone
 }
 
