@@ -249,7 +249,7 @@ var exceptions = map[string]exception{
 	"iotsentinel__HueBridge__Setup-C-8-STA.pcap": {"dhcp", whyQuoted},
 	"mercury__vxlan.pcap":                        {"arp", whyTunnel},
 	"ndpi__capwap.pcap":                          {"arp ndp dhcp igmp", whyTunnel},
-	"suricata-verify__output-eve-ftp-data.pcap":  {"ndp", whyTunnel},
+	"suricata-verify__output-eve-ftp-data.pcap":  {"ndp ssdp", whyTunnel + "; answers by SSDP from port 1901, where TShark expects none"},
 	"gopacket-pcapng__test004.pcapng":            {"dhcp", whyCut},
 	"gopacket-pcapng__test007.pcapng":            {"dhcp", whyCut},
 	"gopacket-pcapng__test008.pcapng":            {"dhcp", whyCut},

@@ -140,7 +140,7 @@ func (d *Decoder) boring(b []byte) bool {
 	if proto == ipTCP {
 		return len(d.hellos.flows) == 0 && boringTCP(b)
 	}
-	return len(b) < 8 || !quic.Opens(b[8:])
+	return len(b) < 8 || !quic.Opens(b[8:]) && !opensAnswer(b[8:])
 }
 
 // start fills the fact in hand with what the outer layers say.

@@ -1,6 +1,8 @@
 package passive
 
 import (
+	"slices"
+
 	"golang.org/x/net/bpf"
 
 	"github.com/lanfolk/lanfolk/passive/internal/bpfasm"
@@ -27,127 +29,174 @@ func Filter() []bpf.RawInstruction {
 	return raw
 }
 
-// filterProgram: X holds the bytes of the VLAN tags, then also those of the IP
-// header; all offsets are relative to it, so that one copy will do.
+// filterProgram has the tests that most frames meet first. What follows the link
+// header is written out for each number of tags, so that its loads are at fixed
+// places.
 func filterProgram() ([]bpf.Instruction, error) {
-	var p bpfasm.Program
-	accept, reject := p.NewLabel(), p.NewLabel()
-	network, ip4, ip6 := p.NewLabel(), p.NewLabel(), p.NewLabel()
+	w := filterWriter{}
+	w.accept, w.reject = w.p.NewLabel(), w.p.NewLabel()
+	w.link(0)
+	w.p.Bind(w.accept)
+	w.p.Op(bpf.RetConstant{Val: snapLength})
+	w.p.Bind(w.reject)
+	w.p.Op(bpf.RetConstant{Val: 0})
+	return w.p.Assemble()
+}
 
-	// anyOf goes on at yes if A is one of the values, else at no.
-	anyOf := func(yes, no bpfasm.Label, values ...uint32) {
-		for i, v := range values {
-			next := no
-			if i+1 < len(values) {
-				next = p.NewLabel()
-			}
-			p.JumpIf(bpf.JumpEqual, v, yes, next)
-			if next != no {
-				p.Bind(next)
-			}
+// filterWriter writes the parts of the filter. They end at accept or reject.
+type filterWriter struct {
+	p              bpfasm.Program
+	accept, reject bpfasm.Label
+}
+
+// equal goes to yes if A is the value, else on.
+func (w *filterWriter) equal(v uint32, yes bpfasm.Label) {
+	next := w.p.NewLabel()
+	w.p.JumpIf(bpf.JumpEqual, v, yes, next)
+	w.p.Bind(next)
+}
+
+// anyOf goes to yes if A is one of the values, else to no. It halves what is left with
+// each test.
+func (w *filterWriter) anyOf(yes, no bpfasm.Label, values ...uint32) {
+	values = slices.Compact(slices.Sorted(slices.Values(values)))
+	for len(values) > 3 {
+		half := len(values) / 2
+		low, high := w.p.NewLabel(), w.p.NewLabel()
+		w.p.JumpIf(bpf.JumpGreaterOrEqual, values[half], high, low)
+		w.p.Bind(high)
+		w.anyOf(yes, no, values[half:]...)
+		w.p.Bind(low)
+		values = values[:half]
+	}
+	for i, v := range values {
+		next := no
+		if i+1 < len(values) {
+			next = w.p.NewLabel()
+		}
+		w.p.JumpIf(bpf.JumpEqual, v, yes, next)
+		if next != no {
+			w.p.Bind(next)
 		}
 	}
+}
 
-	for tags := range uint32(maxTags) {
-		tagged := p.NewLabel()
-		p.Op(bpf.LoadConstant{Dst: bpf.RegX, Val: 4 * tags}, bpf.LoadAbsolute{Off: 12 + 4*tags, Size: 2})
-		anyOf(tagged, network, etherVLAN, etherQinQ, etherQinQ2)
-		p.Bind(tagged)
+// link goes by the EtherType behind so many tags.
+func (w *filterWriter) link(tags uint32) {
+	at := 14 + 4*tags // of what follows
+	ip4, ip6, tagged, other := w.p.NewLabel(), w.p.NewLabel(), w.p.NewLabel(), w.p.NewLabel()
+	w.p.Op(bpf.LoadAbsolute{Off: at - 2, Size: 2})
+	w.equal(etherIPv4, ip4)
+	w.equal(etherIPv6, ip6)
+	if tags < maxTags {
+		w.anyOf(tagged, other, etherVLAN, etherQinQ, etherQinQ2)
+		w.p.Bind(other)
 	}
-	p.Op(bpf.LoadConstant{Dst: bpf.RegX, Val: 4 * maxTags}, bpf.LoadAbsolute{Off: 12 + 4*maxTags, Size: 2})
+	rest := w.p.NewLabel()
+	w.anyOf(w.accept, rest, etherARP, etherLLDP, etherPTP)
+	w.p.Bind(rest)
+	llc, snap := w.p.NewLabel(), w.p.NewLabel()
+	w.p.JumpIf(bpf.JumpGreaterThan, etherMax, w.reject, llc)
+	w.p.Bind(llc)
+	w.p.Op(bpf.LoadAbsolute{Off: at, Size: 4})
+	w.p.JumpIf(bpf.JumpEqual, be.Uint32(snapCDP[:4]), snap, w.reject)
+	w.p.Bind(snap)
+	w.p.Op(bpf.LoadAbsolute{Off: at + 4, Size: 4})
+	w.p.JumpIf(bpf.JumpEqual, be.Uint32(snapCDP[4:]), w.accept, w.reject)
 
-	p.Bind(network)
-	not4, not6 := p.NewLabel(), p.NewLabel()
-	p.JumpIf(bpf.JumpEqual, etherIPv4, ip4, not4)
-	p.Bind(not4)
-	p.JumpIf(bpf.JumpEqual, etherIPv6, ip6, not6)
-	p.Bind(not6)
-	notARP, llc, snap := p.NewLabel(), p.NewLabel(), p.NewLabel()
-	anyOf(accept, notARP, etherARP, etherLLDP, etherPTP)
-	p.Bind(notARP)
-	p.JumpIf(bpf.JumpGreaterThan, etherMax, reject, llc)
-	p.Bind(llc)
-	p.Op(bpf.LoadIndirect{Off: 14, Size: 4})
-	p.JumpIf(bpf.JumpEqual, be.Uint32(snapCDP[:4]), snap, reject)
-	p.Bind(snap)
-	p.Op(bpf.LoadIndirect{Off: 14 + 4, Size: 4})
-	p.JumpIf(bpf.JumpEqual, be.Uint32(snapCDP[4:]), accept, reject)
-
-	udp, tcp := p.NewLabel(), p.NewLabel()
-
-	// IPv4: offsets from the frame's begin are 14 more than in its header.
-	p.Bind(ip4)
-	udp4, tcp4, tcp4first, notUDP4, header4 := p.NewLabel(), p.NewLabel(), p.NewLabel(), p.NewLabel(), p.NewLabel()
-	addHeader := func() {
-		p.Op(bpf.LoadIndirect{Off: 14, Size: 1},
-			bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 15}, bpf.ALUOpConstant{Op: bpf.ALUOpShiftLeft, Val: 2},
-			bpf.ALUOpX{Op: bpf.ALUOpAdd}, bpf.TAX{})
+	udp, tcp := w.p.NewLabel(), w.p.NewLabel()
+	w.p.Bind(ip4)
+	w.ipv4(at, tcp, udp)
+	w.p.Bind(ip6)
+	w.ipv6(at, tcp, udp)
+	w.p.Bind(tcp)
+	w.tcp(at)
+	w.p.Bind(udp)
+	w.udp(at)
+	if tags < maxTags {
+		w.p.Bind(tagged)
+		w.link(tags + 1)
 	}
-	p.Op(bpf.LoadIndirect{Off: 14 + 9, Size: 1})
-	p.JumpIf(bpf.JumpEqual, ipUDP, udp4, notUDP4)
-	p.Bind(notUDP4)
-	notTCP4 := p.NewLabel()
-	p.JumpIf(bpf.JumpEqual, ipTCP, tcp4, notTCP4)
-	p.Bind(notTCP4)
-	p.JumpIf(bpf.JumpEqual, ipIGMP, accept, reject)
-	p.Bind(tcp4)
-	p.Op(bpf.LoadIndirect{Off: 14 + 6, Size: 2})
-	p.JumpIf(bpf.JumpBitsSet, 0x1fff, reject, tcp4first)
-	p.Bind(tcp4first)
-	addHeader()
-	p.Jump(tcp)
-	p.Bind(udp4)
-	p.Op(bpf.LoadIndirect{Off: 14 + 6, Size: 2})
-	p.JumpIf(bpf.JumpBitsSet, 0x1fff, accept, header4)
-	p.Bind(header4)
-	addHeader()
-	p.Jump(udp)
+}
 
-	// IPv6.
-	p.Bind(ip6)
-	v6udp, v6tcp, icmp6, fragment := p.NewLabel(), p.NewLabel(), p.NewLabel(), p.NewLabel()
-	p.Op(bpf.LoadIndirect{Off: 14 + 6, Size: 1})
+// ipv4 goes on with the header's length in X.
+func (w *filterWriter) ipv4(at uint32, tcp, udp bpfasm.Label) {
+	tcp4, udp4, other, notUDP := w.p.NewLabel(), w.p.NewLabel(), w.p.NewLabel(), w.p.NewLabel()
+	w.p.Op(bpf.LoadAbsolute{Off: at + 9, Size: 1})
+	w.p.JumpIf(bpf.JumpEqual, ipTCP, tcp4, other)
+	w.p.Bind(other)
+	w.p.JumpIf(bpf.JumpEqual, ipUDP, udp4, notUDP)
+	w.p.Bind(notUDP)
+	w.p.JumpIf(bpf.JumpEqual, ipIGMP, w.accept, w.reject)
 	for _, x := range []struct {
-		next uint32
-		to   bpfasm.Label
-	}{{ipUDP, v6udp}, {ipTCP, v6tcp}, {ipICMPv6, icmp6}, {ipFragment, fragment}} {
-		other := p.NewLabel()
-		p.JumpIf(bpf.JumpEqual, x.next, x.to, other)
-		p.Bind(other)
+		begin, next, fragment bpfasm.Label
+	}{{tcp4, tcp, w.reject}, {udp4, udp, w.accept}} {
+		first := w.p.NewLabel()
+		w.p.Bind(x.begin)
+		w.p.Op(bpf.LoadAbsolute{Off: at + 6, Size: 2})
+		w.p.JumpIf(bpf.JumpBitsSet, 0x1fff, x.fragment, first)
+		w.p.Bind(first)
+		w.p.Op(bpf.LoadMemShift{Off: at})
+		w.p.Jump(x.next)
 	}
-	anyOf(accept, reject, ipHopByHop, ipRouting, ipDestOpts, ipAuth)
-	p.Bind(fragment)
-	p.Op(bpf.LoadIndirect{Off: 14 + 40, Size: 1})
-	anyOf(accept, reject, ipUDP, ipDestOpts)
-	p.Bind(icmp6)
-	p.Op(bpf.LoadIndirect{Off: 14 + 40, Size: 1})
-	anyOf(accept, reject, ndpNS, ndpNA, ndpRS, ndpRA, group.MLDQuery, group.MLDReport, group.MLDDone, group.MLDReport2)
-	p.Bind(v6tcp)
-	p.Op(bpf.TXA{}, bpf.ALUOpConstant{Op: bpf.ALUOpAdd, Val: 40}, bpf.TAX{})
-	p.Jump(tcp)
-	p.Bind(v6udp)
-	p.Op(bpf.TXA{}, bpf.ALUOpConstant{Op: bpf.ALUOpAdd, Val: 40}, bpf.TAX{})
+}
 
-	// Ports.
-	p.Bind(udp)
+// ipv6 goes on with the header's length in X.
+func (w *filterWriter) ipv6(at uint32, tcp, udp bpfasm.Label) {
+	tcp6, udp6, icmp6, fragment := w.p.NewLabel(), w.p.NewLabel(), w.p.NewLabel(), w.p.NewLabel()
+	w.p.Op(bpf.LoadConstant{Dst: bpf.RegX, Val: 40}, bpf.LoadAbsolute{Off: at + 6, Size: 1})
+	w.equal(ipTCP, tcp6)
+	w.equal(ipUDP, udp6)
+	w.equal(ipICMPv6, icmp6)
+	w.equal(ipFragment, fragment)
+	w.anyOf(w.accept, w.reject, ipHopByHop, ipRouting, ipDestOpts, ipAuth)
+	w.p.Bind(fragment)
+	w.p.Op(bpf.LoadAbsolute{Off: at + 40, Size: 1})
+	w.anyOf(w.accept, w.reject, ipUDP, ipDestOpts)
+	w.p.Bind(icmp6)
+	w.p.Op(bpf.LoadAbsolute{Off: at + 40, Size: 1})
+	w.anyOf(w.accept, w.reject, ndpNS, ndpNA, ndpRS, ndpRA, group.MLDQuery, group.MLDReport, group.MLDDone, group.MLDReport2)
+	w.p.Bind(tcp6)
+	w.p.Jump(tcp)
+	w.p.Bind(udp6)
+	w.p.Jump(udp)
+}
+
+// udp goes by the ports. Besides, an answer by SSDP goes from any port to any: it
+// begins like a response of HTTP.
+func (w *filterWriter) udp(at uint32) {
 	either, destination := udpPorts()
-	other := p.NewLabel()
-	p.Op(bpf.LoadIndirect{Off: 14 + 2, Size: 2})
-	anyOf(accept, other, append(destination, either...)...)
-	p.Bind(other)
-	p.Op(bpf.LoadIndirect{Off: 14, Size: 2})
-	quicFirst := p.NewLabel()
-	anyOf(accept, quicFirst, either...)
-	p.Bind(quicFirst)
-	quicFilter(&p, accept, reject)
-	p.Bind(tcp)
-	tcpFilter(&p, accept, reject)
+	source, payload := w.p.NewLabel(), w.p.NewLabel()
+	w.p.Op(bpf.LoadIndirect{Off: at + 2, Size: 2})
+	w.anyOf(w.accept, source, append(destination, either...)...)
+	w.p.Bind(source)
+	w.p.Op(bpf.LoadIndirect{Off: at, Size: 2})
+	w.anyOf(w.accept, payload, either...)
+	w.p.Bind(payload)
+	w.p.Op(bpf.LoadIndirect{Off: at + 8, Size: 4})
+	w.equal(httpAnswer, w.accept)
+	w.quic(at)
+}
 
-	p.Bind(accept)
-	p.Op(bpf.RetConstant{Val: snapLength})
-	p.Bind(reject)
-	p.Op(bpf.RetConstant{Val: 0})
-	return p.Assemble()
+// quic: QUIC's Initial packets of the versions that are read pass, whatever their ports.
+func (w *filterWriter) quic(at uint32) {
+	one, other, draft, early, two := w.p.NewLabel(), w.p.NewLabel(), w.p.NewLabel(), w.p.NewLabel(), w.p.NewLabel()
+	w.p.Op(bpf.LoadIndirect{Off: at + 8 + 1, Size: 4})
+	w.p.JumpIf(bpf.JumpEqual, quic.Version2, two, other)
+	w.p.Bind(other)
+	w.p.JumpIf(bpf.JumpEqual, quic.Version1, one, draft)
+	w.p.Bind(draft)
+	w.p.JumpIf(bpf.JumpGreaterOrEqual, quic.FirstDraft, early, w.reject)
+	w.p.Bind(early)
+	w.p.JumpIf(bpf.JumpGreaterThan, quic.LastDraft, w.reject, one)
+	for _, x := range []struct {
+		label bpfasm.Label
+		form  uint32
+	}{{one, 0xc0}, {two, 0xd0}} {
+		w.p.Bind(x.label)
+		w.p.Op(bpf.LoadIndirect{Off: at + 8, Size: 1}, bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf0})
+		w.p.JumpIf(bpf.JumpEqual, x.form, w.accept, w.reject)
+	}
 }
 
 // helloPorts are the servers' ports whose clients may send a ClientHello in two
@@ -158,7 +207,7 @@ var helloPorts = [...]uint32{443, 8443, 465, 853, 993, 5223, 8883}
 // the segments of bulk traffic are longer.
 const maxRest = 1400
 
-// tcpFilter goes on behind the IP header, of which X holds the end. What passes:
+// tcp: what passes is
 //
 //   - DNS;
 //   - how connections are opened: SYN, with ACK or without;
@@ -169,79 +218,44 @@ const maxRest = 1400
 //     than bulk traffic's segments, and not the begin of a record with data. The
 //     rests of a client's long requests come along. Of a ClientHello in three segments the
 //     one in the middle can't be told from an upload, so it stays out.
-func tcpFilter(p *bpfasm.Program, accept, reject bpfasm.Label) {
-	label := p.NewLabel
-	// equal goes to yes if A is the value, else on.
-	equal := func(v uint32, yes bpfasm.Label) {
-		next := label()
-		p.JumpIf(bpf.JumpEqual, v, yes, next)
-		p.Bind(next)
-	}
-	const base = 0 // the scratch cell that keeps X
-	p.Op(bpf.LoadIndirect{Off: 14 + 2, Size: 2})
-	equal(portDNS, accept)
-	p.Op(bpf.LoadIndirect{Off: 14, Size: 2})
-	equal(portDNS, accept)
-	quiet := label()
-	p.Op(bpf.LoadIndirect{Off: 14 + 13, Size: 1})
-	p.JumpIf(bpf.JumpBitsSet, tcpSYN, accept, quiet)
-	p.Bind(quiet)
+func (w *filterWriter) tcp(at uint32) {
+	const port, header = 0, 1 // scratch cells: the destination port, the length of IP's header
+	w.p.Op(bpf.LoadIndirect{Off: at + 2, Size: 2})
+	w.equal(portDNS, w.accept)
+	w.p.Op(bpf.StoreScratch{Src: bpf.RegA, N: port}, bpf.LoadIndirect{Off: at, Size: 2})
+	w.equal(portDNS, w.accept)
+	quiet := w.p.NewLabel()
+	w.p.Op(bpf.LoadIndirect{Off: at + 13, Size: 1})
+	w.p.JumpIf(bpf.JumpBitsSet, tcpSYN, w.accept, quiet)
+	w.p.Bind(quiet)
 	// X becomes where the data begin.
-	p.Op(bpf.StoreScratch{Src: bpf.RegX, N: base}, bpf.LoadIndirect{Off: 14 + 12, Size: 1},
+	w.p.Op(bpf.StoreScratch{Src: bpf.RegX, N: header}, bpf.LoadIndirect{Off: at + 12, Size: 1},
 		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf0}, bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 2},
-		bpf.ALUOpX{Op: bpf.ALUOpAdd}, bpf.TAX{}, bpf.LoadIndirect{Off: 14, Size: 4})
-	for _, w := range httpWords {
-		equal(w, accept)
-	}
-	handshake, other, push, named := label(), label(), label(), label()
-	p.Op(bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 16})
-	equal(0x1603, handshake)
-	equal(0x1403, reject)
-	equal(0x1503, reject)
-	equal(0x1703, reject)
-	p.Jump(other)
-	p.Bind(handshake)
-	p.Op(bpf.LoadIndirect{Off: 14 + 5, Size: 1})
-	equal(1, accept)
-	p.Bind(other)
-	p.Op(bpf.LoadScratch{Dst: bpf.RegX, N: base}, bpf.LoadIndirect{Off: 14 + 2, Size: 2})
-	for _, port := range helloPorts {
-		equal(port, named)
-	}
-	mqtt := label()
-	equal(portMQTT, mqtt)
-	p.Jump(reject)
-	p.Bind(mqtt)
-	p.Op(bpf.LoadIndirect{Off: 14 + 12, Size: 1},
-		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf0}, bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 2},
-		bpf.ALUOpX{Op: bpf.ALUOpAdd}, bpf.TAX{}, bpf.LoadIndirect{Off: 14, Size: 1})
-	p.JumpIf(bpf.JumpEqual, mqttConnectType, accept, reject)
-	p.Bind(named)
-	p.Op(bpf.LoadIndirect{Off: 14 + 13, Size: 1})
-	p.JumpIf(bpf.JumpBitsSet, tcpPSH, push, reject)
-	p.Bind(push)
-	p.Op(bpf.LoadExtension{Num: bpf.ExtLen})
-	p.JumpIf(bpf.JumpGreaterThan, maxRest, reject, accept)
-}
-
-// quicFilter goes on where X holds the end of the IP header, before UDP's: QUIC's
-// Initial packets of the versions that are read pass, whatever their ports.
-func quicFilter(p *bpfasm.Program, accept, reject bpfasm.Label) {
-	one, other, draft, early, two := p.NewLabel(), p.NewLabel(), p.NewLabel(), p.NewLabel(), p.NewLabel()
-	p.Op(bpf.LoadIndirect{Off: 14 + 8 + 1, Size: 4})
-	p.JumpIf(bpf.JumpEqual, quic.Version2, two, other)
-	p.Bind(other)
-	p.JumpIf(bpf.JumpEqual, quic.Version1, one, draft)
-	p.Bind(draft)
-	p.JumpIf(bpf.JumpGreaterOrEqual, quic.FirstDraft, early, reject)
-	p.Bind(early)
-	p.JumpIf(bpf.JumpGreaterThan, quic.LastDraft, reject, one)
-	for _, x := range []struct {
-		label bpfasm.Label
-		form  uint32
-	}{{one, 0xc0}, {two, 0xd0}} {
-		p.Bind(x.label)
-		p.Op(bpf.LoadIndirect{Off: 14 + 8, Size: 1}, bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf0})
-		p.JumpIf(bpf.JumpEqual, x.form, accept, reject)
-	}
+		bpf.ALUOpX{Op: bpf.ALUOpAdd}, bpf.TAX{}, bpf.LoadIndirect{Off: at, Size: 4})
+	// Of bulk data most is no text.
+	text, record := w.p.NewLabel(), w.p.NewLabel()
+	w.p.JumpIf(bpf.JumpBitsSet, 0x80808080, record, text)
+	w.p.Bind(text)
+	w.anyOf(w.accept, record, httpWords[:]...)
+	w.p.Bind(record)
+	handshake, data, other, named, mqttPort := w.p.NewLabel(), w.p.NewLabel(), w.p.NewLabel(), w.p.NewLabel(), w.p.NewLabel()
+	w.p.Op(bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 16})
+	w.equal(0x1603, handshake)
+	w.anyOf(w.reject, other, 0x1403, 0x1503, 0x1703)
+	w.p.Bind(handshake)
+	w.p.Op(bpf.LoadIndirect{Off: at + 5, Size: 1})
+	w.equal(1, w.accept)
+	w.p.Bind(other)
+	w.p.Op(bpf.LoadScratch{Dst: bpf.RegA, N: port})
+	w.equal(portMQTT, mqttPort)
+	w.anyOf(named, w.reject, helloPorts[:]...)
+	w.p.Bind(mqttPort)
+	w.p.Op(bpf.LoadIndirect{Off: at, Size: 1})
+	w.p.JumpIf(bpf.JumpEqual, mqttConnectType, w.accept, w.reject)
+	w.p.Bind(named)
+	w.p.Op(bpf.LoadScratch{Dst: bpf.RegX, N: header}, bpf.LoadIndirect{Off: at + 13, Size: 1})
+	w.p.JumpIf(bpf.JumpBitsSet, tcpPSH, data, w.reject)
+	w.p.Bind(data)
+	w.p.Op(bpf.LoadExtension{Num: bpf.ExtLen})
+	w.p.JumpIf(bpf.JumpGreaterThan, maxRest, w.reject, w.accept)
 }

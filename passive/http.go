@@ -16,10 +16,12 @@ func opensHTTP(b []byte) bool {
 	return len(b) >= 4 && isHTTPWord(be.Uint32(b))
 }
 
+const httpAnswer = 0x48545450 // HTTP
+
 // httpWords are the first four bytes of responses and of the requests that are
 // read: those of browsers and of UPnP's events.
 var httpWords = [...]uint32{
-	0x48545450, // HTTP
+	httpAnswer,
 	0x47455420, // GET
 	0x504f5354, // POST
 	0x48454144, // HEAD

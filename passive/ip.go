@@ -174,8 +174,15 @@ func (d *Decoder) transport(c *context, proto uint8, b []byte) drop {
 	}
 	src, dst := be.Uint16(b), be.Uint16(b[2:])
 	what, ok := byPort(proto, src, dst)
-	if !ok && proto == ipUDP && (len(b) < 8 || !quic.Opens(b[8:])) {
-		return dropNone
+	if !ok && proto == ipUDP {
+		switch {
+		case len(b) < 8:
+			return dropNone
+		case opensAnswer(b[8:]):
+			what, ok = protoSSDP, true
+		case !quic.Opens(b[8:]):
+			return dropNone
+		}
 	}
 	c.src = netip.AddrPortFrom(c.src.Addr(), src)
 	c.dst = netip.AddrPortFrom(c.dst.Addr(), dst)

@@ -10,15 +10,24 @@ import (
 	"github.com/lanfolk/lanfolk/passive/internal/ssdp"
 )
 
-// ssdpMessage reads SSDP. Answers to a search go to the port that asked; only
-// those that come from SSDP's own port are seen.
+// opensAnswer says whether a datagram between any ports may answer a search by
+// SSDP. Many devices answer from a port of their own, to the one that asked.
+func opensAnswer(b []byte) bool { return len(b) >= 4 && be.Uint32(b) == httpAnswer }
+
+// ssdpMessage reads SSDP. What comes between other ports must be an answer, with the fields
+// that it must have (UPnP Device Architecture 2.0 §1.3.3).
 func (d *Decoder) ssdpMessage(c *context, b []byte) drop {
 	m := &d.ssdp
+	foreign := c.src.Port() != portSSDP && c.dst.Port() != portSSDP
 	switch {
+	case !c.whole && foreign:
+		return dropNone
 	case !c.whole:
 		return dropSSDPCut
-	case !m.Parse(b):
+	case !m.Parse(b) && !foreign:
 		return dropSSDPForm
+	case foreign && (m.Kind != ssdp.Answer || m.Target == nil || m.USN == nil):
+		return dropNone
 	}
 	d.packet(protoSSDP)
 	f := d.start(c, ProtoSSDP)

@@ -37,6 +37,35 @@ func TestSSDPClaims(t *testing.T) {
 	}
 }
 
+// TestSSDPAnswerFromAnyPort: a device may answer from a port of its own; other
+// responses over UDP are none.
+func TestSSDPAnswerFromAnyPort(t *testing.T) {
+	const answer = "HTTP/1.1 200 OK\r\nST: upnp:rootdevice\r\nUSN: uuid:1b2c3d4e-5f60-4172-8394-a5b6c7d8e9f0\r\n\r\n"
+	vm := filterVM(t)
+	for payload, want := range map[string]bool{
+		answer:                                   true,
+		"HTTP/1.1 200 OK\r\nST: a\r\n\r\n":       false,
+		"HTTP/1.1 200 OK\r\nUSN: uuid:1\r\n\r\n": false,
+		"HTTP/1.1 404 Not Found\r\n\r\n":         false,
+		strings.Replace(answer, "200", "404", 1): false,
+		"HTTP":                                   false,
+	} {
+		f := eth(macB, macA, 0x0800, ip4(17, client, server, 64, 1, 0, nil, udp(1901, 40000, []byte(payload))))
+		got, stats := decode(passive.Options{}, ethernet(f))
+		if strings.Contains(got, `"protocol":"ssdp"`) != want || got != "" != want || len(stats.Drops) > 0 {
+			t.Errorf("%q: %q, dropped %v", payload, got, stats.Drops)
+		}
+		if !passes(t, vm, f) {
+			t.Errorf("%q doesn't pass the filter", payload)
+		}
+	}
+	cut := ethernet(eth(macB, macA, 0x0800, ip4(17, client, server, 64, 1, 0, nil, udp(1901, 40000, []byte(answer)))))
+	cut.Data = cut.Data[:len(cut.Data)-4]
+	if got, stats := decode(passive.Options{}, cut); got != "" || len(stats.Drops) > 0 {
+		t.Errorf("cut off: %q, dropped %v", got, stats.Drops)
+	}
+}
+
 // TestFilterPorts: the kernel lets through each UDP port that is read, of both ends.
 func TestFilterPorts(t *testing.T) {
 	vm := filterVM(t)
