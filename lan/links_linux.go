@@ -88,7 +88,7 @@ func listLinks(h *netlink.Handle) ([]packet.Link, error) {
 	for _, iface := range ifaces {
 		at := iface.Attrs()
 		l := packet.Link{
-			Index: at.Index, Name: at.Name, MTU: at.MTU, Flags: at.Flags, Prefixes: prefixes[at.Index],
+			Index: at.Index, Name: at.Name, MTU: at.MTU, Flags: at.Flags, Prefixes: prefixes[at.Index], Master: at.MasterIndex,
 		}
 		if len(at.HardwareAddr) > 0 && at.Flags&net.FlagLoopback == 0 {
 			l.MAC = at.HardwareAddr

@@ -72,6 +72,8 @@ type Link struct {
 	Flags net.Flags        // FlagUp and FlagRunning both set: it carries packets
 	// Prefixes are the link's addresses, each with its prefix length.
 	Prefixes []netip.Prefix
+	// Master is the index of the bridge or the like that the link is a port of, 0 for none.
+	Master int
 }
 
 // Up says whether the link is up and has a carrier.
@@ -96,6 +98,6 @@ func (l Link) Has(a netip.Addr) bool {
 
 // Equal says whether two links are the same in every field.
 func (l Link) Equal(o Link) bool {
-	return l.Index == o.Index && l.Name == o.Name && l.MTU == o.MTU && l.Flags == o.Flags &&
+	return l.Index == o.Index && l.Name == o.Name && l.MTU == o.MTU && l.Flags == o.Flags && l.Master == o.Master &&
 		slices.Equal(l.MAC, o.MAC) && slices.Equal(l.Prefixes, o.Prefixes)
 }
