@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"iter"
+	"time"
 
 	"github.com/lanfolk/lanfolk"
 )
@@ -32,6 +33,8 @@ type dialect interface {
 	forgetRows() int64
 	// check looks for damage.
 	check(ctx context.Context, d *DB) error
+	// closing bounds how long Close waits for the connections' end; 0 is no bound.
+	closing() time.Duration
 }
 
 // statements are those whose text is a dialect's own. See queries.go.
@@ -47,7 +50,7 @@ type statements struct {
 	putDevice, forgetDevice, devices       string
 	putSighting, forgetSighting, sightings string
 
-	makeSecret, secret string
+	makeSecret, putSecret, secret string
 }
 
 // argsOf returns the arguments of a statement for each row.

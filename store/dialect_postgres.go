@@ -132,6 +132,10 @@ func (postgresDialect) limit(ctx context.Context) (context.Context, func(error) 
 
 func (postgresDialect) forgetRows() int64 { return 20_000 }
 
+// closing is short: nothing waits to be written, and a server that doesn't answer isn't
+// waited for.
+func (postgresDialect) closing() time.Duration { return 2 * time.Second }
+
 func (postgresDialect) check(ctx context.Context, d *DB) error {
 	return d.reading(ctx, "check", d.read.PingContext)
 }

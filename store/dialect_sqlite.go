@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/lanfolk/lanfolk"
 )
@@ -61,6 +62,8 @@ func (sqliteDialect) all(d *DB, ctx context.Context, f ObservationFilter) iter.S
 }
 
 func (sqliteDialect) forgetRows() int64 { return 500 }
+
+func (sqliteDialect) closing() time.Duration { return 0 }
 
 func (sqliteDialect) check(ctx context.Context, d *DB) error {
 	var verdict string

@@ -69,13 +69,26 @@ func (d *DB) Path() string { return d.path }
 
 // Close waits for calls that are under way and closes the database.
 func (d *DB) Close() error {
-	var errs []error
-	for _, pool := range []*sql.DB{d.read, d.write} { // the writer last: it empties the -wal file
-		if pool != nil {
-			errs = append(errs, pool.Close())
+	closed := make(chan error, 1)
+	go func() {
+		var errs []error
+		for _, pool := range []*sql.DB{d.read, d.write} { // the writer last: it empties the -wal file
+			if pool != nil {
+				errs = append(errs, pool.Close())
+			}
 		}
+		closed <- fail("close", errors.Join(errs...))
+	}()
+	var late <-chan time.Time
+	if limit := d.closing(); limit > 0 {
+		late = time.After(limit)
 	}
-	return fail("close", errors.Join(errs...))
+	select {
+	case err := <-closed:
+		return err
+	case <-late:
+		return nil
+	}
 }
 
 // Check reads a whole SQLite database and returns an error that is ErrDamaged if

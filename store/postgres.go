@@ -64,6 +64,15 @@ func (u PostgresURL) config() (*pgx.ConnConfig, error) {
 	return c, nil
 }
 
+// Check says what is wrong with the URL, with a file that it names or with
+// PasswordFile. It makes no connection.
+func (u PostgresURL) Check() error {
+	if _, err := u.config(); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	return nil
+}
+
 // open returns a pool of at most conns connections. It makes none yet.
 func (u PostgresURL) open(c *pgx.ConnConfig, conns int) *sql.DB {
 	pool := stdlib.OpenDB(*c, stdlib.OptionBeforeConnect(func(_ context.Context, c *pgx.ConnConfig) (err error) {

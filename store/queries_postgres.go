@@ -36,7 +36,10 @@ ON CONFLICT (node, key) DO UPDATE SET doc = excluded.doc`,
 		sightings:      `SELECT key, doc FROM sighting WHERE node = $1`,
 
 		makeSecret: `INSERT INTO secret (name, value, created, node) VALUES ($1, $2, $3, $4) ON CONFLICT (node, name) DO NOTHING`,
-		secret:     `SELECT value FROM secret WHERE name = $1 AND node = $2`,
+		putSecret: `
+INSERT INTO secret (name, value, created, node) VALUES ($1, $2, $3, $4)
+ON CONFLICT (node, name) DO UPDATE SET value = excluded.value, created = excluded.created`,
+		secret: `SELECT value FROM secret WHERE name = $1 AND node = $2`,
 	}
 }
 

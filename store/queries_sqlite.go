@@ -27,6 +27,9 @@ LIMIT $6`,
 		sightings:      `SELECT key, doc FROM sighting`,
 
 		makeSecret: `INSERT INTO secret (name, value, created) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING`,
-		secret:     `SELECT value FROM secret WHERE name = $1`,
+		putSecret: `
+INSERT INTO secret (name, value, created) VALUES ($1, $2, $3)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value, created = excluded.created`,
+		secret: `SELECT value FROM secret WHERE name = $1`,
 	}
 }

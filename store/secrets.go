@@ -32,6 +32,14 @@ func (d *DB) Secret(ctx context.Context, name string) ([]byte, error) {
 	return d.secret(ctx, name) // another caller's, if that was first
 }
 
+// PutSecret keeps value under name, in place of what was there.
+func (d *DB) PutSecret(ctx context.Context, name string, value []byte) error {
+	return d.inTx(ctx, "put secret", func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, d.sql.putSecret, append([]any{text.Encode(name), value, toNanos(time.Now())}, d.scope...)...)
+		return err
+	})
+}
+
 func (d *DB) secret(ctx context.Context, name string) (value []byte, err error) {
 	err = d.reading(ctx, "read secret", func(ctx context.Context) error {
 		return d.read.QueryRowContext(ctx, d.sql.secret, append([]any{text.Encode(name)}, d.scope...)...).Scan(&value)

@@ -7,15 +7,29 @@ import (
 )
 
 // inTx runs fn in one transaction that writes: all of it is committed and on
-// the disk when inTx returns nil, and nothing of it otherwise.
+// the disk when inTx returns nil, and nothing of it otherwise. fn may run again
+// where another transaction got in its way.
 func (d *DB) inTx(ctx context.Context, doing string, fn func(ctx context.Context, tx *sql.Tx) error) error {
 	if d.write == nil {
 		return fail(doing, ErrReadOnly)
 	}
 	ctx, done := d.limit(ctx)
+	var err error
+	for range conflictTries {
+		if err = d.try(ctx, fn); !conflicted(err) {
+			break
+		}
+	}
+	return fail(doing, done(err))
+}
+
+// conflictTries is how often a transaction is tried that another's got in the way of.
+const conflictTries = 5
+
+func (d *DB) try(ctx context.Context, fn func(ctx context.Context, tx *sql.Tx) error) error {
 	tx, err := d.write.BeginTx(ctx, nil)
 	if err != nil {
-		return fail(doing, done(err))
+		return err
 	}
 	if err = d.begin(ctx, tx); err == nil {
 		err = fn(ctx, tx)
@@ -23,9 +37,9 @@ func (d *DB) inTx(ctx context.Context, doing string, fn func(ctx context.Context
 	if err != nil {
 		// The database may have rolled back already, of which Rollback then complains.
 		_ = tx.Rollback()
-		return fail(doing, done(err))
+		return err
 	}
-	return fail(doing, done(tx.Commit()))
+	return tx.Commit()
 }
 
 // reading runs fn within the time that a look at the database may take.

@@ -112,6 +112,9 @@ func (c *Config) check(bad func(key string, err error)) {
 	case !printable(c.Name) || strings.TrimSpace(c.Name) != c.Name:
 		bad("name", errors.New("want printable characters, and no space at the ends"))
 	}
+	if c.Store.Kind == Postgres && c.Name == "" {
+		bad("store.kind", errors.New("several nodes may share this database: set name, at the top of the file, to what tells this one apart"))
+	}
 	bad("state", absolute(c.State))
 	announces(c.Announce, bad)
 	zones(c.Zones, c.MDNS, bad)

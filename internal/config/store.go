@@ -13,8 +13,12 @@ const DatabaseName = "lanfolk.db"
 // Store is the section [store]: where lanfolk remembers.
 type Store struct {
 	Kind StoreKind `toml:"kind"`
-	// Path is the database's file; see PathIn.
+	// Path is the file of SQLite's; see PathIn.
 	Path string `toml:"path"`
+	// URL is where PostgreSQL's is, PasswordFile what holds the password for it, ""
+	// for none.
+	URL          PostgresURL `toml:"url"`
+	PasswordFile string      `toml:"password_file"`
 }
 
 func defaultStore() Store { return Store{Kind: SQLite, Path: DatabaseName} }
@@ -22,6 +26,15 @@ func defaultStore() Store { return Store{Kind: SQLite, Path: DatabaseName} }
 func (s Store) check(bad func(key string, err error)) {
 	if s.Path == "" || strings.ContainsRune(s.Path, 0) || strings.HasSuffix(s.Path, "/") {
 		bad("path", errors.New("want the path of a file"))
+	}
+	bad("password_file", absolute(s.PasswordFile))
+	switch {
+	case s.Kind == Postgres && s.URL == "":
+		bad("url", errors.New("is missing: want postgres://USER@HOST:PORT/DATABASE"))
+	case s.Kind != Postgres && s.URL != "":
+		bad("url", fmt.Errorf("is for kind = %q", Postgres))
+	case s.Kind != Postgres && s.PasswordFile != "":
+		bad("password_file", fmt.Errorf("is for kind = %q", Postgres))
 	}
 }
 
@@ -36,11 +49,14 @@ func (s Store) PathIn(state string) string {
 // StoreKind is a kind of database.
 type StoreKind string
 
-// SQLite is the embedded database.
-const SQLite StoreKind = "sqlite"
+// The kinds: the embedded database, and a server's.
+const (
+	SQLite   StoreKind = "sqlite"
+	Postgres StoreKind = "postgres"
+)
 
 // UnmarshalText implements encoding.TextUnmarshaler.
-func (k *StoreKind) UnmarshalText(b []byte) error { return oneOf(k, string(b), SQLite) }
+func (k *StoreKind) UnmarshalText(b []byte) error { return oneOf(k, string(b), SQLite, Postgres) }
 
 // oneOf sets dst to text if that is one of the values.
 func oneOf[T ~string](dst *T, text string, values ...T) error {

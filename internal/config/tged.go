@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -68,24 +67,14 @@ func (f *TGEDFile) UnmarshalText(b []byte) error {
 	switch {
 	case db && path == "":
 		return fmt.Errorf("want a path that begins with /, behind %q", sqlitePrefix)
-	case strings.HasPrefix(path, "postgres:"), strings.HasPrefix(path, "postgresql:"):
-		if !postgresURL(path) { // it may hold a password: don't repeat it
-			return errors.New("this is no URL of PostgreSQL: want postgres://USER@HOST:PORT/DATABASE")
-		}
-		*f = TGEDFile{Postgres: path}
-		return nil
+	case isPostgres(path):
+		var u PostgresURL
+		err := u.UnmarshalText([]byte(path))
+		*f = TGEDFile{Postgres: string(u)}
+		return err
 	}
 	*f = TGEDFile{Path: path, SQLite: db}
 	return nil
-}
-
-func postgresURL(text string) bool {
-	u, err := url.Parse(text)
-	if err != nil || u.Opaque != "" || u.Fragment != "" || !strings.HasPrefix(text, u.Scheme+"://") {
-		return false
-	}
-	_, err = url.ParseQuery(u.RawQuery)
-	return err == nil
 }
 
 // MarshalText implements encoding.TextMarshaler. A password in a URL stands there as
@@ -98,26 +87,6 @@ func (f TGEDFile) MarshalText() ([]byte, error) {
 		return []byte(redacted(f.Postgres)), nil
 	}
 	return []byte(f.Path), nil
-}
-
-// redacted writes a URL without the passwords that it may hold.
-func redacted(text string) string {
-	u, err := url.Parse(text)
-	if err != nil {
-		return "postgres://xxxxx" // UnmarshalText let none in
-	}
-	// Only what holds a password is written anew: the rest stays as it is.
-	if q := u.Query(); q.Has("password") || q.Has("sslpassword") {
-		for _, key := range []string{"password", "sslpassword"} {
-			if q.Has(key) {
-				q.Set(key, "xxxxx")
-			}
-		}
-		u.RawQuery = q.Encode()
-	} else if _, secret := u.User.Password(); !secret {
-		return text
-	}
-	return u.Redacted()
 }
 
 // TGEDServices is a table of any keys: services by their names in TGED, and the

@@ -25,6 +25,7 @@ type Store interface {
 	Latest(ctx context.Context, f store.ObservationFilter) (lanfolk.Observation, bool, error)
 	CountObservations(ctx context.Context) (int64, error)
 	Secret(ctx context.Context, name string) ([]byte, error)
+	PutSecret(ctx context.Context, name string, value []byte) error
 	Close() error
 }
 

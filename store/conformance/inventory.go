@@ -254,6 +254,12 @@ func secrets(t *testing.T, open Opener) {
 	if bytes.Equal(other, got[0]) {
 		t.Error("two names have one secret")
 	}
+	for _, name := range []string{"token", "new\x00"} {
+		noErr(t, s.PutSecret(ctx, name, other[:16]))
+		if put, err := s.Secret(ctx, name); err != nil || !bytes.Equal(put, other[:16]) {
+			t.Errorf("%q: %x was put and %x is there, %v", name, other[:16], put, err)
+		}
+	}
 }
 
 func reopen(t *testing.T, open Opener) {
