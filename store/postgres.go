@@ -64,13 +64,14 @@ func (u PostgresURL) config() (*pgx.ConnConfig, error) {
 	return c, nil
 }
 
-// Check says what is wrong with the URL, with a file that it names or with
-// PasswordFile. It makes no connection.
-func (u PostgresURL) Check() error {
-	if _, err := u.config(); err != nil {
-		return fmt.Errorf("store: %w", err)
+// Public returns where the database is without a password, for people. It fails if the
+// URL, a file that it names or PasswordFile is of no use, and makes no connection.
+func (u PostgresURL) Public() (string, error) {
+	c, err := u.config()
+	if err != nil {
+		return "", fmt.Errorf("store: %w", err)
 	}
-	return nil
+	return publicURL(c), nil
 }
 
 // open returns a pool of at most conns connections. It makes none yet.

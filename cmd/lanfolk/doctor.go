@@ -23,8 +23,9 @@ func doctorCommand(a app) *cobra.Command {
 		Short: "Look for what keeps lanfolk from seeing more",
 		Long: `doctor checks the configuration, the interfaces, who else holds the ports of
 multicast DNS and of Syncthing's discovery, the right to capture, the state folder,
-whether a node runs, and how that gets on with its MQTT broker. It says what to do about what it finds, and changes
-nothing. It exits with 1 if something doesn't work.`,
+the database where that is a server's, whether a node runs, and how that gets on
+with its database and its MQTT broker. It says what to do about what it finds, and
+changes nothing. It exits with 1 if something doesn't work.`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.check(); err != nil {
@@ -51,6 +52,9 @@ nothing. It exits with 1 if something doesn't work.`,
 				err = c.Status(ctx, &status)
 				return status, err
 			}}
+			if c != nil {
+				d.Database = func(ctx context.Context) error { return tryDatabase(ctx, c.Store) }
+			}
 			found := d.Examine(cmd.Context())
 			if err := doctorPrinter().list(a.out, f, found); err != nil {
 				return err

@@ -2,30 +2,26 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"path/filepath"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/lanfolk/lanfolk"
-	"github.com/lanfolk/lanfolk/internal/config"
 	"github.com/lanfolk/lanfolk/store"
 )
 
 func fingerprintsCommand(a app) *cobra.Command {
 	var (
-		f                format
-		protocol, query  string
-		mac, state, from string
-		since            time.Duration
-		latest           bool
-		limit            int
-		errNone          = fmt.Errorf("no such row: %w", errNotFound)
-		errBoth          = usagef("--state and --from name two databases; give one")
+		f               format
+		protocol, query string
+		mac             string
+		place           databaseFlags
+		since           time.Duration
+		latest          bool
+		limit           int
+		errNone         = fmt.Errorf("no such row: %w", errNotFound)
 	)
 	cmd := &cobra.Command{
 		Use:   "fingerprints",
@@ -35,7 +31,9 @@ first: which MAC asked for or announced what, towards which MAC, when first,
 when last and how often. --latest prints the newest row alone: that is how the
 source and destination MAC for a name are found.
 
-It reads the node's database, whether the node runs or not, or a file.`,
+It reads the node's database, whether the node runs or not, or another: a file, or
+postgres://USER@HOST:PORT/DATABASE, whose password comes from the environment
+(PGPASSWORD, PGPASSFILE) or from the file that --password-file names.`,
 		Example: `  lanfolk fingerprints --protocol mdns --query '_ipp._tcp.local' --latest
   lanfolk fingerprints --mac 02:00:5e:10:00:01 --since 24h -o jsonl`,
 		Args: args(cobra.NoArgs),
@@ -43,8 +41,8 @@ It reads the node's database, whether the node runs or not, or a file.`,
 			if err := f.check(); err != nil {
 				return err
 			}
-			if state != "" && from != "" {
-				return errBoth
+			if err := place.check(); err != nil {
+				return err
 			}
 			filter := store.ObservationFilter{Protocol: protocol, Query: query, Limit: limit}
 			if mac != "" {
@@ -57,11 +55,12 @@ It reads the node's database, whether the node runs or not, or a file.`,
 			if since != 0 {
 				filter.Since = time.Now().Add(-since)
 			}
-			path, err := databasePath(state, from)
+			db, err := place.openToRead(cmd.Context())
 			if err != nil {
 				return err
 			}
-			rows, err := readFingerprints(cmd.Context(), path, filter, latest)
+			defer db.Close()
+			rows, err := readFingerprints(cmd.Context(), db, filter, latest)
 			if err != nil {
 				return err
 			}
@@ -79,32 +78,11 @@ It reads the node's database, whether the node runs or not, or a file.`,
 	fl.DurationVar(&since, "since", 0, "only rows heard in this time, as 24h")
 	fl.BoolVar(&latest, "latest", false, "only the row heard last")
 	fl.IntVar(&limit, "limit", 0, "at most so many rows; 0 for all")
-	fl.StringVar(&state, "state", "", "the node's state folder")
-	fl.StringVar(&from, "from", "", "a database file")
+	place.flags(cmd)
 	return cmd
 }
 
-// databasePath is the database that the flags name.
-func databasePath(state, from string) (string, error) {
-	if from != "" {
-		return from, nil
-	}
-	dir, err := stateFolder(state)
-	if err != nil {
-		return "", err
-	}
-	return filepath.Join(dir, config.DatabaseName), nil
-}
-
-func readFingerprints(ctx context.Context, path string, f store.ObservationFilter, latest bool) ([]lanfolk.Observation, error) {
-	db, err := store.Open(ctx, path, store.Options{ReadOnly: true})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no database at %s: %w", path, errNotFound)
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer db.Close()
+func readFingerprints(ctx context.Context, db *store.DB, f store.ObservationFilter, latest bool) ([]lanfolk.Observation, error) {
 	if !latest {
 		return db.Observations(ctx, f)
 	}

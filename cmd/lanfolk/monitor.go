@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,6 +33,7 @@ type monitor struct {
 	packets     bool
 	promiscuous bool
 	save        string
+	password    string
 }
 
 func monitorCommand(a app) *cobra.Command {
@@ -57,13 +59,17 @@ for DNS and mDNS one for each question and each resource record.`,
 	fl.StringVar(&m.filter, "filter", "", "read only packets that fit an `EXPRESSION`, as tcpdump takes them")
 	fl.BoolVar(&m.packets, "packets", false, "print each fact instead of merged rows")
 	fl.BoolVar(&m.promiscuous, "promiscuous", false, "hear unicast between others, too")
-	fl.StringVar(&m.save, "save", "", "add the rows to a database `FILE`, too")
+	fl.StringVar(&m.save, "save", "", "add the rows to a database, too: a `FILE`, or postgres://…")
+	passwordFileFlag(cmd, &m.password)
 	return cmd
 }
 
 func (m *monitor) run(ctx context.Context) error {
 	m.format.stream = m.packets
 	if err := m.format.check(); err != nil {
+		return err
+	}
+	if err := checkPasswordFile(m.password, m.save, "--save"); err != nil {
 		return err
 	}
 	if m.file != "" && len(*m.interfaces) > 0 {
@@ -172,7 +178,7 @@ type monitorSink struct {
 func (m *monitor) sink(ctx context.Context) (*monitorSink, error) {
 	s := &monitorSink{m: m, out: bufio.NewWriter(m.out), facts: factPrinter(), live: m.file == ""}
 	if m.save != "" {
-		db, err := store.Open(ctx, m.save, store.Options{})
+		db, err := store.Open(ctx, m.save, store.Options{PasswordFile: m.password})
 		if err != nil {
 			return nil, err
 		}
@@ -212,6 +218,9 @@ func (s *monitorSink) fact(from *source.Passive, f *passive.Fact) error {
 	return nil
 }
 
+// rowsSaved is how many rows go into the database at once: others may write to it.
+const rowsSaved = 10_000
+
 // end prints what was gathered, and keeps it.
 func (s *monitorSink) end(ctx context.Context) error {
 	s.mu.Lock()
@@ -225,7 +234,13 @@ func (s *monitorSink) end(ctx context.Context) error {
 		err = errors.Join(err, observationPrinter(time.Now()).list(s.m.out, s.m.format, rows))
 	}
 	if s.db != nil {
-		err = errors.Join(err, s.db.SaveObservations(ctx, rows), s.db.Close())
+		for part := range slices.Chunk(rows, rowsSaved) {
+			if saved := s.db.SaveObservations(ctx, part); saved != nil {
+				err = errors.Join(err, saved)
+				break
+			}
+		}
+		err = errors.Join(err, s.db.Close())
 	}
 	return err
 }

@@ -29,6 +29,22 @@ func (p PostgresURL) MarshalText() ([]byte, error) {
 	return []byte(redacted(string(p))), nil
 }
 
+// WithoutPassword returns the URL without the passwords that it may hold.
+func (p PostgresURL) WithoutPassword() string {
+	u, err := url.Parse(string(p))
+	if err != nil {
+		return "" // UnmarshalText let none in
+	}
+	if u.User != nil {
+		u.User = url.User(u.User.Username())
+	}
+	q := u.Query()
+	q.Del("password")
+	q.Del("sslpassword")
+	u.RawQuery = q.Encode()
+	return u.String()
+}
+
 func isPostgres(text string) bool {
 	return strings.HasPrefix(text, "postgres:") || strings.HasPrefix(text, "postgresql:")
 }

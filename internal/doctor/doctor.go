@@ -40,6 +40,8 @@ type Doctor struct {
 	Config     *config.Config
 	ConfigErr  error // why Config could not be read
 	State      string
+	// Database asks a database that is a server's, nil to leave that out.
+	Database func(context.Context) error
 	// Node asks the node on the state folder's socket, nil to leave that out.
 	Node func(context.Context) (NodeStatus, error)
 }
@@ -55,6 +57,7 @@ func (d Doctor) Examine(ctx context.Context) []Finding {
 		func() []Finding { return d.checkSyncthing(lan.PortHolders) },
 		func() []Finding { return checkCapture(lan.CanCapture()) },
 		func() []Finding { return checkState(d.State) },
+		func() []Finding { return d.checkDatabase(ctx) },
 		func() []Finding { return d.checkNode(ctx) },
 	}
 	var found []Finding
@@ -195,5 +198,6 @@ func (d Doctor) checkNode(ctx context.Context) []Finding {
 	if err != nil {
 		return append([]Finding{{"node", Notice, err.Error(), "\"lanfolk up\" starts one"}}, d.checkMQTT(nil)...)
 	}
-	return append([]Finding{{"node", Good, "running", ""}}, d.checkMQTT(&status)...)
+	found := append([]Finding{{"node", Good, "running", ""}}, checkStore(status.Store)...)
+	return append(found, d.checkMQTT(&status)...)
 }

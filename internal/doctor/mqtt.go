@@ -4,7 +4,8 @@ import "fmt"
 
 // NodeStatus is what a running node's status says that is of interest here, by its names in JSON.
 type NodeStatus struct {
-	MQTT struct {
+	Store StoreStatus `json:"store"`
+	MQTT  struct {
 		Broker    string `json:"broker"`
 		Version   string `json:"version"`
 		Connected bool   `json:"connected"`

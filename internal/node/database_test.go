@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lanfolk/lanfolk"
+	"github.com/lanfolk/lanfolk/internal/config"
 	"github.com/lanfolk/lanfolk/store"
 )
 
@@ -31,7 +32,7 @@ func saved(t *testing.T) string {
 func TestDatabaseThatCantBeWrittenIsReadAndTriedAgain(t *testing.T) {
 	path := saved(t)
 	var why error = store.ErrFull
-	d := &database{path: path, log: slog.New(slog.DiscardHandler)}
+	d := &database{where: path, log: slog.New(slog.DiscardHandler)}
 	d.err.Store(&why)
 
 	if err := d.Commit(t.Context(), nil); !errors.Is(err, store.ErrFull) {
@@ -55,7 +56,7 @@ func TestDamagedDatabaseKeepsTheNodeFromStarting(t *testing.T) {
 	if err := os.WriteFile(path, []byte("this was a database once, and is none any more"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openDatabase(t.Context(), path, slog.New(slog.DiscardHandler)); err == nil {
+	if _, err := openDatabase(t.Context(), config.Store{Path: path}, "", t.TempDir(), slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("a damaged database was accepted")
 	}
 	if b, err := os.ReadFile(path); err != nil || string(b) != "this was a database once, and is none any more" {

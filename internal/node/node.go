@@ -75,7 +75,7 @@ func (n *Node) Run(ctx context.Context) error {
 		return err
 	}
 	defer taken.Close()
-	if n.db, err = openDatabase(ctx, n.Config.Store.PathIn(n.State), n.Log); err != nil {
+	if n.db, err = openDatabase(ctx, n.Config.Store, n.Config.Name, n.State, n.Log); err != nil {
 		return err
 	}
 	defer n.db.Close()

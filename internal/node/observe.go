@@ -53,7 +53,7 @@ func (n *Node) partStatus() []Part {
 
 func (n *Node) storeStatus() Store {
 	rows := n.recorder.Stats()
-	s := Store{Path: n.db.path, Healthy: true, Pending: uint64(rows.Pending), Written: rows.Written, Dropped: rows.Dropped}
+	s := Store{Path: n.db.name, Healthy: true, Pending: uint64(rows.Pending), Written: rows.Written, Dropped: rows.Dropped}
 	switch {
 	case rows.Err != nil:
 		since := rows.Since.UTC()
@@ -61,7 +61,7 @@ func (n *Node) storeStatus() Store {
 	case n.registry.Stats().SaveError != "":
 		s.Healthy, s.Error = false, n.registry.Stats().SaveError
 	default:
-		if _, err := n.db.get(); err != nil {
+		if err := n.db.health(); err != nil {
 			s.Healthy, s.Error = false, err.Error()
 		}
 	}
