@@ -1,7 +1,6 @@
 package passive
 
 import (
-	"bufio"
 	"compress/gzip"
 	"encoding/binary"
 	"errors"
@@ -50,13 +49,12 @@ func (e *FormatError) Unwrap() error { return e.Err }
 // or nanoseconds, pcapng with any number of sections and interfaces, each also
 // packed by gzip. It reads forward only, so a pipe will do.
 type Reader struct {
-	src    *bufio.Reader
+	src    *window
 	order  binary.ByteOrder
 	next   func() (packet.Frame, error)
 	offset int64 // of the next byte
 	record int64 // where the record in hand begins
 	frames int
-	buf    []byte
 	err    error // the end, told again and again
 
 	// pcap
@@ -69,16 +67,23 @@ type Reader struct {
 }
 
 // NewReader reads the header of a capture file. Its error is a *FormatError.
-func NewReader(r io.Reader) (*Reader, error) {
-	x := &Reader{src: bufio.NewReaderSize(r, 64<<10)}
-	if b, _ := x.src.Peek(2); len(b) == 2 && b[0] == 0x1f && b[1] == 0x8b {
-		z, err := gzip.NewReader(x.src)
-		if err != nil {
-			return nil, x.fail("gzip header is broken", err)
+func NewReader(r io.Reader) (*Reader, error) { return newReader(newWindow(r)) }
+
+// NewPiecesReader is NewReader for a file that somebody else reads, ahead of it
+// perhaps: nothing is copied then.
+func NewPiecesReader(p Pieces) (*Reader, error) { return newReader(&window{next: p.Piece}) }
+
+func newReader(w *window) (*Reader, error) {
+	x := &Reader{src: w}
+	b, err := x.src.peek(4)
+	if len(b) >= 2 && b[0] == 0x1f && b[1] == 0x8b {
+		z, broken := gzip.NewReader(x.src)
+		if broken != nil {
+			return nil, x.fail("gzip header is broken", broken)
 		}
-		x.src = bufio.NewReaderSize(z, 64<<10)
+		x.src = newWindow(z)
+		b, err = x.src.peek(4)
 	}
-	b, err := x.src.Peek(4)
 	if len(b) < 4 {
 		switch {
 		case err == io.EOF && len(b) == 0:
@@ -91,7 +96,11 @@ func NewReader(r io.Reader) (*Reader, error) {
 	switch magic := binary.BigEndian.Uint32(b); magic {
 	case ngSectionHeader:
 		x.next = x.nextNG
-		return x, x.section()
+		head, err := x.take(0, 8, "section header", false)
+		if err != nil {
+			return nil, err
+		}
+		return x, x.section([8]byte(head))
 	case pcapMicro, pcapNano, pcapKuznetzov, pcapMicroSwapped, pcapNanoSwapped, pcapKuznetzovSwapped:
 		x.next = x.nextPcap
 		return x, x.pcapHeader(magic)
@@ -124,37 +133,37 @@ func (x *Reader) fail(reason string, err error) error {
 	return &FormatError{Offset: x.record, Frames: x.frames, Reason: reason, Err: err}
 }
 
-// take reads n bytes, which are valid until the next call. At the very end of
-// the file it returns io.EOF if that is allowed; what names them in the error.
-func (x *Reader) take(n int, what string, endAllowed bool) ([]byte, error) {
-	if cap(x.buf) < n {
-		x.buf = make([]byte, n)
-	}
-	b := x.buf[:n]
-	got, err := io.ReadFull(x.src, b)
-	x.offset += int64(got)
-	switch {
-	case err == nil:
+// take reads n bytes of a record of which had are read. They are valid until the next
+// call. At the very end of the file it returns io.EOF if that is allowed; what names
+// the record in the error.
+func (x *Reader) take(had, n int, what string, endAllowed bool) ([]byte, error) {
+	b, err := x.src.take(n)
+	x.offset += int64(len(b))
+	if err == nil {
 		return b, nil
-	case err == io.EOF && endAllowed:
-		return nil, io.EOF
-	case err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF):
-		return nil, x.fail(fmt.Sprintf("%s is cut off: %d of %d bytes", what, got, n), nil)
 	}
-	return nil, x.fail(what+" can't be read", err)
+	if errors.Is(err, io.EOF) && endAllowed && len(b) == 0 {
+		return nil, io.EOF
+	}
+	return nil, x.cut(had+len(b), had+n, what, err)
 }
 
-// skip reads over n bytes.
-func (x *Reader) skip(n int, what string) error {
-	got, err := x.src.Discard(n)
-	x.offset += int64(got)
-	switch {
-	case err == nil:
-		return nil
-	case err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF):
+// cut is the error of a record of which got bytes of n could be read.
+func (x *Reader) cut(got, n int, what string, err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return x.fail(fmt.Sprintf("%s is cut off: %d of %d bytes", what, got, n), nil)
 	}
 	return x.fail(what+" can't be read", err)
+}
+
+// skip reads over the rest of n bytes of which had are read.
+func (x *Reader) skip(had, n int, what string) error {
+	got, err := x.src.skip(n - had)
+	x.offset += int64(got)
+	if err != nil {
+		return x.cut(had+got, n, what, err)
+	}
+	return nil
 }
 
 // fileLinkType maps a file's number to the link type that it means: those below
@@ -179,7 +188,7 @@ const (
 // pcapHeader reads the file header: magic, version, two unused words, the most
 // bytes of a frame, link type.
 func (x *Reader) pcapHeader(magic uint32) error {
-	b, err := x.take(24, "file header", false)
+	b, err := x.take(0, 24, "file header", false)
 	if err != nil {
 		return err
 	}
@@ -205,7 +214,7 @@ func (x *Reader) nextPcap() (packet.Frame, error) {
 	if x.kuz {
 		size = 24
 	}
-	b, err := x.take(size, "record header", true)
+	b, err := x.take(0, size, "record header", true)
 	if err != nil {
 		return packet.Frame{}, err
 	}
@@ -218,7 +227,7 @@ func (x *Reader) nextPcap() (packet.Frame, error) {
 		part %= 1e6
 		part *= 1e3
 	}
-	if b, err = x.take(int(caplen), "record", false); err != nil {
+	if b, err = x.take(0, int(caplen), "record", false); err != nil {
 		return packet.Frame{}, err
 	}
 	return packet.Frame{

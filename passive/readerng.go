@@ -2,9 +2,7 @@ package passive
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 	"math/bits"
 	"strconv"
 	"time"
@@ -40,48 +38,43 @@ type captureInterface struct {
 	shift  int64 // seconds to add
 }
 
-// section reads a section header block, whose type tells no byte order but whose
-// first word does.
-func (x *Reader) section() error {
-	b, err := x.take(12, "section header", false)
+// section reads a section header block behind its first 8 bytes: its type tells no
+// byte order, but the word behind its length does.
+func (x *Reader) section(head [8]byte) error {
+	const fixed = 24 // bytes before the options
+	b, err := x.take(len(head), fixed-len(head), "section header", false)
 	if err != nil {
 		return err
 	}
 	x.order = binary.LittleEndian
-	if be.Uint32(b[8:]) == ngByteOrder {
+	if be.Uint32(b) == ngByteOrder {
 		x.order = binary.BigEndian
-	} else if x.order.Uint32(b[8:]) != ngByteOrder {
-		return x.fail(fmt.Sprintf("section header has no byte order: %08x", be.Uint32(b[8:])), nil)
+	} else if x.order.Uint32(b) != ngByteOrder {
+		return x.fail(fmt.Sprintf("section header has no byte order: %08x", be.Uint32(b)), nil)
 	}
-	n := x.order.Uint32(b[4:])
+	n := x.order.Uint32(head[4:])
 	if n < 28 || n%4 != 0 || n > maxBlock {
 		return x.fail(fmt.Sprintf("section header can't be %d bytes long", n), nil)
 	}
-	if b, err = x.take(int(n)-12, "section header", false); err != nil {
-		return err
-	}
-	if v := x.order.Uint16(b); v != 1 {
+	if v := x.order.Uint16(b[4:]); v != 1 {
 		return x.fail(fmt.Sprintf("pcapng version %d is not known", v), nil)
 	}
 	x.ifaces = x.ifaces[:0]
-	return nil
+	return x.skip(fixed, int(n), "section header")
 }
 
 // nextNG reads blocks up to the next that holds a frame.
 func (x *Reader) nextNG() (packet.Frame, error) {
 	for {
 		x.record = x.offset
-		head, err := x.src.Peek(8)
-		if len(head) < 8 {
-			if len(head) == 0 && errors.Is(err, io.EOF) {
-				return packet.Frame{}, io.EOF
-			}
-			_, err = x.take(8, "block header", false)
+		b, err := x.take(0, 8, "block header", true)
+		if err != nil {
 			return packet.Frame{}, err
 		}
-		kind, n := x.order.Uint32(head), x.order.Uint32(head[4:])
+		head := [8]byte(b)
+		kind, n := x.order.Uint32(head[:]), x.order.Uint32(head[4:])
 		if kind == ngSectionHeader { // the same in both byte orders
-			if err := x.section(); err != nil {
+			if err := x.section(head); err != nil {
 				return packet.Frame{}, err
 			}
 			continue
@@ -93,7 +86,7 @@ func (x *Reader) nextNG() (packet.Frame, error) {
 		switch kind {
 		case ngInterface, ngPacket, ngSimplePacket, ngEnhancedPacket:
 		default:
-			if err := x.skip(int(n), "block"); err != nil {
+			if err := x.skip(len(head), int(n), "block"); err != nil {
 				return packet.Frame{}, err
 			}
 			continue
@@ -101,11 +94,10 @@ func (x *Reader) nextNG() (packet.Frame, error) {
 		if n > maxFrame+4096 {
 			return packet.Frame{}, x.fail(fmt.Sprintf("block of type %d can't be %d bytes long", kind, n), nil)
 		}
-		b, err := x.take(int(n), "block", false)
-		if err != nil {
+		if b, err = x.take(len(head), int(n)-len(head), "block", false); err != nil {
 			return packet.Frame{}, err
 		}
-		b = b[8 : n-4]
+		b = b[:len(b)-4]
 		if kind == ngInterface {
 			if err := x.describe(b); err != nil {
 				return packet.Frame{}, err

@@ -15,8 +15,8 @@ import (
 
 // File is a capture file to read.
 type File struct {
-	Path string // "-" is In
-	In   io.Reader
+	Path string    // "-" is In
+	In   io.Reader // nobody else's any more
 	// Filter lets frames through, nil all.
 	Filter *pcapfilter.Filter
 	// Progress hears now and then how many bytes of how many are read. Size is
@@ -36,7 +36,9 @@ func (f File) Read(ctx context.Context, emit func(*passive.Fact) error) (passive
 		return passive.Stats{}, err
 	}
 	defer in.Close()
-	reader, err := passive.NewReader(in)
+	ahead, stop := context.WithCancel(ctx)
+	defer stop()
+	reader, err := passive.NewPiecesReader(readAhead(ahead, in))
 	if err != nil {
 		return passive.Stats{}, fmt.Errorf("%s: %w", f.Path, err)
 	}
