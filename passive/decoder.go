@@ -156,7 +156,7 @@ func (d *Decoder) start(c *context, protocol string) *Fact {
 
 // finish hands the fact in hand out.
 func (d *Decoder) finish(c *context) {
-	d.fact.Fields, d.fact.Claims = d.fields, d.claims
+	d.fact.Fields, d.fact.Claims, d.fact.Number = d.fields, d.claims, d.facts
 	d.facts++
 	d.memo.add(&d.fact)
 	if c.emit != nil {

@@ -110,6 +110,8 @@ type Fact struct {
 	// Claims say which device has which addresses and names. They stand in the
 	// first fact of a packet that they can stand in, and only there.
 	Claims []Claim
+	// Number tells the facts of one frame apart, from 0 on.
+	Number int
 	// Again is nil where the packet isn't one that the Decoder remembers. Else it is
 	// the same each time the packet comes again, and says by that that this fact is
 	// as it was, but for its time, its interface and its ports. Its value is the

@@ -8,13 +8,11 @@ import (
 
 	"github.com/thejerf/suture/v4"
 
-	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/internal/capture"
 	"github.com/lanfolk/lanfolk/internal/config"
 	"github.com/lanfolk/lanfolk/internal/source"
 	"github.com/lanfolk/lanfolk/lan"
 	"github.com/lanfolk/lanfolk/packet"
-	"github.com/lanfolk/lanfolk/passive"
 	"github.com/lanfolk/lanfolk/passive/pcapfilter"
 )
 
@@ -106,17 +104,16 @@ func (n *Node) drop(s *suture.Supervisor, r capturing) {
 
 // capturePart captures on one link.
 func (n *Node) capturePart(l packet.Link, filter *pcapfilter.Filter) *part {
-	live := &capture.Live{Link: l, Promiscuous: n.Config.Passive.Promiscuous, Filter: filter}
-	from := &source.Passive{Gateway: n.Config.Name, Link: l, Device: n.syncthing.own, TGED: n.Config.TGED.Enabled && n.Config.TGED.Listen}
+	heard := &source.Heard{
+		From:   &source.Passive{Gateway: n.Config.Name, Link: l, Device: n.syncthing.own, TGED: n.Config.TGED.Enabled && n.Config.TGED.Listen},
+		Record: n.recorder.Record, Observe: n.registry.Observe,
+	}
+	live := &capture.Live{Link: l, Promiscuous: n.Config.Passive.Promiscuous, Filter: filter, Pause: heard.Pause}
 	return &part{
 		name: "capture " + l.Name,
 		run: func(ctx context.Context) error {
-			return live.Run(ctx, func(f *passive.Fact) {
-				if o, ok := from.Observation(f); ok {
-					n.recorder.Record(o)
-				}
-				from.Sightings(f, func(s lanfolk.Sighting) { n.registry.Observe(s) })
-			})
+			defer heard.End()
+			return live.Run(ctx, heard.Fact)
 		},
 		detail: func() string {
 			s := live.Stats()

@@ -3,6 +3,7 @@ package source
 import (
 	"cmp"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,8 +24,9 @@ type Passive struct {
 	// TGED says that this node hears TGED requests with a socket: those count there.
 	TGED bool
 
-	last    flow                // of the packet in hand
-	counted map[string]struct{} // the queries that it counts for
+	last    flow    // of the packet in hand
+	number  int     // of the last fact in it
+	counted queries // that it counts for
 }
 
 // flow tells one packet's facts from those of the next.
@@ -63,17 +65,43 @@ func (p *Passive) again(f *passive.Fact) bool {
 		f.Time, f.Protocol, f.Response, f.SrcMAC, f.DstMAC,
 		netip.AddrPortFrom(f.SrcIP, f.SrcPort), netip.AddrPortFrom(f.DstIP, f.DstPort),
 	}
-	if p.counted == nil {
-		p.counted = make(map[string]struct{})
-	}
-	if this != p.last {
+	// Two packets may bear one time, as clocks and files have it.
+	if this != p.last || f.Number <= p.number {
 		p.last = this
-		clear(p.counted)
+		p.counted.clear()
 	}
-	query := rowQuery(f)
-	_, again := p.counted[query]
-	p.counted[query] = struct{}{}
-	return again
+	p.number = f.Number
+	return p.counted.add(rowQuery(f))
+}
+
+// queries is a set of names: mostly of one, now and then of hundreds.
+type queries struct {
+	few  []string
+	many map[string]struct{}
+}
+
+const fewQueries = 8
+
+func (q *queries) clear() {
+	q.few = q.few[:0]
+	clear(q.many)
+}
+
+// add says whether the name was there before.
+func (q *queries) add(name string) bool {
+	if slices.Contains(q.few, name) {
+		return true
+	}
+	if len(q.few) < fewQueries {
+		q.few = append(q.few, name)
+		return false
+	}
+	if q.many == nil {
+		q.many = make(map[string]struct{})
+	}
+	_, there := q.many[name]
+	q.many[name] = struct{}{}
+	return there
 }
 
 // rowQuery is the name that a row is kept under. Resolvers that play with the

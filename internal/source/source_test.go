@@ -106,15 +106,19 @@ func TestFactBecomesARow(t *testing.T) {
 	if !ok || o != want {
 		t.Errorf("row %+v, %v\nwant %+v", o, ok, want)
 	}
-	f.Record = &passive.Record{Name: "printer.local", Type: 28}
+	f.Record, f.Number = &passive.Record{Name: "printer.local", Type: 28}, 1
 	if _, ok := p.Observation(f); ok {
 		t.Error("a second record for the name made the packet count twice")
 	}
-	f.Query = "other.local"
+	f.Query, f.Number = "other.local", 2
 	if _, ok := p.Observation(f); !ok {
 		t.Error("another name in the same packet counts for no row")
 	}
-	f.Query, f.Time = "printer.local", noon.Add(time.Second)
+	f.Query, f.Number = "printer.local", 0
+	if _, ok := p.Observation(f); !ok {
+		t.Error("the next packet, which bears the same time, counts for no row")
+	}
+	f.Time = noon.Add(time.Second)
 	if _, ok := p.Observation(f); !ok {
 		t.Error("the next packet counts for no row")
 	}
