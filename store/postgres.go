@@ -81,6 +81,8 @@ func (u PostgresURL) open(c *pgx.ConnConfig, conns int) *sql.DB {
 			c.Password, err = readPassword(u.PasswordFile)
 		}
 		return err
+	}), stdlib.OptionShouldPing(func(context.Context, stdlib.ShouldPingParams) bool {
+		return true // a connection that died meanwhile, as in a restart, is replaced before it is used
 	}))
 	pool.SetMaxOpenConns(conns)
 	pool.SetMaxIdleConns(conns)

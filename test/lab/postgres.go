@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -18,6 +19,9 @@ const PostgresPassword = "correct horse/battery:staple"
 type Postgres struct {
 	*Process
 	Dir string // its folder
+	// Small is a folder on a disk of 12 MiB, for a tablespace. It is empty after
+	// each Start.
+	Small string
 
 	host *Host
 }
@@ -29,7 +33,8 @@ func (h *Host) Postgres() *Postgres {
 	t.Helper()
 	Require(t, "root", "initdb", "postgres", "psql", "setpriv")
 	p := &Postgres{Dir: h.lab.tempDir("postgres"), host: h}
-	if err := os.Chown(p.Dir, Nobody, Nobody); err != nil {
+	p.Small = filepath.Join(p.Dir, "small")
+	if err := errors.Join(os.Mkdir(p.Small, 0o755), os.Chown(p.Dir, Nobody, Nobody)); err != nil {
 		t.Fatalf("lab: %v", err)
 	}
 	password := h.lab.writeFile(p.Dir, "password", PostgresPassword+"\n")
@@ -61,6 +66,7 @@ func (p *Postgres) Start() {
 		"-c", "listen_addresses=*", "-c", "fsync=off", "-c", "shared_buffers=16MB", "-c", "max_connections=20",
 		"-c", "autovacuum=off", "-c", "logging_collector=off")
 	c.User, c.Dir = Nobody, p.Dir
+	c.Mounts = []Mount{{Target: p.Small, Options: fmt.Sprintf("size=12m,uid=%d", Nobody)}}
 	p.Process = c.Start()
 	p.WaitText(20*time.Second, "database system is ready to accept connections")
 }

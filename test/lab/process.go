@@ -47,6 +47,8 @@ type Mount struct {
 	// Source is a folder or file that is put over Target, "" for an empty
 	// tmpfs.
 	Source, Target string
+	// Options are those of a tmpfs, beside its mode: "size=8m,uid=65534".
+	Options string
 }
 
 // Command prepares a program; set its fields, then Start or Run it.
@@ -162,7 +164,11 @@ func (c *Command) argv() ([]string, error) {
 		script.WriteString("set -e\n")
 		for _, m := range c.Mounts {
 			if m.Source == "" {
-				fmt.Fprintf(&script, "mount -t tmpfs -o mode=755 tmpfs '%s'\n", m.Target)
+				options := "mode=755"
+				if m.Options != "" {
+					options += "," + m.Options
+				}
+				fmt.Fprintf(&script, "mount -t tmpfs -o '%s' tmpfs '%s'\n", options, m.Target)
 			} else {
 				fmt.Fprintf(&script, "mount --bind '%s' '%s'\n", m.Source, m.Target)
 			}
