@@ -43,7 +43,7 @@ func rules() []rule {
 		{"internal/node", all},
 		{"internal/hub", all},
 		// The two places where protocols meet the domain.
-		{"internal/source", append([]string{".", "lan", "store", "internal/find", "internal/leases", "internal/hostapd"}, protocols...)},
+		{"internal/source", append([]string{".", "lan", "store", "internal/find", "internal/classify", "internal/leases", "internal/hostapd"}, protocols...)},
 		{"internal/bridge", append([]string{"."}, protocols...)},
 		{"internal/agent", []string{".", "reverse", "store", "packet"}},
 		{"internal/api", []string{".", "store", "packet", "internal/find", "internal/config"}},

@@ -23,6 +23,9 @@ type Passive struct {
 	Device string
 	// TGED says that this node hears TGED requests with a socket: those count there.
 	TGED bool
+	// Tells says of a signal whether it can make a difference to what a device is taken
+	// to be, and under which slot it is kept; nil: none does.
+	Tells func(lanfolk.Signal) (slot string, ok bool)
 
 	last    flow    // of the packet in hand
 	number  int     // of the last fact in it
@@ -149,6 +152,7 @@ func (p *Passive) Sightings(f *passive.Fact, emit func(lanfolk.Sighting)) {
 		s.Attributes = attributes(f)
 		emit(s)
 	}
+	p.signalSightings(f, emit)
 }
 
 // self says whether lanfolk itself sent the packet: a question by mDNS that
