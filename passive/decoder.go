@@ -29,14 +29,16 @@ type Options struct {
 // TCP segments together, so the frames of one capture go to one Decoder in
 // their order. It is for one goroutine; Stats may be called from others.
 type Decoder struct {
-	options Options
-	count   tally
-	text    interner
-	memo    memo
-	frags   fragments
-	streams streams // DNS over TCP
-	hellos  streams // ClientHellos that are not whole yet
-	quics   streams // the same by QUIC
+	options  Options
+	count    tally
+	text     interner
+	opens    interner // fingerprints of TCP's SYNs, by what they tell
+	memo     memo
+	frags    fragments
+	streams  streams // DNS over TCP
+	hellos   streams // ClientHellos that are not whole yet
+	quics    streams // the same by QUIC
+	quicDone connections
 
 	// What belongs to the packet in hand stands here and not on the stack, so
 	// that it needs no memory anew.

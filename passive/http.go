@@ -198,16 +198,23 @@ func hostOf(b []byte) []byte { return b[bytes.LastIndexByte(b, '@')+1:] }
 // changes says of a request's header that it comes and goes with what is asked,
 // and tells nothing of the software; of a folded line, too.
 func changes(name []byte) bool {
-	for _, x := range [...]string{
-		"", "Cookie", "Cookie2", "Authorization", "Proxy-Authorization", "Referer", "Origin", "Range", "Date", "Expect",
-		"Cache-Control", "Pragma", "Transfer-Encoding", "SID", "SEQ", "SOAPAction", "Via", "Forwarded", "Max-Forwards",
-	} {
-		if isHeader(name, x) {
-			return true
-		}
+	var buf [24]byte
+	if len(name) > len(buf) {
+		name = name[:len(buf)] // longer than any of these
 	}
-	for _, x := range [...]string{"If-", "Content-", "X-", "Sec-"} {
-		if len(name) > len(x) && isHeader(name[:len(x)], x) {
+	for i, c := range name {
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		buf[i] = c
+	}
+	switch string(buf[:len(name)]) {
+	case "", "cookie", "cookie2", "authorization", "proxy-authorization", "referer", "origin", "range", "date", "expect",
+		"cache-control", "pragma", "transfer-encoding", "sid", "seq", "soapaction", "via", "forwarded", "max-forwards":
+		return true
+	}
+	for _, x := range [...]string{"if-", "content-", "x-", "sec-"} {
+		if len(name) > len(x) && string(buf[:len(x)]) == x {
 			return true
 		}
 	}

@@ -2,6 +2,7 @@ package passive
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/lanfolk/lanfolk/passive/internal/hello"
 	"github.com/lanfolk/lanfolk/passive/internal/quic"
@@ -41,6 +42,9 @@ func (d *Decoder) quicDatagram(c *context, b []byte) drop {
 	case err != nil || !first.Initial():
 		return dropQUICForm
 	}
+	if d.quicBegun(c, key, &first) {
+		return dropNone
+	}
 	keys, fresh := d.quicKeys(f, &first)
 	if keys == nil {
 		return dropNone
@@ -78,6 +82,7 @@ func (d *Decoder) quicDatagram(c *context, b []byte) drop {
 		}
 	}
 	if whole || why != dropNone {
+		d.quicDone.put(key, begun{keys, c.time})
 		if f != nil {
 			d.quics.remove(key, f)
 		}
@@ -87,6 +92,45 @@ func (d *Decoder) quicDatagram(c *context, b []byte) drop {
 		return dropNone
 	}
 	return d.quicKeep(c, key, f, keys, &first)
+}
+
+// begun is a connection whose ClientHello was read, or can't be.
+type begun struct {
+	keys *quic.Keys
+	at   time.Time
+}
+
+// connections remembers those that have begun, in two generations. Their clients send
+// a few Initial packets more, to ids that their servers chose: to look for the keys
+// of those would take most of the time.
+type connections struct {
+	young, old map[flowKey]begun
+}
+
+const maxBegun = 128 // of one generation
+
+func (s *connections) put(key flowKey, b begun) {
+	if s.young == nil || len(s.young) >= maxBegun {
+		s.young, s.old = s.old, s.young
+		if s.young == nil {
+			s.young = make(map[flowKey]begun)
+		}
+		clear(s.young)
+	}
+	s.young[key] = b
+}
+
+// quicBegun says whether a packet belongs to a connection that has begun.
+func (d *Decoder) quicBegun(c *context, key flowKey, p *quic.Packet) bool {
+	b, ok := d.quicDone.young[key]
+	if !ok {
+		b, ok = d.quicDone.old[key]
+	}
+	if !ok || c.time.Sub(b.at).Abs() > helloLifetime {
+		return false
+	}
+	_, err := b.keys.Open(d.quicBuf[:0], p)
+	return err == nil
 }
 
 // quicNext opens the next packet of a datagram that keys open and that has the

@@ -45,33 +45,58 @@ func (d *Decoder) tcpOpen(c *context, b []byte) {
 	f := d.start(c, ProtoTCP)
 	f.Response = b[13]&tcpACK != 0
 	window := int(be.Uint16(b[14:]))
-	t := append(d.buf[:0], "tcp1:q;ttl="...)
-	if f.Response {
-		t[len("tcp1:")] = 'a'
-	}
-	t = strconv.AppendInt(t, int64(ttlClass(c.ttl)), 10)
-	t = append(t, ";win="...)
-	// A window that counts segments says more than its bytes, which depend on
-	// the link.
-	if mss > 0 && window >= mss && window%mss == 0 {
-		t = append(strconv.AppendInt(t, int64(window/mss), 10), "*mss"...)
-	} else {
-		t = strconv.AppendInt(t, int64(window), 10)
-	}
-	if mss >= 0 {
-		t = strconv.AppendInt(append(t, ";mss="...), int64(mss), 10)
-	}
-	if scale >= 0 {
-		t = strconv.AppendInt(append(t, ";scale="...), int64(scale), 10)
-	}
-	if n > 0 {
-		t = appendCodes(append(t, ";opts="...), order[:n])
-	}
-	d.buf = t
-	f.Fingerprint = d.text.get(t)
+	o := opening{f.Response, ttlClass(c.ttl), window, mss, scale, order[:n]}
+	f.Fingerprint = d.openForm(&o)
 	d.buf = strconv.AppendInt(d.buf[:0], int64(c.ttl), 10)
 	d.fieldText("ttl", d.buf)
 	d.finish(c)
+}
+
+// opening is what a fingerprint of a SYN or of its answer tells.
+type opening struct {
+	answer             bool
+	ttl                int
+	window, mss, scale int // the last two -1 if they aren't told
+	options            []byte
+}
+
+// openForm returns the fingerprint; the same few come again and again.
+func (d *Decoder) openForm(o *opening) string {
+	k := append(d.buf2[:0], bit(o.answer), byte(o.ttl), byte(o.window>>8), byte(o.window),
+		byte(o.mss>>16), byte(o.mss>>8), byte(o.mss), byte(o.scale>>8), byte(o.scale))
+	d.buf2 = append(k, o.options...)
+	form, ok := d.opens.find(d.buf2)
+	if !ok {
+		form = string(o.appendForm(d.buf[:0]))
+		d.opens.put(string(d.buf2), form)
+	}
+	return form
+}
+
+func (o *opening) appendForm(t []byte) []byte {
+	t = append(t, "tcp1:q;ttl="...)
+	if o.answer {
+		t[len("tcp1:")] = 'a'
+	}
+	t = strconv.AppendInt(t, int64(o.ttl), 10)
+	t = append(t, ";win="...)
+	// A window that counts segments says more than its bytes, which depend on
+	// the link.
+	if o.mss > 0 && o.window >= o.mss && o.window%o.mss == 0 {
+		t = append(strconv.AppendInt(t, int64(o.window/o.mss), 10), "*mss"...)
+	} else {
+		t = strconv.AppendInt(t, int64(o.window), 10)
+	}
+	if o.mss >= 0 {
+		t = strconv.AppendInt(append(t, ";mss="...), int64(o.mss), 10)
+	}
+	if o.scale >= 0 {
+		t = strconv.AppendInt(append(t, ";scale="...), int64(o.scale), 10)
+	}
+	if len(o.options) > 0 {
+		t = appendCodes(append(t, ";opts="...), o.options)
+	}
+	return t
 }
 
 // ttlClass is the TTL that a packet was most likely sent with: systems begin with

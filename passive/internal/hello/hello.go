@@ -47,7 +47,8 @@ const (
 )
 
 // Hello is what a ClientHello says. Its slices are used again by the next Parse,
-// and its texts are parts of the message.
+// and its texts are parts of the message. It remembers hashes of lists, so it is
+// best used again and again.
 type Hello struct {
 	Legacy     uint16   // the version in the message itself
 	Version    uint16   // the highest one offered, GREASE apart
@@ -58,8 +59,10 @@ type Hello struct {
 	Named      bool     // there is a server_name extension, if only an empty one
 	ALPN       [][]byte // at most 8 protocols
 	Encrypted  bool     // the client's true hello is encrypted: ServerName is the front's
-	scratch    []byte
-	sorted     []uint16
+
+	lists   lists
+	scratch []byte
+	sorted  []uint16
 }
 
 // grease says whether a value has no meaning (RFC 8701).

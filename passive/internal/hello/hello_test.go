@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strings"
@@ -259,4 +261,44 @@ func FuzzHello(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestJA4Again: hashes that are remembered are those that are made anew, whatever
+// the order of the extensions and however many lists came between.
+func TestJA4Again(t *testing.T) {
+	var reused hello.Hello
+	ja4 := func(h *hello.Hello, ciphers, extensions, signatures []uint16) string {
+		h.Ciphers, h.Extensions, h.Signatures = slices.Clone(ciphers), slices.Clone(extensions), slices.Clone(signatures)
+		return string(h.AppendJA4(nil, hello.TCP))
+	}
+	seen := map[string]string{}
+	random := rand.New(rand.NewPCG(3, 4))
+	for i := range 3000 {
+		list := func(n, top int) (l []uint16) {
+			for range random.IntN(n) {
+				l = append(l, uint16(random.IntN(top)))
+			}
+			return l
+		}
+		c, e, s := list(4, 5), list(5, 70), list(3, 4)
+		var fresh hello.Hello
+		want := ja4(&fresh, c, e, s)
+		for range 2 {
+			if got := ja4(&reused, c, e, s); got != want {
+				t.Fatalf("%d: %v %v %v: %s, want %s", i, c, e, s, got, want)
+			}
+			random.Shuffle(len(e), func(i, j int) { e[i], e[j] = e[j], e[i] })
+		}
+		slices.Sort(e)
+		slices.Sort(c)
+		e = slices.DeleteFunc(e, func(x uint16) bool { return x == 0 || x == 16 })
+		if len(e) == 0 {
+			s = nil
+		}
+		key := fmt.Sprint(c, e, s)
+		if old := seen[want[strings.Index(want, "_"):]]; old != "" && old != key {
+			t.Fatalf("%s and %s: both %s", key, old, want)
+		}
+		seen[want[strings.Index(want, "_"):]] = key
+	}
 }

@@ -1,10 +1,5 @@
 package hello
 
-import (
-	"crypto/sha256"
-	"slices"
-)
-
 // Transports as JA4 names them.
 const (
 	TCP  = 't'
@@ -25,23 +20,10 @@ func (h *Hello) AppendJA4(dst []byte, transport byte) []byte {
 	dst = appendCount(appendCount(dst, len(h.Ciphers)), len(h.Extensions))
 	dst = h.appendALPN(dst)
 
-	h.sorted = append(h.sorted[:0], h.Ciphers...)
-	slices.Sort(h.sorted)
-	h.scratch = appendHex(h.scratch[:0], h.sorted)
-	dst = appendHash(append(dst, '_'), h.scratch)
-
-	h.sorted = h.sorted[:0]
-	for _, x := range h.Extensions {
-		if x != extServerName && x != extALPN {
-			h.sorted = append(h.sorted, x)
-		}
-	}
-	slices.Sort(h.sorted)
-	h.scratch = appendHex(h.scratch[:0], h.sorted)
-	if len(h.Signatures) > 0 && len(h.sorted) > 0 {
-		h.scratch = appendHex(append(h.scratch, '_'), h.Signatures)
-	}
-	return appendHash(append(dst, '_'), h.scratch)
+	sum := h.ciphersHash()
+	dst = append(append(dst, '_'), sum[:]...)
+	sum = h.extensionsHash()
+	return append(append(dst, '_'), sum[:]...)
 }
 
 func versionText(v uint16) string {
@@ -92,18 +74,6 @@ func appendHex(dst []byte, codes []uint16) []byte {
 			dst = append(dst, ',')
 		}
 		dst = append(dst, digits[v>>12], digits[v>>8&15], digits[v>>4&15], digits[v&15])
-	}
-	return dst
-}
-
-// appendHash appends 12 digits of a list's SHA-256, zeros for an empty list.
-func appendHash(dst, list []byte) []byte {
-	var sum [sha256.Size]byte
-	if len(list) > 0 {
-		sum = sha256.Sum256(list)
-	}
-	for _, c := range sum[:6] {
-		dst = append(dst, digits[c>>4], digits[c&15])
 	}
 	return dst
 }

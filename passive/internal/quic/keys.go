@@ -3,7 +3,6 @@ package quic
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/binary"
 )
@@ -50,39 +49,50 @@ type Keys struct {
 // chose for the server in its first packet (RFC 9001 §5.2).
 func ClientKeys(version uint32, dcid []byte) (*Keys, error) {
 	salt, label := saltOf(version)
-	initial, err := hkdf.Extract(sha256.New, dcid, salt)
-	if err != nil {
-		return nil, err
+	if len(dcid) > maxCID {
+		return nil, ErrForm
 	}
-	secret, err := expand(initial, "client in", sha256.Size)
-	if err != nil {
-		return nil, err
-	}
-	var parts [3][]byte
-	for i, x := range [...]struct {
-		label string
-		size  int
-	}{{"key", keySize}, {"iv", ivSize}, {"hp", keySize}} {
-		if parts[i], err = expand(secret, label+x.label, x.size); err != nil {
-			return nil, err
-		}
-	}
-	k := &Keys{iv: [ivSize]byte(parts[1])}
-	block, err := aes.NewCipher(parts[0])
+	initial := hmac(salt, dcid)
+	secret := expand(&initial, "", "client in", sha256.Size)
+	key := expand(&secret, label, "key", keySize)
+	iv := expand(&secret, label, "iv", ivSize)
+	hp := expand(&secret, label, "hp", keySize)
+	k := &Keys{iv: [ivSize]byte(iv[:])}
+	block, err := aes.NewCipher(key[:keySize])
 	if err != nil {
 		return nil, err
 	}
 	if k.aead, err = cipher.NewGCM(block); err != nil {
 		return nil, err
 	}
-	k.hp, err = aes.NewCipher(parts[2])
+	k.hp, err = aes.NewCipher(hp[:keySize])
 	return k, err
 }
 
-// expand is HKDF-Expand-Label of TLS 1.3 with an empty context (RFC 8446 §7.1).
-func expand(secret []byte, label string, size int) ([]byte, error) {
-	info := string([]byte{byte(size >> 8), byte(size), byte(len("tls13 ") + len(label))}) + "tls13 " + label + "\x00"
-	return hkdf.Expand(sha256.New, secret, info, size)
+// expand is HKDF-Expand-Label of TLS 1.3 with an empty context (RFC 8446 §7.1) for
+// what is no longer than a hash: then it is one HMAC (RFC 5869 §2.3).
+func expand(secret *[sha256.Size]byte, prefix, label string, size int) [sha256.Size]byte {
+	var buf [64]byte
+	info := append(buf[:0], byte(size>>8), byte(size), byte(len("tls13 ")+len(prefix)+len(label)))
+	info = append(append(append(info, "tls13 "...), prefix...), label...)
+	return hmac(secret[:], append(info, 0, 1))
+}
+
+// hmac is HMAC-SHA256 (RFC 2104) of a short message with a short key. The library's
+// needs memory for each of the five that a connection takes.
+func hmac(key, message []byte) [sha256.Size]byte {
+	var buf [2 * sha256.BlockSize]byte
+	pad := func(x byte) []byte {
+		for i := range sha256.BlockSize {
+			buf[i] = x
+		}
+		for i, k := range key {
+			buf[i] ^= k
+		}
+		return buf[:sha256.BlockSize]
+	}
+	inner := sha256.Sum256(append(pad(0x36), message...))
+	return sha256.Sum256(append(pad(0x5c), inner[:]...))
 }
 
 // Open takes the protection off a packet and appends its frames to dst (RFC 9001

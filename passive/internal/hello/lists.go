@@ -1,0 +1,122 @@
+package hello
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"slices"
+)
+
+// A list's hash takes most of the time that a fingerprint does, and the same few
+// programs begin nearly all connections: so hashes are remembered.
+const (
+	maxListKey = 256 // bytes of a list that is remembered
+	maxLists   = 256 // of one generation
+	hashDigits = 12
+)
+
+// lists remembers the hashes of lists, in two generations: what isn't asked for goes
+// with the old one.
+type lists struct {
+	young, old map[string][hashDigits]byte
+	key        []byte
+}
+
+// get returns the hash for the key in hand, and whether it is known.
+func (l *lists) get() (sum [hashDigits]byte, ok bool) {
+	if sum, ok = l.young[string(l.key)]; ok {
+		return sum, true
+	}
+	if sum, ok = l.old[string(l.key)]; ok {
+		l.put(sum)
+	}
+	return sum, ok
+}
+
+// put remembers the hash for the key in hand.
+func (l *lists) put(sum [hashDigits]byte) {
+	if len(l.key) > maxListKey {
+		return
+	}
+	if l.young == nil || len(l.young) >= maxLists {
+		l.young, l.old = l.old, l.young
+		if l.young == nil {
+			l.young = make(map[string][hashDigits]byte)
+		}
+		clear(l.young)
+	}
+	l.young[string(l.key)] = sum
+}
+
+// ciphersHash returns the hash of the cipher suites in ascending order.
+func (h *Hello) ciphersHash() [hashDigits]byte {
+	l := &h.lists
+	l.key = append(l.key[:0], 'c')
+	for _, x := range h.Ciphers {
+		l.key = binary.BigEndian.AppendUint16(l.key, x)
+	}
+	sum, ok := l.get()
+	if !ok {
+		h.sorted = append(h.sorted[:0], h.Ciphers...)
+		slices.Sort(h.sorted)
+		h.scratch = appendHex(h.scratch[:0], h.sorted)
+		sum = hash(h.scratch)
+		l.put(sum)
+	}
+	return sum
+}
+
+// extensionsHash returns the hash of the extensions in ascending order and of the
+// signature algorithms in theirs. Browsers shuffle their extensions, so the key for
+// them is a set: a bit for each of the small numbers, then the others in order.
+func (h *Hello) extensionsHash() [hashDigits]byte {
+	l := &h.lists
+	h.sorted = h.sorted[:0]
+	var set uint64
+	n := 0
+	for _, x := range h.Extensions {
+		switch {
+		case x == extServerName || x == extALPN:
+			continue
+		case x < 64 && set>>x&1 == 0:
+			set |= 1 << x
+		default: // or one that is there twice
+			h.sorted = append(h.sorted, x)
+		}
+		n++
+	}
+	slices.Sort(h.sorted)
+	l.key = binary.BigEndian.AppendUint64(append(l.key[:0], 'e', byte(len(h.sorted)>>8), byte(len(h.sorted))), set)
+	for _, list := range [...][]uint16{h.sorted, h.Signatures} {
+		for _, x := range list {
+			l.key = binary.BigEndian.AppendUint16(l.key, x)
+		}
+	}
+	sum, ok := l.get()
+	if !ok {
+		for x := range uint16(64) {
+			if set>>x&1 != 0 {
+				h.sorted = append(h.sorted, x)
+			}
+		}
+		slices.Sort(h.sorted)
+		h.scratch = appendHex(h.scratch[:0], h.sorted)
+		if len(h.Signatures) > 0 && n > 0 {
+			h.scratch = appendHex(append(h.scratch, '_'), h.Signatures)
+		}
+		sum = hash(h.scratch)
+		l.put(sum)
+	}
+	return sum
+}
+
+// hash returns 12 digits of a list's SHA-256, zeros for an empty list.
+func hash(list []byte) (digit [hashDigits]byte) {
+	var sum [sha256.Size]byte
+	if len(list) > 0 {
+		sum = sha256.Sum256(list)
+	}
+	for i, c := range sum[:hashDigits/2] {
+		digit[2*i], digit[2*i+1] = digits[c>>4], digits[c&15]
+	}
+	return digit
+}
