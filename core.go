@@ -41,6 +41,8 @@ type core struct {
 
 	pending []*fact   // placed by settle
 	seeds   []*fact   // joined anew by settle
+	shaken  []*ident  // of which retie looks at the ties
+	macs    []*ident  // scratch of retie
 	emptied []*device // may have lost their last live fact
 	timers  timers
 

@@ -21,11 +21,14 @@ func drawSighting(t *rapid.T) Sighting {
 	s.Name = rapid.SampledFrom([]string{"", "x", "y"}).Draw(t, "name")
 	values := map[IdentifierKind][]string{
 		IDMAC:      {"00:00:5e:00:53:01", "00:00:5e:00:53:02", "02:00:5e:00:53:03", "ff:ff:ff:ff:ff:ff"},
-		IDProtocol: {"p:1", "p:2"},
+		IDProtocol: {"p:1", "p:2", "duid:1", "duid:2", "uuid:00005e005301", "lanfolk:1"},
 		IDHost:     {"a.local", "b.local", "c.local", "d.local", "e.local", "f.local", "localhost"},
 		IDIP:       {"10.0.0.1", "10.0.0.2", "10.0.0.3", "fe80::1"},
 	}
 	weights := []IdentifierKind{IDMAC, IDProtocol, IDHost, IDHost, IDIP, IDIP, IDIP}
+	if rapid.Bool().Draw(t, "claims") { // as strict rules about claimed ids are seldom met else
+		weights = []IdentifierKind{IDMAC, IDMAC, IDProtocol, IDProtocol, IDHost, IDIP}
+	}
 	for range rapid.IntRange(0, 3).Draw(t, "identifiers") {
 		kind := rapid.SampledFrom(weights).Draw(t, "kind")
 		id := Identifier{Kind: kind, Value: rapid.SampledFrom(values[kind]).Draw(t, "value"), Link: "eth0"}

@@ -31,7 +31,7 @@ func (c *core) explain(d *device) []Evidence {
 		open = slices.Delete(open, n, n+1)
 		out = append(out, f.evidence(why))
 		for _, i := range f.ids {
-			if i.joins() && reached[i] == nil {
+			if i.joins() && reached[i] == nil && (!i.claimed || i.leads()) {
 				reached[i] = f
 			}
 		}
@@ -95,9 +95,50 @@ func (f *fact) evidence(why string) Evidence {
 	for _, i := range f.ids {
 		if i.muted > 0 {
 			e.WhyJoined += "; a person separated " + i.identifier().String()
+		} else if why := i.contest(f); why != "" {
+			e.WhyJoined += "; " + i.identifier().String() + " " + why
 		}
 	}
 	return e
+}
+
+// contest says why an id that a fact claims joins nothing, "" if it may.
+func (i *ident) contest(f *fact) string {
+	switch {
+	case !i.claimed || i.ties == nil:
+		return ""
+	case i.ties.off:
+		return fmt.Sprintf("joins nothing: more than %d MACs claim it", maxMates)
+	}
+	m := f.anchor()
+	if m != nil && m.ties != nil && m.ties.off {
+		return fmt.Sprintf("joins nothing: its MAC claims more than %d ids, or goes by more than %d names", maxTies, maxCalls)
+	}
+	if _, contested := i.home(); !contested {
+		return ""
+	}
+	var others []*ident
+	i.telling(func(n *ident) bool {
+		if m == nil || n.first() != m.first() {
+			others = append(others, n)
+		}
+		return true
+	})
+	slices.SortFunc(others, func(a, b *ident) int { return strings.Compare(a.value, b.value) })
+	who := others[0].identifier().String()
+	if len(others) > 1 {
+		who += fmt.Sprintf(" and %d more", len(others)-1)
+	}
+	if m == nil {
+		return "leads nowhere: several that aren't one claim it, " + who
+	}
+	why := "other ids count for each"
+	if ids := m.counts(); !i.ties.works {
+		why = "it isn't of a kind that tells machines apart, and they share no name"
+	} else if slices.Equal(ids, others[0].counts()) {
+		why = contradiction(m.alike(ids))
+	}
+	return "doesn't join " + m.identifier().String() + " with " + who + ", which claims it, too: " + why
 }
 
 func identifiersOf(ids []*ident) []Identifier {

@@ -53,7 +53,22 @@ func TestFloods(t *testing.T) {
 		"one MAC with all addresses": func(k int) Sighting {
 			return sight(fmt.Sprint("a/", k), "mac=00:00:5e:00:53:01", ip(k), life(k))
 		},
-		"one id with all MACs":       func(k int) Sighting { return sight(fmt.Sprint("a/", k), mac(k), "id=p:1", life(k)) },
+		"one id with all MACs": func(k int) Sighting { return sight(fmt.Sprint("a/", k), mac(k), "id=p:1", life(k)) },
+		"one MAC with all ids": func(k int) Sighting {
+			return sight(fmt.Sprint("a/", k), "mac=00:00:5e:00:53:01", fmt.Sprint("id=duid:", k), life(k))
+		},
+		"a chain of ids and MACs": func(k int) Sighting {
+			return sight(fmt.Sprint("a/", k), mac(k), fmt.Sprint("id=duid:", k), fmt.Sprint("id=duid:", k+1), life(k))
+		},
+		"few MACs with few ids": func(k int) Sighting {
+			return sight(fmt.Sprint("a/", k), mac(k%40), fmt.Sprint("id=duid:", k/40%40), life(k))
+		},
+		"one id with a MAC and nobody": func(k int) Sighting {
+			if k%2 == 0 {
+				return sight(fmt.Sprint("a/", k), "id=duid:1", ip(k), life(k))
+			}
+			return sight(fmt.Sprint("a/", k), mac(k), "id=duid:1", life(k))
+		},
 		"a chain of short links":     func(k int) Sighting { return sight(fmt.Sprint("a/", k), ip(k), ip(k+1), life(k)) },
 		"many services of one thing": func(k int) Sighting { return sight(fmt.Sprint("a/", k), "host=x.local", "type=_x._tcp", life(k)) },
 	} {

@@ -13,9 +13,10 @@ import (
 //     any more. A part that no device claims so is claimed by the one
 //     remembered device that had its host name (or, knowing no more, its IP
 //     address), unless each has a MAC or protocol id.
-//   - Of several parts a device keeps the one with the strongest evidence: with
-//     the most of its MACs, then of its protocol ids, of its weak identifiers,
-//     of its facts; then the one that was heard first.
+//   - Of several parts a device keeps the one with a MAC of its, of those the one
+//     that was heard first: who came to it by a claim never leaves with its id.
+//     If none has a MAC, it keeps the one with the most of its protocol ids, then
+//     of its weak identifiers, of its facts; then the one that was heard first.
 //   - Of several devices that keep one part the oldest survives and the others
 //     become aliases of it.
 //   - A part left over takes the alias of a former device that was known by its
@@ -28,11 +29,17 @@ type claim struct {
 	macs, ids, weak, facts int
 }
 
+// outside is the number of MACs of a device that has facts outside of the region.
+const outside = 1 << 30
+
 // stronger orders claims of one device, the strongest first.
 func (c *core) stronger(a, b claim) int {
+	earlier := c.earlier(&c.join.parts[a.part], &c.join.parts[b.part])
+	if a.macs > 0 && b.macs > 0 && a.macs < outside && b.macs < outside {
+		return earlier
+	}
 	return cmp.Or(
-		cmp.Compare(b.macs, a.macs), cmp.Compare(b.ids, a.ids), cmp.Compare(b.weak, a.weak), cmp.Compare(b.facts, a.facts),
-		c.earlier(&c.join.parts[a.part], &c.join.parts[b.part]))
+		cmp.Compare(b.macs, a.macs), cmp.Compare(b.ids, a.ids), cmp.Compare(b.weak, a.weak), cmp.Compare(b.facts, a.facts), earlier)
 }
 
 // earlier orders parts by when they were heard first.
@@ -154,7 +161,7 @@ func (c *core) claims() []claim {
 			return &claims[len(claims)-1]
 		}
 		if p.boundary != nil {
-			at(p.boundary).macs = 1 << 30
+			at(p.boundary).macs = outside
 		}
 		idents = idents[:0]
 		for _, f := range p.facts {
@@ -170,8 +177,8 @@ func (c *core) claims() []claim {
 		slices.SortFunc(idents, func(a, b *ident) int { return cmp.Compare(a.slot, b.slot) })
 		idents = slices.Compact(idents)
 		for _, i := range idents {
-			if !i.strong || i.last().nlive > 0 && !claimed(claims[from:], i.last()) {
-				continue // the owner lives by something else
+			if !i.strong || (i.last().nlive > 0 || i.claimed && !i.kept) && !claimed(claims[from:], i.last()) {
+				continue // the owner lives by something else, or was one of several
 			}
 			if k := at(i.last()); i.anchors() {
 				k.macs++

@@ -3,6 +3,7 @@ package lanfolk
 import (
 	"hash/maphash"
 	"net/netip"
+	"strings"
 )
 
 // scope is what the sightings of one protocol and kind on one link share.
@@ -54,8 +55,12 @@ type ident struct {
 
 	seeded uint64 // 1 + the number of rejoins when all holders were seeded
 
-	strong bool
-	void   bool // names nobody: a loopback address, "localhost"
+	ties *ties // nil until an id is told with a MAC
+
+	strong  bool
+	claimed bool // strong, but anybody could have said it
+	roams   bool // a MAC that goes from one device to another
+	void    bool // names nobody: a loopback address, "localhost"
 }
 
 func (i *ident) n() int {
@@ -85,6 +90,12 @@ func (i *ident) each(do func(*fact) bool) {
 			return
 		}
 	}
+}
+
+// any returns one of the holders.
+func (i *ident) any() (f *fact) {
+	i.each(func(h *fact) bool { f = h; return false })
+	return f
 }
 
 // last returns the device that held the identifier last, nil if it is
@@ -157,6 +168,13 @@ func void(kind IdentifierKind, value string) bool {
 		return value == "localhost" || value == "localhost.local" || value == "localhost.localdomain"
 	}
 	return false
+}
+
+// roams says whether a MAC is one that routers pass among each other, so that
+// what it says is said by one now and by another then.
+func roams(mac string) bool {
+	m, err := ParseMAC(mac)
+	return err == nil && m.Virtual()
 }
 
 // interner keeps one copy of what many facts share.
@@ -262,6 +280,8 @@ func (n *interner) ident(id *Identifier) *ident {
 	i := n.idents.find(h, func(i *ident) bool { return i.scope == sc && i.value == id.Value })
 	if i == nil {
 		i = &ident{scope: sc, value: id.Value, hash: h, strong: id.Strong(), void: void(id.Kind, id.Value)}
+		i.claimed = i.strong && !id.certain()
+		i.roams = id.Kind == IDMAC && strings.HasPrefix(id.Value, "00:0") && roams(id.Value)
 		i.slot = n.idents.put(h, i)
 	}
 	return i

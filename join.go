@@ -5,9 +5,12 @@ import "math"
 // Joining. Which sightings make one device is a function of the set of live
 // sightings alone; neither their order nor what was known before counts.
 //
-//  1. Sightings that share a strong identifier are one component, and so are
-//     those that a chain of shared strong identifiers connects. A component
-//     that holds a MAC is anchored; the others are loose.
+//  1. Sightings that share a MAC are one component, and so are those of MACs that
+//     are mates, which ties.go finds out by the ids that they claim. Such a
+//     component is anchored. Sightings without a MAC that share a claimed id are
+//     one component, too; where all MACs with its ids are in one anchored
+//     component it belongs to that, and counts as a part of it. The others are
+//     loose. An id that MACs of several components claim joins nothing.
 //  2. An anchored component is a device. Two of them are never joined.
 //  3. A weak identifier leads to a device when just one anchored component
 //     holds it. If several hold it, it is ambiguous and leads nowhere. A loose
@@ -48,7 +51,7 @@ const (
 // of joiner.region.
 type component struct {
 	from, to int
-	anchored bool
+	anchored bool  // holds a MAC, or belongs by its ids to one that does
 	label    int32 // what it belongs to; undecided; ambiguous: in conflict
 	part     int32
 	parent   int32 // in the union of those that belong nowhere
@@ -114,33 +117,122 @@ func (c *core) rejoin() {
 	clear(j.boundary)
 }
 
-// enter takes the whole component of a fact into the region.
+// enter takes the whole component of a fact into the region, and what belongs
+// to it or what it belongs to.
 func (c *core) enter(f *fact) {
-	if f.epoch == c.epoch {
-		return
+	switch {
+	case f.epoch == c.epoch:
+	case f.bare():
+		c.enterBare(f)
+	default:
+		c.enterCertain(f)
 	}
+}
+
+// enterCertain takes in what is certainly about one device, and the mates of its
+// MACs.
+func (c *core) enterCertain(f *fact) {
 	j := &c.join
-	k := component{from: len(j.region), label: undecided, part: -1, parent: int32(len(j.comps))}
+	n := int32(len(j.comps))
+	k := component{from: len(j.region), label: undecided, part: -1, parent: n}
 	reach := func(h *fact) bool {
 		if h.epoch != c.epoch {
-			h.epoch, h.comp = c.epoch, int32(len(j.comps))
+			h.epoch, h.comp = c.epoch, n
 			j.region = append(j.region, h)
 		}
 		return true
 	}
 	reach(f)
-	for n := k.from; n < len(j.region); n++ {
-		for _, i := range j.region[n].ids {
-			if !i.strong || i.epoch == c.epoch || !i.joins() {
+	claims := false
+	for at := k.from; at < len(j.region); at++ {
+		for _, i := range j.region[at].ids {
+			claims = claims || i.claimed
+			if !i.strong || i.claimed || i.epoch == c.epoch || !i.joins() {
 				continue
 			}
 			i.epoch = c.epoch
 			k.anchored = k.anchored || i.anchors()
 			i.each(reach)
+			if i.ties == nil {
+				continue
+			}
+			for _, mate := range i.ties.mates {
+				mate.each(reach)
+			}
+		}
+	}
+	k.to = len(j.region)
+	if k.anchored {
+		k.label = n
+	}
+	j.comps = append(j.comps, k)
+	if !claims || !k.anchored {
+		return
+	}
+	for at := k.from; at < k.to; at++ {
+		for _, i := range j.region[at].ids {
+			if !i.claimed || i.epoch == c.epoch || !i.joins() {
+				continue
+			}
+			if m, contested := i.home(); m != nil && !contested && j.holds(n, m, c.epoch) {
+				i.each(func(h *fact) bool {
+					if h.bare() {
+						c.enter(h)
+					}
+					return true
+				})
+				i.epoch = c.epoch
+			}
+		}
+	}
+}
+
+// holds says whether component n holds a MAC.
+func (j *joiner) holds(n int32, m *ident, epoch uint32) bool {
+	f := m.any()
+	return f.epoch == epoch && f.comp == n
+}
+
+// enterBare takes in facts without a MAC that the ids join that they claim, and
+// the component where all of those ids lead, if there is just one.
+func (c *core) enterBare(f *fact) {
+	j := &c.join
+	n := int32(len(j.comps))
+	k := component{from: len(j.region), label: undecided, part: -1, parent: n}
+	reach := func(h *fact) bool {
+		if h.epoch != c.epoch && h.bare() {
+			h.epoch, h.comp = c.epoch, n
+			j.region = append(j.region, h)
+		}
+		return true
+	}
+	reach(f)
+	var home *ident
+	several := false
+	for at := k.from; at < len(j.region); at++ {
+		for _, i := range j.region[at].ids {
+			if !i.claimed || i.epoch == c.epoch || !i.joins() {
+				continue
+			}
+			i.epoch = c.epoch
+			m, contested := i.home()
+			if contested {
+				continue
+			}
+			if m != nil {
+				several = several || home != nil && home != m
+				home = m
+			}
+			i.each(reach)
 		}
 	}
 	k.to = len(j.region)
 	j.comps = append(j.comps, k)
+	if home != nil && !several {
+		h := home.any()
+		c.enter(h)
+		j.comps[n].label, j.comps[n].anchored = h.comp, true
+	}
 }
 
 // weak calls do for each weak identifier that may join the component.
@@ -172,7 +264,6 @@ func (c *core) lead() {
 	for n := range j.comps {
 		k := &j.comps[n]
 		if k.anchored {
-			k.label = int32(n)
 			continue
 		}
 		c.weak(k, func(i *ident) {
@@ -235,7 +326,7 @@ func (c *core) direct(i *ident) int32 {
 		var label int32
 		switch {
 		case h.epoch == c.epoch && j.comps[h.comp].anchored:
-			label = h.comp
+			label = j.comps[h.comp].label
 		case h.epoch == c.epoch || h.dev == nil:
 			return true
 		default:
@@ -375,7 +466,7 @@ func (c *core) move() {
 				i.dev = p.dev
 				if i.n() > crowd && !i.strong {
 					i.dev = nil
-				} else if !i.strong || i.muted > 0 || i.void {
+				} else if !i.strong || i.claimed || i.muted > 0 || i.void {
 					i.each(func(h *fact) bool {
 						if h.dev != i.dev {
 							i.dev = nil

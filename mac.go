@@ -53,6 +53,20 @@ func (m MAC) Local() bool { return m[0]&2 != 0 }
 // names no device.
 func (m MAC) Group() bool { return m[0]&1 != 0 }
 
+// Virtual says whether routers that stand in for each other pass the address
+// among them: VRRP (RFC 9568 §7.3), HSRP, and GLBP.
+func (m MAC) Virtual() bool {
+	switch {
+	case m[0] == 0 && m[1] == 0 && m[2] == 0x5e && m[3] == 0 && (m[4] == 1 || m[4] == 2), // VRRP for IPv4, for IPv6
+		m[0] == 0 && m[1] == 0 && m[2] == 0x0c && m[3] == 7 && m[4] == 0xac,     // HSRP
+		m[0] == 0 && m[1] == 0 && m[2] == 0x0c && m[3] == 0x9f && m[4]>>4 == 15, // HSRP version 2
+		m[0] == 0 && m[1] == 5 && m[2] == 0x73 && m[3] == 0xa0 && m[4]>>4 == 0,  // HSRP for IPv6
+		m[0] == 0 && m[1] == 7 && m[2] == 0xb4 && m[3] == 0:                     // GLBP
+		return true
+	}
+	return false
+}
+
 // MarshalText implements encoding.TextMarshaler.
 func (m MAC) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 

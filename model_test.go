@@ -154,12 +154,45 @@ func model(facts []*fact) []string {
 			}
 		}
 	}
+	bare := func(f *fact) bool {
+		return !slices.ContainsFunc(f.ids, func(i *ident) bool { return ok[i] && i.strong && !i.claimed })
+	}
+	mates, home := modelMates(facts)
 	for _, f := range facts {
 		for _, g := range facts {
-			for _, i := range f.ids {
-				if i.strong && ok[i] && has(g.ids, i) && comp[f] != comp[g] {
-					relabel(comp, comp[g], comp[f])
+			same := slices.ContainsFunc(f.ids, func(i *ident) bool {
+				return ok[i] && i.strong && has(g.ids, i) && (!i.claimed || bare(f) && bare(g) && home(i) != contested)
+			})
+			for _, m := range f.ids {
+				for _, n := range g.ids {
+					same = same || mates(m, n)
 				}
+			}
+			if same && comp[f] != comp[g] {
+				relabel(comp, comp[g], comp[f])
+			}
+		}
+	}
+	// The ids of those without a MAC lead to one of those with, or to several.
+	homes := map[int][]string{}
+	for _, f := range facts {
+		for _, i := range f.ids {
+			if !i.claimed || !ok[i] || !bare(f) {
+				continue
+			}
+			if h := home(i); h != "" && h != contested && !slices.Contains(homes[comp[f]], h) {
+				homes[comp[f]] = append(homes[comp[f]], h)
+			}
+		}
+	}
+	for n, h := range homes {
+		if len(h) != 1 {
+			continue
+		}
+		for _, g := range facts {
+			if slices.ContainsFunc(g.ids, func(m *ident) bool { return m.identifier().String() == h[0] }) {
+				relabel(comp, n, comp[g])
+				break
 			}
 		}
 	}
@@ -261,4 +294,152 @@ func model(facts []*fact) []string {
 		}
 	}
 	return partition(facts, func(f *fact) any { return group[f] })
+}
+
+const contested = "contested"
+
+// modelMates computes the rule of ties.go from scratch. mates says whether two
+// identifiers are MACs of one device; home returns the MAC that a claimed id
+// leads to, "" for none.
+func modelMates(facts []*fact) (mates func(m, n *ident) bool, home func(*ident) string) {
+	type set map[string]bool
+	tells, told, names := map[*ident]set{}, map[*ident]set{}, map[*ident]set{}
+	byName := map[string]*ident{}
+	calls := map[*ident]set{}
+	for _, f := range facts {
+		for _, m := range f.ids {
+			mac, err := ParseMAC(m.value)
+			if m.scope.kind != IDMAC || err != nil || mac.Group() || mac.Virtual() {
+				continue
+			}
+			byName[m.identifier().String()] = m
+			for _, s := range []map[*ident]set{tells, names, calls} {
+				if s[m] == nil {
+					s[m] = set{}
+				}
+			}
+			for _, i := range f.ids {
+				switch {
+				case i.scope.kind == IDProtocol && !strings.HasPrefix(i.value, "lanfolk:"):
+					if told[i] == nil {
+						told[i] = set{}
+					}
+					byName[i.value] = i
+					tells[m][i.value], told[i][m.identifier().String()] = true, true
+				case i.scope.kind == IDHost && !strings.HasPrefix(i.value, "localhost"):
+					calls[m][i.identifier().String()] = true
+					names[m][strings.SplitN(i.value, ".", 2)[0]] = true
+				}
+			}
+		}
+	}
+	off := func(m *ident) bool { return m.muted > 0 || len(tells[m]) > maxTies || len(calls[m]) > maxCalls }
+	tellers := func(i *ident) (all []*ident) {
+		for name := range told[i] {
+			if m := byName[name]; !off(m) {
+				all = append(all, m)
+			}
+		}
+		return all
+	}
+	crowded := func(i *ident) bool { return len(told[i]) > maxHeld || len(tellers(i)) > maxMates }
+	usable := func(i *ident) bool { return i.muted == 0 && !crowded(i) }
+	// inCommon returns what all sets that aren't empty have in common.
+	inCommon := func(all []set) (common set, n int) {
+		for _, s := range all {
+			if len(s) == 0 {
+				continue
+			}
+			next := set{}
+			for x := range s {
+				if n == 0 || common[x] {
+					next[x] = true
+				}
+			}
+			common, n = next, n+1
+		}
+		return common, n
+	}
+	namesOf := func(macs []*ident) (all []set) {
+		for _, m := range macs {
+			all = append(all, names[m])
+		}
+		return all
+	}
+	works := func(i *ident) bool {
+		all := tellers(i)
+		if len(all) < 2 || !usable(i) {
+			return false
+		}
+		kind, rest, _ := strings.Cut(i.value, ":")
+		common, named := inCommon(namesOf(all))
+		return kind == "duid" || kind == "lldp" || kind == "deviceid" || len(common) > 0 && named == len(all) ||
+			slices.ContainsFunc(all, func(m *ident) bool { return strings.HasSuffix(rest, strings.ReplaceAll(m.value, ":", "")) })
+	}
+	class := map[*ident]string{}
+	groups := map[string][]*ident{}
+	for m := range tells {
+		var ids []string
+		for id := range tells[m] {
+			if !off(m) && works(byName[id]) {
+				ids = append(ids, id)
+			}
+		}
+		if len(ids) > 0 {
+			slices.Sort(ids)
+			key := strings.Join(ids, " ")
+			groups[key] = append(groups[key], m)
+		}
+	}
+	for key, all := range groups {
+		kinds := map[string][]set{"": namesOf(all)}
+		for _, m := range all {
+			own := map[string]set{}
+			for id := range tells[m] {
+				if kind, _, _ := strings.Cut(id, ":"); usable(byName[id]) {
+					if own[kind] == nil {
+						own[kind] = set{}
+					}
+					own[kind][id] = true
+				}
+			}
+			for kind, ids := range own {
+				kinds[kind] = append(kinds[kind], ids)
+			}
+		}
+		good := len(all) > 1
+		for _, sets := range kinds {
+			if common, n := inCommon(sets); n > 0 && len(common) == 0 {
+				good = false
+			}
+		}
+		if good {
+			for _, m := range all {
+				class[m] = key
+			}
+		}
+	}
+	mates = func(m, n *ident) bool { return class[m] != "" && class[m] == class[n] }
+	home = func(i *ident) string {
+		if len(told[i]) > maxHeld {
+			return contested
+		}
+		all := tellers(i)
+		for _, m := range all {
+			if m != all[0] && !mates(m, all[0]) {
+				return contested
+			}
+		}
+		if len(all) == 0 {
+			return ""
+		}
+		first := ""
+		for m := range tells { // one name for all mates
+			if name := m.identifier().String(); (m == all[0] || mates(m, all[0])) && (first == "" || name < first) {
+				first = name
+			}
+		}
+		return first
+	}
+	return mates, home
 }

@@ -12,6 +12,7 @@ func (c *core) attach(f *fact) {
 			c.seedLoose(i)
 		}
 	}
+	c.tie(f, 1)
 }
 
 // seedLoose has the loose holders of an identifier joined anew.
@@ -45,6 +46,7 @@ func (c *core) leave(f *fact) {
 	var few [maxIdentifiers]*ident
 	rest := few[:0] // what others hold and did hold together with f
 	var crossed []*ident
+	bare := f.bare()
 	for _, i := range f.ids {
 		joined := i.joins()
 		i.remove(f)
@@ -58,12 +60,15 @@ func (c *core) leave(f *fact) {
 				c.own(f.dev, i)
 				c.keepIdent(f.dev, i)
 			}
+		case joined && i.claimed && !(bare && i.leads()):
+			// Nothing was joined by it, or by ties alone.
 		case joined:
 			rest = append(rest, i)
 		case i.joins():
 			crossed = append(crossed, i)
 		}
 	}
+	c.tie(f, -1)
 	for _, i := range crossed {
 		c.seedLoose(i)
 	}
@@ -134,6 +139,7 @@ func holdsAll(f *fact, ids []*ident) bool {
 
 // settle places new facts and joins anew what was shaken.
 func (c *core) settle() {
+	c.retie()
 	for n := 0; n < len(c.pending); n++ {
 		f := c.pending[n]
 		if !f.pending {
@@ -148,7 +154,8 @@ func (c *core) settle() {
 			continue
 		}
 		c.attach(f)
-		if !c.place(f) {
+		c.retie()
+		if f.shaken || !c.place(f) {
 			c.seed(f)
 		}
 	}
@@ -167,12 +174,13 @@ func (c *core) place(f *fact) bool {
 	mac, strong, weak, several, looseHeld := false, false, false, false, false
 	strongAnchored, strongLoose := false, false
 	var ip *ident
+	anchored := !f.bare()
 	for _, i := range f.ids {
-		if !i.joins() {
+		if !i.joins() || i.claimed && (anchored || !i.leads()) {
 			continue
 		}
 		mac = mac || i.anchors()
-		if i.n() == 1 {
+		if i.n() == 1 || i.claimed && !i.shared(f) {
 			continue
 		}
 		if i.scope.kind == IDIP {
@@ -194,6 +202,9 @@ func (c *core) place(f *fact) bool {
 		}
 		dev = i.dev
 	}
+	if anchored && !c.leadsHere(f) {
+		return false
+	}
 	switch {
 	case !strong && !weak, mac && !strong && !looseHeld && !several:
 		// Nobody else is concerned: a device of its own.
@@ -211,6 +222,23 @@ func (c *core) place(f *fact) bool {
 	c.identifyAlone(&p)
 	c.adopt(f, p.dev, !mac)
 	p.dev.anchored = mac
+	return true
+}
+
+// leadsHere says whether all that the ids lead to that a fact with a MAC claims
+// is where its MAC is already.
+func (c *core) leadsHere(f *fact) bool {
+	var dev *device
+	for _, i := range f.ids {
+		if i.anchors() && i.n() > 1 {
+			dev = i.dev
+		}
+	}
+	for _, i := range f.ids {
+		if i.claimed && i.n() > 1 && i.leads() && (dev == nil || i.dev != dev) {
+			return false
+		}
+	}
 	return true
 }
 

@@ -120,6 +120,7 @@ func (c *core) mute(ids []Identifier, by int32) {
 		}
 		i.muted += by
 		i.refs += by
+		c.shake(i)
 		// Whoever holds or remembers it shows that, even where nothing is joined
 		// anew.
 		i.each(func(f *fact) bool {

@@ -126,6 +126,7 @@ func (c *core) restore(now time.Time, s Snapshot) error {
 		c.seed(f)
 	}
 	c.pending = nil
+	c.retie()
 	c.rejoin()
 	for _, d := range c.order {
 		if d != nil {
