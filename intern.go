@@ -3,7 +3,6 @@ package lanfolk
 import (
 	"hash/maphash"
 	"net/netip"
-	"strings"
 )
 
 // scope is what the sightings of one protocol and kind on one link share.
@@ -41,9 +40,9 @@ type ident struct {
 	many    map[*fact]struct{}
 	dev     *device // the one device that all holders belong to; nil if several
 	owner   *device // the device that held it last
+	ties    *ties   // nil until an id is told with a MAC
 	loose   int32   // holders in components without a MAC
 	refs    int32   // facts, memories and separations that name it
-	kept    bool    // in owner's memory
 	muted   int32   // how many devices' separations name it
 
 	hash  uint32
@@ -53,14 +52,13 @@ type ident struct {
 	lead  int32  // the component that it leads to there
 	next  int32
 
-	seeded uint64 // 1 + the number of rejoins when all holders were seeded
-
-	ties *ties // nil until an id is told with a MAC
-
+	// There are millions, so these four fill a gap.
+	kept    bool // in owner's memory
 	strong  bool
 	claimed bool // strong, but anybody could have said it
-	roams   bool // a MAC that goes from one device to another
 	void    bool // names nobody: a loopback address, "localhost"
+
+	seeded uint64 // 1 + the number of rejoins when all holders were seeded
 }
 
 func (i *ident) n() int {
@@ -172,8 +170,8 @@ func void(kind IdentifierKind, value string) bool {
 
 // roams says whether a MAC is one that routers pass among each other, so that
 // what it says is said by one now and by another then.
-func roams(mac string) bool {
-	m, err := ParseMAC(mac)
+func (i *ident) roams() bool {
+	m, err := ParseMAC(i.value)
 	return err == nil && m.Virtual()
 }
 
@@ -281,7 +279,6 @@ func (n *interner) ident(id *Identifier) *ident {
 	if i == nil {
 		i = &ident{scope: sc, value: id.Value, hash: h, strong: id.Strong(), void: void(id.Kind, id.Value)}
 		i.claimed = i.strong && !id.certain()
-		i.roams = id.Kind == IDMAC && strings.HasPrefix(id.Value, "00:0") && roams(id.Value)
 		i.slot = n.idents.put(h, i)
 	}
 	return i

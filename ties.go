@@ -137,10 +137,13 @@ func (c *core) tie(f *fact, by int32) {
 		return
 	}
 	for _, m := range f.ids {
-		if m.scope.kind != IDMAC || m.void || m.roams {
+		if m.scope.kind != IDMAC || m.void {
 			continue
 		}
-		if claims && m.ties == nil {
+		if m.ties == nil && (!claims || m.roams()) {
+			continue
+		}
+		if m.ties == nil {
 			m.ties = new(ties)
 			m.each(func(h *fact) bool {
 				if h != f {
