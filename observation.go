@@ -31,6 +31,16 @@ type ObservationKey struct {
 	DstClass    DstClass `json:"dst_class"`
 }
 
+// Owner is the MAC on whose account the row is kept: who asked, in a question and
+// in what a server answers to it alone; else who sent. So a flood of made-up
+// questions counts for the one that asks, and not for the router that answers.
+func (k *ObservationKey) Owner() MAC {
+	if k.Response && k.DstClass == Unicast {
+		return k.DstMAC
+	}
+	return k.SrcMAC
+}
+
 // DstClass says what sort of address a frame went to.
 type DstClass string
 

@@ -31,6 +31,8 @@ type dialect interface {
 	// forgetRows is how many rows go in one transaction, so that nobody else who
 	// writes waits for long.
 	forgetRows() int64
+	// giveBack gives space back to the disk that rows left that went.
+	giveBack(ctx context.Context, d *DB) error
 	// check looks for damage.
 	check(ctx context.Context, d *DB) error
 	// closing bounds how long Close waits for the connections' end; 0 is no bound.
@@ -39,13 +41,13 @@ type dialect interface {
 
 // statements are those whose text is a dialect's own. See queries.go.
 type statements struct {
-	putObservation        string
-	observationsByTime    string
-	observationsByName    string
-	observationsByPattern string
-	observationsByMAC     string
-	forgetBefore          string
-	forgetOldest          string
+	putObservation string
+	named          string // a condition: the name, each time that it stands there
+	unindexed      string // before a column that must not lead the planner to its index
+	forgetBefore   string
+	forgetOldest   string
+	forgetOwned    string // $1 is the MAC, $2 how many
+	size           string // bytes
 
 	putDevice, forgetDevice, devices       string
 	putSighting, forgetSighting, sightings string

@@ -136,6 +136,9 @@ func (postgresDialect) forgetRows() int64 { return 20_000 }
 // waited for.
 func (postgresDialect) closing() time.Duration { return 2 * time.Second }
 
+// giveBack leaves it to the server, which uses the space again.
+func (postgresDialect) giveBack(context.Context, *DB) error { return nil }
+
 func (postgresDialect) check(ctx context.Context, d *DB) error {
 	return d.reading(ctx, "check", d.read.PingContext)
 }
@@ -160,7 +163,7 @@ func (d *DB) walk(ctx context.Context, f ObservationFilter, yield func(lanfolk.O
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // it changed nothing
-	query, args := d.sql.observations(f, place{math.MaxInt64, math.MaxInt64}, cmp.Or(f.Limit, math.MaxInt))
+	query, args := d.sql.observations(f, cmp.Or(f.Limit, math.MaxInt))
 	if _, err := tx.ExecContext(ctx, sqlPostgresCursor+query, args...); err != nil {
 		return err
 	}
@@ -169,8 +172,8 @@ func (d *DB) walk(ctx context.Context, f ObservationFilter, yield func(lanfolk.O
 		if err != nil {
 			return err
 		}
-		for _, o := range page {
-			if !yield(o) {
+		for _, x := range page {
+			if !yield(x.Observation) {
 				return nil
 			}
 		}
@@ -184,14 +187,14 @@ func (d *DB) walk(ctx context.Context, f ObservationFilter, yield func(lanfolk.O
 // are sorted.
 const fetchLimit = 5 * time.Minute
 
-func fetch(ctx context.Context, tx *sql.Tx) ([]lanfolk.Observation, error) {
+func fetch(ctx context.Context, tx *sql.Tx) ([]placed, error) {
 	limited, cancel := context.WithTimeout(ctx, fetchLimit)
 	defer cancel()
 	rows, err := tx.QueryContext(limited, sqlPostgresFetch)
 	if err != nil {
 		return nil, err
 	}
-	page, _, err := scanObservations(rows, place{})
+	page, err := scanObservations(rows)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		err = fmt.Errorf("%w within %v", ErrAway, fetchLimit)
 	}

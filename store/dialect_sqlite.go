@@ -65,6 +65,25 @@ func (sqliteDialect) forgetRows() int64 { return 500 }
 
 func (sqliteDialect) closing() time.Duration { return 0 }
 
+// keptFreePages is how many empty pages stay in the file to be used again: 4 MiB.
+const keptFreePages = 4 << 20 / pageBytes
+
+// giveBack shortens the file by pages that are empty, but for some. A file that was
+// made without auto_vacuum keeps them all, and uses them again.
+func (sqliteDialect) giveBack(ctx context.Context, d *DB) error {
+	var free int64
+	if err := d.read.QueryRowContext(ctx, "SELECT freelist_count FROM pragma_freelist_count").Scan(&free); err != nil {
+		return fail("give space back", err)
+	}
+	for ; free > keptFreePages; free -= keptFreePages {
+		// In steps, so that nobody else who writes waits for long.
+		if _, err := d.write.ExecContext(ctx, fmt.Sprintf("PRAGMA incremental_vacuum(%d)", min(free-keptFreePages, keptFreePages))); err != nil {
+			return fail("give space back", err)
+		}
+	}
+	return nil
+}
+
 func (sqliteDialect) check(ctx context.Context, d *DB) error {
 	var verdict string
 	if err := d.read.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {

@@ -2,7 +2,7 @@ package store
 
 import (
 	"context"
-	"math"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -34,15 +34,30 @@ func TestQueriesUseTheirIndex(t *testing.T) {
 		{ObservationFilter{Query: "n*"}, "SEARCH observation USING INDEX observation_last (last_seen"},
 		{ObservationFilter{MAC: mac}, "SEARCH observation USING INDEX observation_src (src_mac=?)"},
 		{ObservationFilter{MAC: mac, Protocol: "mdns"}, "SEARCH observation USING INDEX observation_dst (dst_mac=?)"},
+		{ObservationFilter{SrcMAC: mac}, "SEARCH observation USING INDEX observation_src (src_mac=?)"},
+		{ObservationFilter{DstMAC: mac, Query: "n*"}, "SEARCH observation USING INDEX observation_dst (dst_mac=?)"},
+		{ObservationFilter{DstMAC: lanfolk.MAC{1, 0, 0x5e, 0, 0, 0xfb}}, "SEARCH observation USING INDEX observation_last (last_seen"},
+		{ObservationFilter{SrcMAC: mac, Query: "nas.local"}, "SEARCH observation USING INDEX observation_name (<expr>=? AND last_seen"},
+		{ObservationFilter{
+			Until: time.Now(), IP: netip.MustParseAddr("10.0.0.1"), Fingerprint: "x", Link: "eth0", Gateway: "g", VLAN: new(uint16), Response: new(bool),
+		}, "SEARCH observation USING INDEX observation_last (last_seen"},
 	} {
-		query, args := db.sql.observations(c.f, place{math.MaxInt64, math.MaxInt64}, 10)
+		query, args := db.sql.observations(c.f, 10)
 		plan := explain(t, db, query, args...)
 		if !strings.Contains(plan, c.want) || strings.Contains(plan, "SCAN") {
 			t.Errorf("%+v: %s", c.f, plan)
 		}
-		if sorts := strings.Contains(plan, "B-TREE FOR ORDER BY"); sorts != (c.f.MAC != lanfolk.MAC{} && c.f.Query == "") {
+		if sorts := strings.Contains(plan, "B-TREE FOR ORDER BY"); sorts != strings.Contains(c.want, "_mac=?") {
 			t.Errorf("%+v sorts: %v: %s", c.f, sorts, plan)
 		}
+	}
+	key := lanfolk.ObservationKey{Query: "nas.local"}
+	if plan := explain(t, db, sqlObservationColumns+"key = $1", rowKey(&key)); !strings.Contains(plan, "USING INDEX sqlite_autoindex_observation_1 (key=?)") {
+		t.Errorf("one row: %s", plan)
+	}
+	plan := explain(t, db, db.sql.forgetOwned, mac.String(), 1)
+	if !strings.Contains(plan, "observation_src (src_mac=?)") || !strings.Contains(plan, "observation_dst (dst_mac=?)") {
+		t.Errorf("a MAC's worst rows: %s", plan)
 	}
 	for query, args := range map[string][]any{db.sql.forgetBefore: {1, 2}, db.sql.forgetOldest: {1}} {
 		if plan := explain(t, db, query, args...); !strings.Contains(plan, "USING COVERING INDEX observation_last") {
@@ -86,6 +101,7 @@ func TestConnectionsAreSetUp(t *testing.T) {
 	for pragma, want := range map[string]string{
 		"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "1234", "trusted_schema": "0",
 		"application_id": "1818324582", "cache_size": "-8192", "journal_size_limit": "16777216", "page_size": "4096", "max_page_count": "2560",
+		"auto_vacuum": "2",
 	} {
 		var got string
 		if err := db.write.QueryRow("PRAGMA " + pragma).Scan(&got); err != nil || got != want {

@@ -9,24 +9,43 @@ import (
 	"github.com/lanfolk/lanfolk"
 )
 
-// pending is the rows that wait to be written, one a key, within bounds on
-// their number and size. It is not safe for use by several goroutines.
+// pending is the rows that wait to be written or are being written, within
+// bounds on their number and size, and on what one MAC may have of it. It is
+// not safe for use by several goroutines.
 type pending struct {
 	maxRows, maxBytes int
-	rows              map[lanfolk.ObservationKey]*lanfolk.Observation
-	bytes             int
-	// What take handed out and is neither written nor given back yet. It takes
-	// room, too.
-	outRows, outBytes int
+	rows              map[lanfolk.ObservationKey]*waiting // what waits, one a key
+	out               int                                 // rows that take handed out and that did not come back yet
+	bytes             int                                 // of both
+	owners            owners
+	names             map[string]*waiting // of both, by folded name: one of a ring
+}
+
+// waiting is a row in memory. It stands in a ring with those of the same name.
+type waiting struct {
+	lanfolk.Observation
+	owner      *owner
+	at         int // in owner.rows
+	out        bool
+	prev, next *waiting
 }
 
 func newPending(rows, bytes int) pending {
-	return pending{maxRows: rows, maxBytes: bytes, rows: make(map[lanfolk.ObservationKey]*lanfolk.Observation)}
+	return pending{
+		maxRows: rows, maxBytes: bytes,
+		rows:   make(map[lanfolk.ObservationKey]*waiting),
+		owners: newOwners(),
+		names:  make(map[string]*waiting),
+	}
 }
 
 // rowBytes is about what a row costs beside its strings: the row itself, its
-// key in the map, and the map's own.
-const rowBytes = 640
+// key in the map, and the maps' own.
+const rowBytes = 760
+
+// ownerShare is the part of all room that one MAC may take: an eighth. It is far
+// more than a device says in a second, and leaves the others theirs.
+const ownerShare = 8
 
 // sizeOf returns about how much memory a row holds, in bytes.
 func sizeOf(o *lanfolk.Observation) int {
@@ -34,34 +53,74 @@ func sizeOf(o *lanfolk.Observation) int {
 }
 
 // len returns how many rows are not in the database yet.
-func (p *pending) len() int { return len(p.rows) + p.outRows }
+func (p *pending) len() int { return len(p.rows) + p.out }
 
 // crowded says that it is time to write.
-func (p *pending) crowded() bool {
-	return p.len() > p.maxRows/2 || p.bytes+p.outBytes > p.maxBytes/2
+func (p *pending) crowded() bool { return p.len() > p.maxRows/2 || p.bytes > p.maxBytes/2 }
+
+// lost is how many rows had to go, by why.
+type lost struct {
+	room  uint64 // there was no room for all
+	share uint64 // the MAC had its share already
 }
 
-// add merges a copy of o in, and returns how many rows it had to let go for it;
-// o itself may be one of them.
-func (p *pending) add(o *lanfolk.Observation) (dropped uint64) {
+// add merges a copy of o in. It returns what had to go for that; o itself may be
+// of it.
+func (p *pending) add(o *lanfolk.Observation) (gone lost) {
 	if have := p.rows[o.ObservationKey]; have != nil {
 		have.Merge(*o)
-		return 0
+		have.owner.heard(o.Last)
+		return lost{}
 	}
+	by := p.owners.get(o.Owner(), o.Last)
 	size := sizeOf(o)
-	for p.len() >= p.maxRows || p.bytes+p.outBytes+size > p.maxBytes {
-		worst := p.worst()
-		if worst == nil || worthLess(o, worst) {
-			return dropped + 1
-		}
-		delete(p.rows, worst.ObservationKey)
-		p.bytes -= sizeOf(worst)
-		dropped++
+	if size > p.maxBytes/ownerShare {
+		return lost{share: 1}
 	}
-	row := *o
-	p.rows[o.ObservationKey] = &row
+	for by.count() >= max(1, p.maxRows/ownerShare) || by.bytes+size > p.maxBytes/ownerShare {
+		worst := by.worst()
+		if worst == nil || worthLess(o, by, by.count()+1, worst) {
+			gone.share++
+			return gone
+		}
+		p.drop(worst)
+		gone.share++
+	}
+	for p.len() >= p.maxRows || p.bytes+size > p.maxBytes {
+		worst := p.worst()
+		if worst == nil || worthLess(o, by, by.count()+1, worst) {
+			gone.room++
+			return gone
+		}
+		p.drop(worst)
+		gone.room++
+	}
+	p.insert(&waiting{Observation: *o, owner: by}, size)
+	return gone
+}
+
+func (p *pending) insert(w *waiting, size int) {
+	p.rows[w.ObservationKey] = w
 	p.bytes += size
-	return dropped
+	w.owner.bytes += size
+	w.owner.put(w)
+	p.link(w)
+}
+
+// drop lets go of a row that waits.
+func (p *pending) drop(w *waiting) {
+	delete(p.rows, w.ObservationKey)
+	w.owner.take(w)
+	p.forget(w)
+}
+
+// forget takes a row out of what rows that wait and rows that are being written
+// share.
+func (p *pending) forget(w *waiting) {
+	size := sizeOf(&w.Observation)
+	p.bytes -= size
+	w.owner.bytes -= size
+	p.unlink(w)
 }
 
 // looks is among how many rows worst searches. The true worst would need an
@@ -70,12 +129,12 @@ func (p *pending) add(o *lanfolk.Observation) (dropped uint64) {
 const looks = 8
 
 // worst returns a row that is worth little, nil if there are none.
-func (p *pending) worst() *lanfolk.Observation {
-	var worst *lanfolk.Observation
+func (p *pending) worst() *waiting {
+	var worst *waiting
 	n := 0
-	for _, o := range p.rows { // begins at a random place
-		if worst == nil || worthLess(o, worst) {
-			worst = o
+	for _, w := range p.rows { // begins at a random place
+		if worst == nil || worthLess(&w.Observation, w.owner, w.owner.count(), worst) {
+			worst = w
 		}
 		if n++; n == looks {
 			break
@@ -84,53 +143,156 @@ func (p *pending) worst() *lanfolk.Observation {
 	return worst
 }
 
-// worthLess says whether a is rather to be let go than b. What was heard often
-// stays before what was heard once, as all is that somebody makes up to flood
-// us; an announcement, from which discovery learns MACs, stays before a
-// question; then what is newer stays.
-func worthLess(a, b *lanfolk.Observation) bool {
-	answer := func(o *lanfolk.Observation) int {
-		if o.Response {
-			return 1
-		}
-		return 0
-	}
+// worthLess says whether a, one of n rows of by, is rather to be let go than b. A MAC that
+// has been here for a while stays before one that has just come, as all are that
+// somebody makes up; of those alike the one with few rows stays, so that who says
+// most loses first. What was heard often stays before what was heard once; an
+// announcement, from which discovery learns MACs, before a question; then what is
+// newer.
+func worthLess(a *lanfolk.Observation, by *owner, n int, b *waiting) bool {
 	return cmp.Or(
+		compareBools(by.settled(), b.owner.settled()),
+		-cmp.Compare(bits.Len(uint(n)), bits.Len(uint(b.owner.count()))),
 		cmp.Compare(bits.Len64(a.Count), bits.Len64(b.Count)),
-		cmp.Compare(answer(a), answer(b)),
+		compareBools(a.Response, b.Response),
 		a.Last.Compare(b.Last),
 	) < 0
 }
 
-// take hands out all rows, by name. Each must come back by written or giveBack.
-func (p *pending) take() []lanfolk.Observation {
-	out := make([]lanfolk.Observation, 0, len(p.rows))
-	for _, o := range p.rows {
-		out = append(out, *o)
+func compareBools(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}
+
+// take hands out all rows that wait, by name. Each must come back by written or
+// giveBack; until then newest finds it, too.
+func (p *pending) take() []*waiting {
+	out := make([]*waiting, 0, len(p.rows))
+	for _, w := range p.rows {
+		w.owner.take(w)
+		w.owner.out++
+		w.out = true
+		out = append(out, w)
 	}
 	// Rows of one name lie side by side in the database's index of names: in
 	// order, fewer pages are written.
-	slices.SortFunc(out, func(a, b lanfolk.Observation) int { return strings.Compare(a.Query, b.Query) })
-	p.outRows, p.outBytes = p.outRows+len(out), p.outBytes+p.bytes
+	slices.SortFunc(out, func(a, b *waiting) int { return strings.Compare(a.Query, b.Query) })
+	p.out += len(out)
 	clear(p.rows)
-	p.bytes = 0
 	return out
 }
 
 // written ends the wait of rows that take handed out.
-func (p *pending) written(rows []lanfolk.Observation) {
-	for i := range rows {
-		p.outRows--
-		p.outBytes -= sizeOf(&rows[i])
+func (p *pending) written(rows []*waiting) {
+	p.out -= len(rows)
+	for _, w := range rows {
+		w.owner.out--
+		p.forget(w)
 	}
 }
 
-// giveBack takes rows in again that take handed out, and returns how many it
-// had to let go.
-func (p *pending) giveBack(rows []lanfolk.Observation) (dropped uint64) {
-	p.written(rows)
-	for i := range rows {
-		dropped += p.add(&rows[i])
+// giveBack lets rows wait again that take handed out. They had their room all the
+// time, so none must go.
+func (p *pending) giveBack(rows []*waiting) {
+	p.out -= len(rows)
+	for _, w := range rows {
+		w.owner.out--
+		w.out = false
+		if have := p.rows[w.ObservationKey]; have != nil {
+			have.Merge(w.Observation)
+			p.forget(w)
+			continue
+		}
+		p.rows[w.ObservationKey] = w
+		w.owner.put(w)
 	}
-	return dropped
+}
+
+// newest returns the row with a name, folded, that was heard last of those that
+// match, merged with what there is of it in memory beside; false if there is none.
+func (p *pending) newest(name string, match func(*lanfolk.Observation) bool) (lanfolk.Observation, bool) {
+	var best *waiting
+	for w := p.names[name]; w != nil; {
+		if (best == nil || w.Last.After(best.Last)) && match(&w.Observation) {
+			best = w
+		}
+		if w = w.next; w == p.names[name] {
+			break
+		}
+	}
+	if best == nil {
+		return lanfolk.Observation{}, false
+	}
+	return p.whole(best.ObservationKey)
+}
+
+// whole returns what memory holds of a key: what waits, and what is being
+// written.
+func (p *pending) whole(key lanfolk.ObservationKey) (o lanfolk.Observation, ok bool) {
+	name := foldName(key.Query)
+	for w := p.names[name]; w != nil; {
+		if w.ObservationKey == key {
+			if ok {
+				o.Merge(w.Observation)
+			} else {
+				o, ok = w.Observation, true
+			}
+		}
+		if w = w.next; w == p.names[name] {
+			break
+		}
+	}
+	return o, ok
+}
+
+// matching returns all rows in memory that match, one a key, in no order.
+func (p *pending) matching(match func(*lanfolk.Observation) bool) map[lanfolk.ObservationKey]lanfolk.Observation {
+	found := make(map[lanfolk.ObservationKey]lanfolk.Observation)
+	for _, head := range p.names {
+		for w := head; ; {
+			if match(&w.Observation) {
+				o, ok := found[w.ObservationKey]
+				if ok {
+					o.Merge(w.Observation)
+				} else {
+					o = w.Observation
+				}
+				found[w.ObservationKey] = o
+			}
+			if w = w.next; w == head {
+				break
+			}
+		}
+	}
+	return found
+}
+
+// link puts w into the ring of its name.
+func (p *pending) link(w *waiting) {
+	name := foldName(w.Query)
+	head := p.names[name]
+	if head == nil {
+		w.prev, w.next = w, w
+	} else {
+		w.prev, w.next = head.prev, head
+		head.prev.next, head.prev = w, w
+	}
+	p.names[name] = w
+}
+
+func (p *pending) unlink(w *waiting) {
+	name := foldName(w.Query)
+	if w.next == w {
+		delete(p.names, name)
+		return
+	}
+	w.prev.next, w.next.prev = w.next, w.prev
+	if p.names[name] == w {
+		p.names[name] = w.next
+	}
 }

@@ -11,17 +11,6 @@ SELECT id, gateway, link, vlan, protocol, response, query, fingerprint,
     src_mac, dst_mac, dst_class, src_ip, dst_ip, first_seen, last_seen, packets
 FROM observation
 WHERE `
-	// $1 protocol, $2 MAC, '' for any; $3 since; $4 and $5 where the page before
-	// ended; $6 how many; $7, where there is one, the name or pattern.
-	sqlObservationRest = `
-    ($1 = '' OR protocol = $1) AND ($2 = '' OR src_mac = $2 OR dst_mac = $2)
-    AND last_seen >= $3 AND (last_seen, id) < ($4, $5)
-ORDER BY last_seen DESC, id DESC
-LIMIT $6`
-
-	sqlObservationsByTime    = sqlObservationColumns + sqlObservationRest
-	sqlObservationsByPattern = sqlObservationColumns + `lower(query) LIKE $7 ESCAPE '\' AND` + sqlObservationRest
-
 	sqlCountObservations = `SELECT count(*) FROM observation`
 
 	// The newest packet's addresses stand; a packet of the same moment counts
@@ -34,11 +23,30 @@ ON CONFLICT (key) DO UPDATE SET
         THEN excluded.first_seen ELSE observation.first_seen END,
     last_seen = CASE WHEN excluded.last_seen > observation.last_seen THEN excluded.last_seen ELSE observation.last_seen END,
     packets = CASE WHEN observation.packets > 9223372036854775807 - excluded.packets
-        THEN 9223372036854775807 ELSE observation.packets + excluded.packets END`
+        THEN 9223372036854775807 ELSE observation.packets + excluded.packets END,
+    fingerprint_hash = excluded.fingerprint_hash`
 	sqlInsertObservation = `
-INSERT INTO observation (key, gateway, link, vlan, protocol, response, query, fingerprint,
+INSERT INTO observation (key, gateway, link, vlan, protocol, response, query, fingerprint, fingerprint_hash,
     src_mac, dst_mac, dst_class, src_ip, dst_ip, first_seen, last_seen, packets)
 `
+
+	// See lanfolk.ObservationKey.Owner.
+	sqlOwner = `CASE WHEN response = 1 AND dst_class = 'unicast' THEN dst_mac ELSE src_mac END`
+	// Who has more rows than $1, and how many.
+	sqlOwnersOver = `SELECT ` + sqlOwner + `, count(*) FROM observation GROUP BY 1 HAVING count(*) > $1 ORDER BY 1`
+	// How many rows are on account of MACs that were heard for less than $1 nanoseconds in all.
+	sqlCountPassing = `
+SELECT CAST(coalesce(sum(n), 0) AS bigint) FROM (
+    SELECT count(*) AS n FROM observation GROUP BY ` + sqlOwner + ` HAVING max(last_seen) - min(first_seen) < $1
+) AS passing`
+	// These MACs, at most $2, who fell silent first before the others.
+	sqlOwnersPassing = `
+SELECT ` + sqlOwner + `, count(*) FROM observation GROUP BY 1
+HAVING max(last_seen) - min(first_seen) < $1 ORDER BY max(last_seen), 1 LIMIT $2`
+	// The worst rows of $1, at most $2.
+	sqlWorstOwned = `
+    SELECT id FROM observation WHERE (src_mac = $1 OR dst_mac = $1) AND ` + sqlOwner + ` = $1
+    ORDER BY CASE WHEN packets > 1 THEN 1 ELSE 0 END, last_seen, id LIMIT $2`
 )
 
 const (

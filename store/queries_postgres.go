@@ -7,15 +7,8 @@ func postgresStatements() *statements {
 	return &statements{
 		putObservation: sqlInsertObservation + `
 SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::text[], $8::text[],
-    $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[], $16::bigint[])` + sqlMergeObservation,
-		observationsByTime:    sqlObservationsByTime,
-		observationsByName:    sqlObservationColumns + `left(lower(query), 255) = left($7, 255) AND lower(query) = $7 AND` + sqlObservationRest,
-		observationsByPattern: sqlObservationsByPattern,
-		observationsByMAC: sqlObservationColumns + `
-    (src_mac = $2 OR dst_mac = $2) AND ($1 = '' OR protocol = $1)
-    AND last_seen >= $3 AND (last_seen, id) < ($4, $5)
-ORDER BY last_seen DESC, id DESC
-LIMIT $6`,
+    $9::bytea[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::bigint[], $16::bigint[], $17::bigint[])` + sqlMergeObservation,
+		named: "left(lower(query), 255) = left(?, 255) AND lower(query) = ?",
 		// What another node writes or forgets at the moment stays for the next time.
 		forgetBefore: `
 DELETE FROM observation WHERE id = ANY(ARRAY(
@@ -23,6 +16,12 @@ DELETE FROM observation WHERE id = ANY(ARRAY(
 		forgetOldest: `
 DELETE FROM observation WHERE id = ANY(ARRAY(
     SELECT id FROM observation ORDER BY last_seen, id LIMIT $1 FOR UPDATE SKIP LOCKED))`,
+		forgetOwned: `DELETE FROM observation WHERE id = ANY(ARRAY(` + sqlWorstOwned + ` FOR UPDATE SKIP LOCKED))`,
+		// A table doesn't shrink when rows go, so that its size on the disk says
+		// nothing. The indexes take about as much as the rows.
+		size: `
+SELECT CAST(count(*) * (SELECT coalesce(avg(pg_column_size(s.*)), 0) * 2 FROM (SELECT * FROM observation LIMIT 10000) AS s) AS bigint)
+FROM observation`,
 
 		putDevice: `
 INSERT INTO device (id, doc, node) SELECT id, doc, $3 FROM unnest($1::text[], $2::text[]) AS t (id, doc)

@@ -10,13 +10,20 @@ import (
 	"github.com/lanfolk/lanfolk"
 )
 
-// Observations is what a Recorder writes to. A DB is one.
+// Observations is what a Recorder writes to and reads from. A DB is one.
 type Observations interface {
 	// SaveObservations adds rows to those with the same key, all or none. It
 	// must not keep the slice.
 	SaveObservations(ctx context.Context, rows []lanfolk.Observation) error
 	// ForgetObservations removes what keep leaves no room for at the time now.
-	ForgetObservations(ctx context.Context, now time.Time, keep Retention) (removed int64, err error)
+	ForgetObservations(ctx context.Context, now time.Time, keep Retention) (Forgotten, error)
+	// Observation returns the row with a key, and whether there is one.
+	Observation(ctx context.Context, key lanfolk.ObservationKey) (lanfolk.Observation, bool, error)
+	// Latest returns the row heard last of those that f asks for, and whether
+	// there is one.
+	Latest(ctx context.Context, f ObservationFilter) (lanfolk.Observation, bool, error)
+	// ObservationPage returns rows, the one heard last first, and where they end.
+	ObservationPage(ctx context.Context, f ObservationFilter) ([]lanfolk.Observation, Cursor, error)
 }
 
 // RecorderOptions are what may be chosen for a Recorder. The zero value is good.
@@ -48,14 +55,19 @@ type Recorder struct {
 	mu      sync.Mutex
 	pending pending
 	stats   RecorderStats
+	fresh   int // rows written since the database was last tidied
 }
 
 // RecorderStats are a Recorder's counters since it was made.
 type RecorderStats struct {
-	Pending   int    // rows that wait in memory
-	Written   uint64 // rows written
-	Dropped   uint64 // rows let go for want of room
-	Forgotten uint64 // rows removed from the database because of Retention
+	Pending int    // rows that wait in memory
+	Written uint64 // rows written
+	Dropped uint64 // rows let go for want of room
+	// DroppedShare counts rows let go because their MAC had taken its share of the
+	// room already: a flood.
+	DroppedShare uint64
+	// Forgotten counts rows removed from the database because of Retention.
+	Forgotten Forgotten
 	Failures  uint64 // times that the database took no rows
 	// Err is why it takes none at present, and Since from when on; nil and the
 	// zero time while all is well.
@@ -71,9 +83,11 @@ const (
 	defaultBytes    = 32 << 20
 	maxBackoff      = 30 * time.Second
 	forgetEvery     = 10 * time.Minute
-	forgetFirst     = time.Minute     // not at once: a start has better things to do
-	lastWriteLimit  = 5 * time.Second // for what waits when Run ends
-	rowsTransaction = 5000            // so that what a person says never waits for long
+	forgetFirst     = time.Minute      // not at once: a start has better things to do
+	forgetSoonest   = 10 * time.Second // between two times in a flood
+	forgetAfter     = 50_000           // rows written: as many may be too many
+	lastWriteLimit  = 5 * time.Second  // for what waits when Run ends
+	rowsTransaction = 5000             // so that what a person says never waits for long
 )
 
 // NewRecorder returns a Recorder that writes to s once Run runs.
@@ -104,11 +118,18 @@ func NewRecorder(s Observations, o RecorderOptions) *Recorder {
 // from any goroutine, whether Run runs or not.
 func (r *Recorder) Record(rows ...lanfolk.Observation) {
 	r.mu.Lock()
+	first := r.stats.Dropped+r.stats.DroppedShare == 0
 	for i := range rows {
-		r.stats.Dropped += r.pending.add(&rows[i])
+		gone := r.pending.add(&rows[i])
+		r.stats.Dropped += gone.room
+		r.stats.DroppedShare += gone.share
 	}
+	first = first && r.stats.Dropped+r.stats.DroppedShare > 0
 	early := r.pending.crowded() && r.stats.Err == nil
 	r.mu.Unlock()
+	if first {
+		r.opts.Log.Warn("more is heard than there is room for; what is worth least goes, and is counted")
+	}
 	if early {
 		select {
 		case r.early <- struct{}{}:
@@ -120,10 +141,11 @@ func (r *Recorder) Record(rows ...lanfolk.Observation) {
 // Run writes what is recorded until ctx ends, then once more what is left, and
 // returns nil. An error of the database ends nothing: see Health.
 func (r *Recorder) Run(ctx context.Context) error {
+	var tidying sync.WaitGroup
+	tidying.Go(func() { r.runForget(ctx) })
+	defer tidying.Wait()
 	next := time.NewTimer(r.opts.Every)
 	defer next.Stop()
-	forget := time.NewTimer(forgetFirst)
-	defer forget.Stop()
 	pause := r.opts.Every
 	for {
 		select {
@@ -134,10 +156,6 @@ func (r *Recorder) Run(ctx context.Context) error {
 			return nil
 		case <-next.C:
 		case <-r.early:
-		case <-forget.C:
-			r.forget(ctx)
-			forget.Reset(forgetEvery)
-			continue
 		}
 		if err := r.Flush(ctx); err != nil {
 			pause = min(2*pause, max(maxBackoff, r.opts.Every))
@@ -160,19 +178,25 @@ func (r *Recorder) Flush(ctx context.Context) error {
 	rows := r.pending.take()
 	r.mu.Unlock()
 	var err error
+	var copies []lanfolk.Observation
 	for len(rows) > 0 {
 		step := rows[:min(len(rows), rowsTransaction)]
-		if err = r.store.SaveObservations(ctx, step); err != nil {
+		copies = copies[:0]
+		for _, w := range step { // nobody changes them meanwhile
+			copies = append(copies, w.Observation)
+		}
+		if err = r.store.SaveObservations(ctx, copies); err != nil {
 			break
 		}
 		r.mu.Lock()
 		r.pending.written(step)
 		r.stats.Written += uint64(len(step))
+		r.fresh += len(step)
 		r.mu.Unlock()
 		rows = rows[len(step):]
 	}
 	r.mu.Lock()
-	r.stats.Dropped += r.pending.giveBack(rows)
+	r.pending.giveBack(rows)
 	r.mu.Unlock()
 	r.note(ctx, err)
 	return err
@@ -205,15 +229,46 @@ func (r *Recorder) note(ctx context.Context, err error) {
 	}
 }
 
-// forget removes from the database what it need not keep.
-func (r *Recorder) forget(ctx context.Context) {
+// runForget removes from the database what it need not keep, until ctx ends: now
+// and then, and sooner where so much was written that a flood may be on.
+func (r *Recorder) runForget(ctx context.Context) {
 	if r.opts.Keep == (Retention{}) {
 		return
 	}
-	n, err := r.store.ForgetObservations(ctx, time.Now(), r.opts.Keep)
+	tick := time.NewTicker(forgetSoonest)
+	defer tick.Stop()
+	next := time.Now().Add(forgetFirst)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		r.mu.Lock()
+		due := r.fresh >= forgetAfter || !time.Now().Before(next)
+		if due {
+			r.fresh = 0
+		}
+		r.mu.Unlock()
+		if due {
+			r.forget(ctx)
+			next = time.Now().Add(forgetEvery)
+		}
+	}
+}
+
+func (r *Recorder) forget(ctx context.Context) {
+	gone, err := r.store.ForgetObservations(ctx, time.Now(), r.opts.Keep)
 	r.mu.Lock()
-	r.stats.Forgotten += uint64(n)
+	before := r.stats.Forgotten
+	r.stats.Forgotten.add(gone)
 	r.mu.Unlock()
+	if gone.Share > 0 && before.Share == 0 {
+		r.opts.Log.Warn("a MAC has more rows than it may; those worth least go, and are counted", "n", gone.Share)
+	}
+	if gone.Room > 0 && before.Room == 0 {
+		r.opts.Log.Info("the fingerprint database is full; from now on the oldest rows go", "n", gone.Room)
+	}
 	if err != nil && ctx.Err() == nil {
 		// What makes this fail makes writing fail, which is where it is reported.
 		r.opts.Log.Debug("old observations stay for now", "err", err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -61,11 +62,40 @@ func (m *memory) SaveObservations(ctx context.Context, rows []lanfolk.Observatio
 	return nil
 }
 
-func (m *memory) ForgetObservations(_ context.Context, now time.Time, _ store.Retention) (int64, error) {
+func (m *memory) ForgetObservations(_ context.Context, now time.Time, _ store.Retention) (store.Forgotten, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.forgot = append(m.forgot, now)
-	return 7, nil
+	return store.Forgotten{Age: 7}, nil
+}
+
+func (m *memory) Observation(_ context.Context, key lanfolk.ObservationKey) (lanfolk.Observation, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	o, ok := m.rows[key]
+	return o, ok, m.err
+}
+
+func (m *memory) Latest(ctx context.Context, f store.ObservationFilter) (lanfolk.Observation, bool, error) {
+	rows, _, err := m.ObservationPage(ctx, f)
+	if err != nil || len(rows) == 0 {
+		return lanfolk.Observation{}, false, err
+	}
+	return rows[0], true, nil
+}
+
+// ObservationPage knows names alone.
+func (m *memory) ObservationPage(_ context.Context, f store.ObservationFilter) ([]lanfolk.Observation, store.Cursor, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var rows []lanfolk.Observation
+	for _, o := range m.rows {
+		if f.Query == "" || o.Query == f.Query {
+			rows = append(rows, o)
+		}
+	}
+	slices.SortFunc(rows, func(a, b lanfolk.Observation) int { return b.Last.Compare(a.Last) })
+	return rows, store.Cursor{}, m.err
 }
 
 func (m *memory) set(err error) {
@@ -86,8 +116,10 @@ func (m *memory) packets() (n uint64) {
 func row(n int) lanfolk.Observation {
 	at := time.Unix(1_700_000_000+int64(n), 0).UTC()
 	return lanfolk.Observation{
-		ObservationKey: lanfolk.ObservationKey{Protocol: "mdns", Query: fmt.Sprintf("host-%d.local", n)},
-		First:          at, Last: at, Count: 1,
+		ObservationKey: lanfolk.ObservationKey{
+			Protocol: "mdns", Query: fmt.Sprintf("host-%d.local", n), SrcMAC: lanfolk.MAC{2, 0, 0, byte(n >> 16), byte(n >> 8), byte(n)},
+		},
+		First: at, Last: at, Count: 1,
 	}
 }
 
@@ -278,7 +310,7 @@ func TestRecorderForgets(t *testing.T) {
 	recording(t, m, store.RecorderOptions{Keep: store.Retention{MaxRows: 5}}, func(t *testing.T, r *store.Recorder) {
 		time.Sleep(time.Hour + time.Minute)
 		synctest.Wait()
-		if s := r.Stats(); len(m.forgot) != 7 || s.Forgotten != 49 {
+		if s := r.Stats(); len(m.forgot) != 7 || s.Forgotten.Age != 49 {
 			t.Errorf("%d times, %+v", len(m.forgot), s)
 		}
 	})

@@ -50,6 +50,7 @@ func dsn(path string, how access, o Options) string {
 		q.Set("mode", "rw") // the file is made by create, with the right mode
 		q.Set("_txlock", "immediate")
 		q.Set("_journal_mode", "WAL")
+		q.Set("_auto_vacuum", "INCREMENTAL") // works for a file in which nothing is yet
 		// FULL and not NORMAL: in WAL mode NORMAL syncs at checkpoints only, so
 		// that a power cut could take minutes. One sync a second, when there is
 		// something to write, is what this costs.

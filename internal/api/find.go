@@ -19,12 +19,14 @@ const maxFindTimeout = 5 * time.Minute
 type FoundDevice struct {
 	Kind lanfolk.Kind `json:"kind" enum:"device"`
 	*lanfolk.Device
+	Heard *Fingerprint `json:"heard,omitempty" doc:"The newest announcement of its host's name by mDNS that was heard, if one was."`
 }
 
 // FoundService is a service that answered, as it goes out.
 type FoundService struct {
 	Kind lanfolk.Kind `json:"kind" enum:"service"`
 	*lanfolk.Service
+	Heard *Fingerprint `json:"heard,omitempty" doc:"The newest announcement of its host's name by mDNS that was heard, if one was."`
 }
 
 type findQuery struct {
@@ -122,8 +124,13 @@ func parseTimeout(text string) (time.Duration, error) {
 }
 
 func (w *eventWriter) answer(a find.Answer) error {
-	if a.Service != nil {
-		return w.line(FoundService{lanfolk.KindService, wireService(a.Service)})
+	var heard *Fingerprint
+	if a.Heard != nil {
+		row := wireFingerprint(*a.Heard)
+		heard = &row
 	}
-	return w.line(FoundDevice{lanfolk.KindDevice, wireDevice(a.Device)})
+	if a.Service != nil {
+		return w.line(FoundService{lanfolk.KindService, wireService(a.Service), heard})
+	}
+	return w.line(FoundDevice{lanfolk.KindDevice, wireDevice(a.Device), heard})
 }

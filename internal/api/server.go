@@ -20,7 +20,6 @@ import (
 	"github.com/lanfolk/lanfolk/internal/api/token"
 	"github.com/lanfolk/lanfolk/internal/api/web"
 	"github.com/lanfolk/lanfolk/internal/find"
-	"github.com/lanfolk/lanfolk/store"
 )
 
 // prefix is where the API lies.
@@ -83,7 +82,7 @@ type DNSSD interface {
 // answers 501 (Not Implemented).
 type Options struct {
 	Inventory    Inventory
-	Fingerprints func(ctx context.Context, f store.ObservationFilter) ([]lanfolk.Observation, error)
+	Fingerprints Fingerprints
 	Finder       Finder
 	DNSSD        DNSSD
 	NMOS         NMOS

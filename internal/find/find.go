@@ -41,6 +41,10 @@ var ErrOff = errors.New("isn't running here")
 type Answer struct {
 	Service *lanfolk.Service
 	Device  *lanfolk.Device
+	// Heard is the newest announcement of its host's name by mDNS that passive
+	// monitoring heard: from which MAC to which MAC, on which link. nil if there
+	// is none, or if nothing is kept here.
+	Heard *lanfolk.Observation
 }
 
 // Request says how to search.
@@ -60,6 +64,9 @@ type Finder struct {
 	// Known turns a sighting into the inventory's picture of it, with its
 	// ids. Without an inventory it is nil, and ids stay empty.
 	Known func(context.Context, lanfolk.Sighting) (Answer, bool)
+	// Heard returns the newest announcement of a host's name, and whether one is
+	// kept. nil if nothing is.
+	Heard func(ctx context.Context, host string) (lanfolk.Observation, bool)
 }
 
 // Find asks and calls emit for each answer as it comes, never from two
@@ -91,6 +98,7 @@ func (f Finder) Find(ctx context.Context, r Request, emit func(Answer)) error {
 				if !ok {
 					answer = alone(s)
 				}
+				f.addHeard(asking, r.Query, s, &answer)
 				if answers.add(asking, answer, emit) && r.First {
 					cancel()
 				}
@@ -102,6 +110,27 @@ func (f Finder) Find(ctx context.Context, r Request, emit func(Answer)) error {
 		return ctx.Err()
 	}
 	return f.nothing(ctx, askers, errs)
+}
+
+// addHeard adds to an answer what was heard of its host, and to a device that has no
+// MAC the one that announced its address. Another MAC is one that speaks for it: a
+// reflector's.
+func (f Finder) addHeard(ctx context.Context, q Query, s lanfolk.Sighting, a *Answer) {
+	host := s.Host
+	if host == "" {
+		host = q.LocalHost()
+	}
+	if f.Heard == nil || host == "" {
+		return
+	}
+	row, ok := f.Heard(ctx, host)
+	if !ok {
+		return
+	}
+	a.Heard = &row
+	if d := a.Device; d != nil && d.ID == "" && len(d.MACs) == 0 && row.SrcIP.IsValid() && slices.Contains(d.Addresses, row.SrcIP) {
+		d.MACs = []lanfolk.MAC{row.SrcMAC}
+	}
 }
 
 // nothing says why there was no answer: the caller's own end first, then a

@@ -240,21 +240,39 @@ func (d *database) SaveObservations(ctx context.Context, rows []lanfolk.Observat
 }
 
 // ForgetObservations implements store.Observations.
-func (d *database) ForgetObservations(ctx context.Context, now time.Time, keep store.Retention) (int64, error) {
+func (d *database) ForgetObservations(ctx context.Context, now time.Time, keep store.Retention) (store.Forgotten, error) {
 	db, err := d.get()
 	if err != nil {
-		return 0, err
+		return store.Forgotten{}, err
 	}
 	return db.ForgetObservations(ctx, now, keep)
 }
 
-// Observations returns rows, the one heard last first.
-func (d *database) Observations(ctx context.Context, f store.ObservationFilter) ([]lanfolk.Observation, error) {
+// Observation implements store.Observations.
+func (d *database) Observation(ctx context.Context, key lanfolk.ObservationKey) (lanfolk.Observation, bool, error) {
 	db, err := d.get()
 	if err != nil {
-		return nil, err
+		return lanfolk.Observation{}, false, err
 	}
-	return db.Observations(ctx, f)
+	return db.Observation(ctx, key)
+}
+
+// Latest implements store.Observations.
+func (d *database) Latest(ctx context.Context, f store.ObservationFilter) (lanfolk.Observation, bool, error) {
+	db, err := d.get()
+	if err != nil {
+		return lanfolk.Observation{}, false, err
+	}
+	return db.Latest(ctx, f)
+}
+
+// ObservationPage implements store.Observations.
+func (d *database) ObservationPage(ctx context.Context, f store.ObservationFilter) ([]lanfolk.Observation, store.Cursor, error) {
+	db, err := d.get()
+	if err != nil {
+		return nil, store.Cursor{}, err
+	}
+	return db.ObservationPage(ctx, f)
 }
 
 // Secret returns a random key that survives a restart.

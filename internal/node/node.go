@@ -279,7 +279,7 @@ func (n *Node) openAPI(ctx context.Context) (*api.Server, error) {
 	}
 	return api.New(api.Options{
 		Inventory:    n.registry,
-		Fingerprints: n.db.Observations,
+		Fingerprints: n.recorder,
 		Finder:       n.finder(),
 		DNSSD:        source.DNSSD{Source: n.mdns.source},
 		NMOS:         n.nmosSource(),
@@ -304,9 +304,10 @@ func (n *Node) finder() find.Finder {
 		Askers: []find.Asker{
 			source.AskMDNS{MDNS: source.MDNS{Gateway: gateway, Own: n.announced.owns}, Source: n.mdns.source},
 			source.AskNeighbours{Neighbours: source.Neighbours{Gateway: gateway, Interface: n.links.name}},
-			source.AskFingerprints{Observations: n.db.Observations},
+			source.AskFingerprints{Rows: n.recorder},
 		},
 		Known: n.known,
+		Heard: source.Announcements{Rows: n.recorder}.Host,
 	}
 	if n.Config.DNS.On() {
 		f.Askers = append(f.Askers, source.AskUnicast{Unicast: source.Unicast{Gateway: gateway}, Source: n.domains.get, Domains: n.domains.list})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -12,9 +11,6 @@ import (
 	"github.com/lanfolk/lanfolk/dnssd"
 	"github.com/lanfolk/lanfolk/internal/find"
 	"github.com/lanfolk/lanfolk/lan"
-	"github.com/lanfolk/lanfolk/passive"
-	"github.com/lanfolk/lanfolk/store"
-	"github.com/lanfolk/lanfolk/syncthing"
 )
 
 // AskMDNS asks by mDNS and DNS-SD: for services of a type, for a host's
@@ -105,68 +101,4 @@ func (a AskNeighbours) Ask(_ context.Context, q find.Query, emit func(lanfolk.Si
 		}
 	}
 	return nil
-}
-
-// AskFingerprints looks into the fingerprint database for the device that last
-// announced a name or address: passive monitoring heard its MAC.
-type AskFingerprints struct {
-	// Observations returns rows, the one heard last first.
-	Observations func(context.Context, store.ObservationFilter) ([]lanfolk.Observation, error)
-}
-
-// rowsLookedAt bounds how many rows may be questions before an announcement.
-const rowsLookedAt = 64
-
-// Protocol implements find.Asker.
-func (AskFingerprints) Protocol() string { return "fingerprints" }
-
-// Ask implements find.Asker.
-func (a AskFingerprints) Ask(ctx context.Context, q find.Query, emit func(lanfolk.Sighting)) error {
-	name := q.LocalHost()
-	switch {
-	case q.Addr.IsValid():
-		name = q.Addr.String()
-	case q.Device != (syncthing.DeviceID{}):
-		name = q.Device.String()
-	case name == "":
-		return nil
-	}
-	rows, err := a.Observations(ctx, store.ObservationFilter{Query: name, Limit: rowsLookedAt})
-	if err != nil {
-		return err
-	}
-	for _, row := range rows {
-		if !row.Response || row.SrcMAC == (lanfolk.MAC{}) || answersForOthers(row) {
-			continue
-		}
-		emit(announced(row))
-		return nil
-	}
-	return nil
-}
-
-// answersForOthers says whether what a row tells comes from a server, and not from the host or the
-// device that it names: of Syncthing's discovery that is all that is sent to one host alone.
-func answersForOthers(row lanfolk.Observation) bool {
-	return row.Protocol == passive.ProtoDNS || row.Protocol == passive.ProtoSyncthing && row.DstClass == lanfolk.Unicast
-}
-
-// announced is the sighting behind a row of the fingerprint database.
-func announced(row lanfolk.Observation) lanfolk.Sighting {
-	o := lanfolk.Origin{Protocol: row.Protocol, Gateway: row.Gateway, Link: row.Link, Source: row.SrcMAC.String()}
-	s := lanfolk.Sighting{
-		Origin: o, Kind: lanfolk.KindDevice,
-		Key:         row.SrcMAC.String() + " " + fold(row.Query) + " row",
-		Identifiers: identifiers(row.SrcMAC, "", "", o),
-		What:        row.SrcMAC.String() + " announced " + row.Query,
-		State:       lanfolk.Unknown,
-		Time:        row.Last,
-	}
-	if _, err := netip.ParseAddr(row.Query); err != nil && row.Protocol != passive.ProtoSyncthing {
-		s.Name = bareName(row.Query)
-	}
-	if row.SrcIP.IsValid() {
-		s.Addresses = []netip.Addr{row.SrcIP}
-	}
-	return s
 }

@@ -20,7 +20,6 @@ import (
 	"github.com/lanfolk/lanfolk/internal/source"
 	"github.com/lanfolk/lanfolk/packet"
 	"github.com/lanfolk/lanfolk/passive"
-	"github.com/lanfolk/lanfolk/store"
 	"github.com/lanfolk/lanfolk/syncthing"
 )
 
@@ -290,12 +289,7 @@ func TestSyncthingRows(t *testing.T) {
 	answer := row
 	answer.DstClass, answer.SrcMAC = lanfolk.Unicast, lanfolk.MAC(phone)
 	var got []lanfolk.Sighting
-	a := source.AskFingerprints{Observations: func(_ context.Context, f store.ObservationFilter) ([]lanfolk.Observation, error) {
-		if f.Query != device {
-			t.Errorf("asked for %q", f.Query)
-		}
-		return []lanfolk.Observation{answer, row}, nil
-	}}
+	a := source.AskFingerprints{Rows: heardRows{answer, row}}
 	if err := a.Ask(t.Context(), query, func(s lanfolk.Sighting) { got = append(got, s) }); err != nil {
 		t.Fatal(err)
 	}

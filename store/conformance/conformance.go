@@ -22,7 +22,6 @@ type Store interface {
 	Snapshot(ctx context.Context) (lanfolk.Snapshot, error)
 	Observations(ctx context.Context, f store.ObservationFilter) ([]lanfolk.Observation, error)
 	AllObservations(ctx context.Context, f store.ObservationFilter) iter.Seq2[lanfolk.Observation, error]
-	Latest(ctx context.Context, f store.ObservationFilter) (lanfolk.Observation, bool, error)
 	CountObservations(ctx context.Context) (int64, error)
 	Secret(ctx context.Context, name string) ([]byte, error)
 	PutSecret(ctx context.Context, name string, value []byte) error

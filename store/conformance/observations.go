@@ -317,8 +317,8 @@ func observationRetention(t *testing.T, open Opener) {
 		noErr(t, err)
 		left, err := s.CountObservations(ctx)
 		noErr(t, err)
-		if removed != c.removed || left != n-c.min {
-			t.Errorf("%+v: removed %d, left %d, want %d, %d", c.keep, removed, left, c.removed, n-c.min)
+		if int64(removed.Sum()) != c.removed || left != n-c.min {
+			t.Errorf("%+v: removed %+v, left %d, want %d, %d", c.keep, removed, left, c.removed, n-c.min)
 		}
 		for _, o := range query(t, s, store.ObservationFilter{}) {
 			if o.Last.Before(start().Add(time.Duration(c.min) * time.Second)) {

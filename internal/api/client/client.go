@@ -124,32 +124,6 @@ func (c *Client) Rejoin(ctx context.Context, ref string, id lanfolk.Identifier) 
 	return c.change(ctx, http.MethodPost, devicePath(ref)+"/rejoin", id)
 }
 
-// FingerprintQuery says which fingerprints are asked for. The zero query asks
-// for the newest 1000.
-type FingerprintQuery struct {
-	Protocol string
-	Query    string // a name; * stands for any characters
-	MAC      lanfolk.MAC
-	Since    time.Time
-	Latest   bool // only the newest row
-	Limit    int  // rows
-}
-
-// Fingerprints lists what passive monitoring keeps, newest first.
-func (c *Client) Fingerprints(ctx context.Context, q FingerprintQuery) ([]lanfolk.Observation, error) {
-	v := url.Values{}
-	set(v, "protocol", q.Protocol)
-	set(v, "query", q.Query)
-	set(v, "mac", q.MAC.String())
-	setTime(v, "since", q.Since)
-	setFlag(v, "latest", q.Latest)
-	if q.Limit > 0 {
-		v.Set("limit", fmt.Sprint(q.Limit))
-	}
-	var out []lanfolk.Observation
-	return out, c.get(ctx, "/fingerprints", v, &out)
-}
-
 // Resolve asks through the node where the instance of a service type is. It
 // fails with ErrNoAnswer when nobody answered, with ErrNotFound when its owner
 // said that there is none.
@@ -223,15 +197,21 @@ func (c *Client) get(ctx context.Context, path string, query url.Values, out any
 }
 
 func (c *Client) call(ctx context.Context, method, path string, query url.Values, body, out any) error {
+	_, err := c.callWithHeader(ctx, method, path, query, body, out)
+	return err
+}
+
+// callWithHeader also returns the answer's header.
+func (c *Client) callWithHeader(ctx context.Context, method, path string, query url.Values, body, out any) (http.Header, error) {
 	resp, err := c.send(ctx, method, path, query, body, "application/json")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer resp.Body.Close()
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(out); err != nil {
-		return fmt.Errorf("client: the answer of %s: %w", c.where, c.why(ctx, err))
+		return nil, fmt.Errorf("client: the answer of %s: %w", c.where, c.why(ctx, err))
 	}
-	return nil
+	return resp.Header, nil
 }
 
 // send returns an answer of 2xx, or an error that says what went wrong.

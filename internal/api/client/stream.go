@@ -105,7 +105,13 @@ func (c *Client) Find(ctx context.Context, query string, o FindOptions) iter.Seq
 			if err != nil {
 				return false, err
 			}
-			return yield(find.Answer{Service: e.Service, Device: e.Device}, nil), nil
+			var more struct {
+				Heard *lanfolk.Observation `json:"heard"`
+			}
+			if err := json.Unmarshal(line, &more); err != nil {
+				return false, fmt.Errorf("client: find: %w", err)
+			}
+			return yield(find.Answer{Service: e.Service, Device: e.Device, Heard: more.Heard}, nil), nil
 		})
 		if err != nil && !errors.Is(err, errStopped) {
 			yield(find.Answer{}, err)
