@@ -221,7 +221,7 @@ func openCapture(link packet.Link, o CaptureOptions) (_ *Capture, err error) {
 }
 
 func attachFilter(fd int, filter []bpf.RawInstruction) error {
-	if len(filter) > unix.BPF_MAXINSNS {
+	if len(filter) == 0 || len(filter) > unix.BPF_MAXINSNS {
 		return fmt.Errorf("the filter has %d instructions, the kernel takes %d", len(filter), unix.BPF_MAXINSNS)
 	}
 	prog := make([]unix.SockFilter, len(filter))
@@ -230,6 +230,19 @@ func attachFilter(fd int, filter []bpf.RawInstruction) error {
 	}
 	fprog := &unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
 	return os.NewSyscallError("attach the filter", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, fprog))
+}
+
+// SetFilter puts another filter in the place of the one that there is, without a
+// gap between them.
+func (c *Capture) SetFilter(filter []bpf.RawInstruction) error {
+	var err error
+	if c.raw.Control(func(fd uintptr) { err = attachFilter(int(fd), filter) }) != nil {
+		return captureClosed{}
+	}
+	if err != nil {
+		return fmt.Errorf("lan: capture on %s: %w", c.link.Name, err)
+	}
+	return nil
 }
 
 // Link returns the link as it was when the capture was opened.

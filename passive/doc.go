@@ -140,6 +140,6 @@
 // bytes: SYN, a ClientHello's record, the first word of an HTTP head. Of a
 // ClientHello in two segments the second passes by its form alone: it goes to a port
 // of TLS servers, has PSH set, is shorter than bulk traffic's segments and begins no
-// record with data. So a live capture finds a ClientHello in one or two segments, and a
-// Decoder that is given all frames, as from a file, finds one in any number.
+// record with data. So with Filter a live capture finds a ClientHello in one or two
+// segments; with WideFilter in any number, as from a file, but uploads come along.
 package passive

@@ -17,8 +17,18 @@ const snapLength = maxFrame
 // what a Decoder can use, tagged with up to two VLAN tags or not, and as little
 // else as can be told from one frame: fragments of UDP and packets with IPv6
 // extension headers come along.
-func Filter() []bpf.RawInstruction {
-	ops, err := filterProgram()
+//
+// Of a ClientHello in three segments or more those in the middle can't be told from
+// an upload: see WideFilter.
+func Filter() []bpf.RawInstruction { return assembled(false) }
+
+// WideFilter lets through all that Filter does, and besides what may be the middle of a
+// ClientHello: with it come all uploads to the ports that HTTPS and its like
+// have. It is for links on which there is no such upload at present.
+func WideFilter() []bpf.RawInstruction { return assembled(true) }
+
+func assembled(wide bool) []bpf.RawInstruction {
+	ops, err := filterProgram(wide)
 	if err != nil {
 		return nil // lets all through; a test holds that it can't happen
 	}
@@ -32,8 +42,8 @@ func Filter() []bpf.RawInstruction {
 // filterProgram has the tests that most frames meet first. What follows the link
 // header is written out for each number of tags, so that its loads are at fixed
 // places.
-func filterProgram() ([]bpf.Instruction, error) {
-	w := filterWriter{}
+func filterProgram(wide bool) ([]bpf.Instruction, error) {
+	w := filterWriter{wide: wide}
 	w.accept, w.reject = w.p.NewLabel(), w.p.NewLabel()
 	w.link(0)
 	w.p.Bind(w.accept)
@@ -47,6 +57,7 @@ func filterProgram() ([]bpf.Instruction, error) {
 type filterWriter struct {
 	p              bpfasm.Program
 	accept, reject bpfasm.Label
+	wide           bool
 }
 
 // equal goes to yes if A is the value, else on.
@@ -199,13 +210,17 @@ func (w *filterWriter) quic(at uint32) {
 	}
 }
 
-// helloPorts are the servers' ports whose clients may send a ClientHello in two
+// helloPorts are the servers' ports whose clients may send a ClientHello in several
 // segments: those of HTTPS, and of TLS for mail, DNS, MQTT and Apple's push.
 var helloPorts = [...]uint32{443, 8443, 465, 853, 993, 5223, 8883}
 
 // maxRest bounds the frame, in bytes, that may hold the rest of a ClientHello:
-// the segments of bulk traffic are longer.
-const maxRest = 1400
+// the segments of bulk traffic are longer. minMiddle bounds the one that may hold a
+// middle: it is as long as the path allows, and every path allows 576 bytes of IPv4.
+const (
+	maxRest   = 1400
+	minMiddle = 14 + 576
+)
 
 // tcp: what passes is
 //
@@ -216,8 +231,8 @@ const maxRest = 1400
 //   - what may be the second and last segment of a ClientHello. A filter has no
 //     memory, so it goes by the form: to a port of helloPorts, with PSH, shorter
 //     than bulk traffic's segments, and not the begin of a record with data. The
-//     rests of a client's long requests come along. Of a ClientHello in three segments the
-//     one in the middle can't be told from an upload, so it stays out.
+//     rests of a client's long requests come along;
+//   - if it is to be wide, longer ones without PSH, too.
 func (w *filterWriter) tcp(at uint32) {
 	const port, header = 0, 1 // scratch cells: the destination port, the length of IP's header
 	w.p.Op(bpf.LoadIndirect{Off: at + 2, Size: 2})
@@ -254,8 +269,15 @@ func (w *filterWriter) tcp(at uint32) {
 	w.p.JumpIf(bpf.JumpEqual, mqttConnectType, w.accept, w.reject)
 	w.p.Bind(named)
 	w.p.Op(bpf.LoadScratch{Dst: bpf.RegX, N: header}, bpf.LoadIndirect{Off: at + 13, Size: 1})
-	w.p.JumpIf(bpf.JumpBitsSet, tcpPSH, data, w.reject)
+	if !w.wide {
+		w.p.JumpIf(bpf.JumpBitsSet, tcpPSH, data, w.reject)
+		w.p.Bind(data)
+		w.p.Op(bpf.LoadExtension{Num: bpf.ExtLen})
+		w.p.JumpIf(bpf.JumpGreaterThan, maxRest, w.reject, w.accept)
+		return
+	}
+	w.p.JumpIf(bpf.JumpBitsSet, tcpPSH, w.accept, data)
 	w.p.Bind(data)
 	w.p.Op(bpf.LoadExtension{Num: bpf.ExtLen})
-	w.p.JumpIf(bpf.JumpGreaterThan, maxRest, w.reject, w.accept)
+	w.p.JumpIf(bpf.JumpGreaterOrEqual, minMiddle, w.accept, w.reject)
 }

@@ -15,9 +15,10 @@ import (
 )
 
 // filterVM runs the kernel's filter.
-func filterVM(t testing.TB) *bpf.VM {
+func filterVM(t testing.TB) *bpf.VM { return vmOf(t, passive.Filter()) }
+
+func vmOf(t testing.TB, raw []bpf.RawInstruction) *bpf.VM {
 	t.Helper()
-	raw := passive.Filter()
 	ops, whole := bpf.Disassemble(raw)
 	if len(raw) == 0 || !whole {
 		t.Fatal("no filter")
@@ -123,6 +124,45 @@ func TestFilterKeepsOut(t *testing.T) {
 		}
 		if passes(t, vm, tagged(f, 0x81, 0, 0, 5)) {
 			t.Errorf("%s with a tag passes", name)
+		}
+	}
+}
+
+// TestWideFilter lets the middle of a ClientHello through, and with it uploads, but
+// no other bulk traffic.
+func TestWideFilter(t *testing.T) {
+	narrow, wide := filterVM(t), vmOf(t, passive.WideFilter())
+	segment := func(src, dst uint16, flags byte, data []byte) []byte {
+		return eth(macB, macA, 0x0800, ip4(6, client, server, 64, 1, 0x4000, nil, tcp(src, dst, 1, flags, data)))
+	}
+	for name, c := range map[string]struct {
+		frame        []byte
+		narrow, wide bool
+	}{
+		"a middle":            {segment(40000, 443, 16, make([]byte, 1448)), false, true},
+		"of a short path":     {segment(40000, 8883, 16, make([]byte, 536)), false, true},
+		"a long end":          {segment(40000, 443, 24, make([]byte, 1448)), false, true},
+		"an end":              {segment(40000, 443, 24, make([]byte, 99)), true, true},
+		"an acknowledgement":  {segment(40000, 443, 16, nil), false, false},
+		"padded":              {segment(40000, 443, 16, make([]byte, 6)), false, false},
+		"a record":            {segment(40000, 443, 16, append([]byte{23, 3, 3}, make([]byte, 1445)...)), false, false},
+		"a download":          {segment(443, 40000, 16, make([]byte, 1448)), false, false},
+		"to another port":     {segment(40000, 9000, 24, make([]byte, 1448)), false, false},
+		"a middle with a tag": {tagged(segment(40000, 443, 16, make([]byte, 1448)), 0x81, 0, 0, 5), false, true},
+		"a middle by IPv6":    {eth(macB, macA, 0x86dd, ip6(6, client6, group6, 64, tcp(40000, 443, 1, 16, make([]byte, 1228)))), false, true},
+	} {
+		if got := passes(t, narrow, c.frame); got != c.narrow {
+			t.Errorf("%s: passes %v, want %v", name, got, c.narrow)
+		}
+		if got := passes(t, wide, c.frame); got != c.wide {
+			t.Errorf("%s: passes the wide one %v, want %v", name, got, c.wide)
+		}
+	}
+	for _, g := range goldens(t) {
+		for i, b := range g.frames {
+			if !passes(t, wide, b) {
+				t.Errorf("%s: frame %d doesn't pass", g.name, i+1)
+			}
 		}
 	}
 }

@@ -79,7 +79,11 @@ func (d *Decoder) link(c *context, t packet.LinkType, b []byte) drop {
 
 // ether passes on what an EtherType names, VLAN tags taken off.
 func (d *Decoder) ether(c *context, etherType uint16, b []byte) drop {
-	for tags := 0; ; tags++ {
+	tags := 0
+	if c.vlan != 0 {
+		tags = 1 // which was taken off
+	}
+	for ; ; tags++ {
 		switch etherType {
 		case etherIPv4:
 			return d.ipv4(c, b)

@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/net/bpf"
-
 	"github.com/lanfolk/lanfolk/lan"
 	"github.com/lanfolk/lanfolk/packet"
 	"github.com/lanfolk/lanfolk/passive"
@@ -47,7 +45,8 @@ type Stats struct {
 // Run gives every fact to emit until ctx ends; then it returns nil. A missing
 // right to capture is an error that errors.Is os.ErrPermission.
 func (l *Live) Run(ctx context.Context, emit func(*passive.Fact)) error {
-	filter, err := kernelFilter(l.Link)
+	var g gate
+	filter, err := g.filter(l.Link)
 	if err != nil {
 		return err
 	}
@@ -57,6 +56,7 @@ func (l *Live) Run(ctx context.Context, emit func(*passive.Fact)) error {
 	}
 	defer c.Close()
 	defer context.AfterFunc(ctx, func() { c.Close() })()
+	g.capture = c
 	d := passive.NewDecoder(passive.Options{OnLink: func(_ string, a netip.Addr) bool { return l.Link.OnLink(a) }})
 	l.open.Store(&opened{c, d})
 	// The person's filter is applied here and not in the kernel, where the VLAN
@@ -64,6 +64,11 @@ func (l *Live) Run(ctx context.Context, emit func(*passive.Fact)) error {
 	var matcher *pcapfilter.Matcher
 	if l.Filter != nil {
 		matcher = l.Filter.Matcher()
+	}
+	said := false
+	hear := func(f *passive.Fact) {
+		said = true
+		emit(f)
 	}
 	var failed error
 	take := func(frame packet.Frame) {
@@ -75,7 +80,11 @@ func (l *Live) Run(ctx context.Context, emit func(*passive.Fact)) error {
 				return
 			}
 		}
-		d.Decode(frame, emit)
+		said = false
+		d.Decode(frame, hear)
+		if !said {
+			g.silent(frame.Length)
+		}
 	}
 	var again time.Time
 	for {
@@ -89,6 +98,9 @@ func (l *Live) Run(ctx context.Context, emit func(*passive.Fact)) error {
 			}
 			return err
 		}
+		if err := g.watch(time.Now()); err != nil {
+			return err
+		}
 		if l.Pause != nil {
 			again = time.Time{}
 			if wait := l.Pause(); wait > 0 {
@@ -98,15 +110,8 @@ func (l *Live) Run(ctx context.Context, emit func(*passive.Fact)) error {
 	}
 }
 
-// kernelFilter keeps what the decoder can't use in the kernel. What comes by a
-// tunnel has another form, and is little.
-func kernelFilter(l packet.Link) ([]bpf.RawInstruction, error) {
-	t, err := lan.CaptureType(l)
-	if err != nil || t != packet.LinkEthernet {
-		return nil, err
-	}
-	return passive.Filter(), nil
-}
+// Open says whether it hears by now.
+func (l *Live) Open() bool { return l.open.Load() != nil }
 
 // Stats returns the counters since Run began.
 func (l *Live) Stats() Stats {
@@ -115,8 +120,6 @@ func (l *Live) Stats() Stats {
 		return Stats{}
 	}
 	s := Stats{Stats: o.decoder.Stats()}
-	if n, err := o.capture.Stats(); err == nil {
-		s.CaptureStats = n
-	}
+	s.CaptureStats, _ = o.capture.Stats() // after the end its last ones
 	return s
 }
