@@ -16,7 +16,7 @@ import (
 const (
 	// reopenEvery is how often a database that couldn't be opened is tried again,
 	// and one behind a network is asked whether it answers.
-	reopenEvery = 10 * time.Second
+	reopenEvery = 5 * time.Second
 	// startPatience is how long the start waits for a server.
 	startPatience    = 5 * time.Second
 	snapshotPatience = 15 * time.Second
