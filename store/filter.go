@@ -22,6 +22,9 @@ type ObservationFilter struct {
 	// Query is the name asked for or announced, with no regard to case or to a
 	// last dot; * stands for any run of characters.
 	Query string
+	// Alias is another name for Query, where that is no pattern: rows of either are
+	// asked for. "" for none.
+	Alias string
 	// Fingerprint is a fingerprint's text, or its hash in hexadecimal digits; see
 	// FingerprintHash.
 	Fingerprint string
@@ -132,11 +135,12 @@ func (s *statements) observations(f ObservationFilter, limit int) (string, []any
 		plus = s.unindexed
 	}
 	if f.Query != "" && !pattern {
-		same := make([]any, strings.Count(s.named, "?"))
-		for i := range same {
-			same[i] = text.Encode(name)
+		named, same := s.named, repeat(text.Encode(name), strings.Count(s.named, "?"))
+		if f.Alias != "" {
+			same = append(same, repeat(text.Encode(foldName(f.Alias)), len(same))...)
+			named = "(" + named + " OR " + named + ")"
 		}
-		c.add(s.named, same...)
+		c.add(named, same...)
 	}
 	if pattern {
 		// What LIKE takes for a pattern is taken literally, but for our *.
@@ -217,7 +221,7 @@ func (f ObservationFilter) matches() func(*lanfolk.Observation) bool {
 	return func(o *lanfolk.Observation) bool {
 		switch {
 		case f.Protocol != "" && o.Protocol != f.Protocol,
-			f.Query != "" && !pattern && foldName(o.Query) != name,
+			f.Query != "" && !pattern && foldName(o.Query) != name && (f.Alias == "" || foldName(o.Query) != foldName(f.Alias)),
 			pattern && !like(name, foldName(o.Query)),
 			f.MAC != lanfolk.MAC{} && o.SrcMAC != f.MAC && o.DstMAC != f.MAC,
 			f.SrcMAC != lanfolk.MAC{} && o.SrcMAC != f.SrcMAC,
@@ -256,6 +260,15 @@ func like(pattern, s string) bool {
 		s = rest
 	}
 	return true
+}
+
+// repeat returns n times the same argument.
+func repeat(arg string, n int) []any {
+	same := make([]any, n)
+	for i := range same {
+		same[i] = arg
+	}
+	return same
 }
 
 func truth(b bool) int64 {

@@ -17,7 +17,7 @@ const settleWait = 500 * time.Millisecond
 // one: out of memory and the database together, so that it is never late. Where the
 // database can't be read it is what memory knows.
 func (r *Recorder) Latest(ctx context.Context, f ObservationFilter) (lanfolk.Observation, bool, error) {
-	if f.Query == "" || strings.Contains(f.Query, "*") || !f.Until.IsZero() || f.After.set {
+	if f.Query == "" || f.Alias != "" || strings.Contains(f.Query, "*") || !f.Until.IsZero() || f.After.set {
 		f.Limit = 1
 		rows, _, err := r.ObservationPage(ctx, f)
 		if err != nil || len(rows) == 0 {

@@ -53,7 +53,7 @@ func rules() []rule {
 		{"internal/sockets", []string{"lan", "mdns", "syncthing", "packet"}},
 		{"internal/announce", []string{"dnssd", "mdns", "packet", "internal/config", "internal/health"}},
 		{"internal/capture", []string{"lan", "passive", "packet"}},
-		{"internal/doctor", []string{"lan", "mdns", "syncthing", "packet", "internal/config", "internal/sockets"}},
+		{"internal/doctor", []string{"lan", "mdns", "syncthing", "packet", "internal/config", "internal/sockets", "internal/leases"}},
 		{"internal", []string{".", "packet"}},
 		{"store/directory", []string{"syncthing", "packet"}},
 		{"store", []string{"."}},

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lanfolk/lanfolk"
+	"github.com/lanfolk/lanfolk/internal/source"
 	"github.com/lanfolk/lanfolk/store"
 )
 
@@ -83,6 +84,7 @@ postgres://USER@HOST:PORT/DATABASE, whose password comes from the environment
 }
 
 func readFingerprints(ctx context.Context, db *store.DB, f store.ObservationFilter, latest bool) ([]lanfolk.Observation, error) {
+	f = hiddenNames(ctx, db).Filter(f)
 	if !latest {
 		return db.Observations(ctx, f)
 	}
@@ -91,6 +93,15 @@ func readFingerprints(ctx context.Context, db *store.DB, f store.ObservationFilt
 		return nil, err
 	}
 	return []lanfolk.Observation{row}, nil
+}
+
+// hiddenNames returns what names are hidden by in a database, nil if none ever was.
+func hiddenNames(ctx context.Context, db *store.DB) *source.Names {
+	key, err := db.Secret(ctx, source.NamesSecret) // makes none: the database is open for reading
+	if err != nil {
+		return nil
+	}
+	return source.NewNames(key)
 }
 
 func observationPrinter(now time.Time) printer[lanfolk.Observation] {

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -34,6 +35,9 @@ type monitor struct {
 	promiscuous bool
 	save        string
 	password    string
+	localOnly   bool
+	hashNames   bool
+	readable    []string
 }
 
 func monitorCommand(a app) *cobra.Command {
@@ -46,7 +50,12 @@ capture) or from a pcap or pcapng file, also packed by gzip. It sends nothing.
 
 It prints the rows that the database would hold: for a file all of them at the
 end, live each as it is first heard. --packets prints one line a fact instead:
-for DNS and mDNS one for each question and each resource record.`,
+for DNS and mDNS one for each question and each resource record.
+
+--local-only leaves out what isn't said on a link to be found there, and
+--hash-names hides the names that DNS, TLS, QUIC and HTTP are asked for: neither
+printed nor saved. The hashes' key is in the database that --save names; without
+one they are good for one run.`,
 		Example: `  lanfolk monitor -r capture.pcapng.gz
   lanfolk monitor -i eth0 --packets -o jsonl --filter 'udp port 5353'`,
 		Args: args(cobra.NoArgs),
@@ -59,6 +68,9 @@ for DNS and mDNS one for each question and each resource record.`,
 	fl.StringVar(&m.filter, "filter", "", "read only packets that fit an `EXPRESSION`, as tcpdump takes them")
 	fl.BoolVar(&m.packets, "packets", false, "print each fact instead of merged rows")
 	fl.BoolVar(&m.promiscuous, "promiscuous", false, "hear unicast between others, too")
+	fl.BoolVar(&m.localOnly, "local-only", false, "keep only what is said on a link to be found there: no DNS, TLS, HTTP, …")
+	fl.BoolVar(&m.hashNames, "hash-names", false, "hash the names that DNS, TLS, QUIC and HTTP are asked for")
+	fl.StringArrayVar(&m.readable, "readable-domain", nil, "names in this `DOMAIN` aren't hashed; repeatable")
 	fl.StringVar(&m.save, "save", "", "add the rows to a database, too: a `FILE`, or postgres://…")
 	passwordFileFlag(cmd, &m.password)
 	return cmd
@@ -173,6 +185,8 @@ type monitorSink struct {
 	facts printer[*passive.Fact]
 	live  bool
 	buf   []byte
+	// privacy stands before all that is made of a fact.
+	privacy source.Privacy
 }
 
 func (m *monitor) sink(ctx context.Context) (*monitorSink, error) {
@@ -184,12 +198,27 @@ func (m *monitor) sink(ctx context.Context) (*monitorSink, error) {
 		}
 		s.db = db
 	}
+	s.privacy.LocalOnly = m.localOnly
+	if m.hashNames {
+		key := []byte(rand.Text())
+		if s.db != nil {
+			var err error
+			if key, err = s.db.Secret(ctx, source.NamesSecret); err != nil {
+				return nil, errors.Join(err, s.db.Close())
+			}
+		}
+		s.privacy.Names = source.NewNames(key, m.readable...)
+	}
 	return s, nil
 }
 
 func (s *monitorSink) fact(from *source.Passive, f *passive.Fact) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	f, ok := s.privacy.Fact(f)
+	if !ok {
+		return nil
+	}
 	if s.m.packets {
 		if s.m.format.name == "jsonl" {
 			s.buf = append(f.AppendJSON(s.buf[:0]), '\n')
@@ -208,8 +237,8 @@ func (s *monitorSink) fact(from *source.Passive, f *passive.Fact) error {
 			return nil
 		}
 	}
-	o, ok := from.Observation(f)
-	if !ok {
+	o, counts := from.Observation(f)
+	if !counts {
 		return nil
 	}
 	if first := s.rows.Add(o); first && s.live && !s.m.packets && s.m.format.name != "json" {

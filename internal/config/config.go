@@ -29,6 +29,8 @@ type Config struct {
 	DNS       DNS       `toml:"dns"`
 	Reflect   Reflect   `toml:"reflect"`
 	Passive   Passive   `toml:"passive"`
+	Leases    Leases    `toml:"leases"`
+	Hostapd   Hostapd   `toml:"hostapd"`
 	Inventory Inventory `toml:"inventory"`
 	Store     Store     `toml:"store"`
 	Log       Log       `toml:"log"`
@@ -55,6 +57,8 @@ func Default() *Config {
 		DNS:               defaultDNS(),
 		Reflect:           defaultReflect(),
 		Passive:           defaultPassive(),
+		Leases:            defaultLeases(),
+		Hostapd:           defaultHostapd(),
 		Inventory:         defaultInventory(),
 		Store:             defaultStore(),
 		Log:               defaultLog(),

@@ -20,10 +20,16 @@ type Passive struct {
 	// was last heard, and MaxRows how many there are at most.
 	Retention Duration `toml:"retention"`
 	MaxRows   int      `toml:"max_rows"`
+	// LocalOnly keeps only what protocols of the link say.
+	LocalOnly bool `toml:"local_only"`
+	// HashNames hides the names that DNS, TLS and HTTP are asked for, but those in
+	// ReadableDomains and of local networks.
+	HashNames       bool     `toml:"hash_names"`
+	ReadableDomains []Domain `toml:"readable_domains"`
 }
 
 func defaultPassive() Passive {
-	return Passive{Enabled: Auto, Retention: Duration{90 * 24 * time.Hour}, MaxRows: 1_000_000}
+	return Passive{Enabled: Auto, Retention: Duration{90 * 24 * time.Hour}, MaxRows: 1_000_000, ReadableDomains: []Domain{}}
 }
 
 const maxFilter = 4096 // bytes
@@ -39,6 +45,9 @@ func (p Passive) check(bad func(key string, err error)) {
 		bad("filter", err)
 	}
 	const least, most = 1000, 1_000_000_000
+	if len(p.ReadableDomains) > maxDomains {
+		bad("readable_domains", fmt.Errorf("want at most %d domains", maxDomains))
+	}
 	if p.MaxRows < least || p.MaxRows > most {
 		bad("max_rows", fmt.Errorf("want %d to %d, not %d", least, most, p.MaxRows))
 	}

@@ -12,6 +12,12 @@ func writable(dir string) error {
 	return syscall.Access(dir, writeAndSearch)
 }
 
+// connectable says whether this process may connect to a unix socket.
+func connectable(path string) error {
+	const write = 2
+	return syscall.Access(path, write)
+}
+
 // freeSpace returns how many bytes an ordinary user may still write there.
 func freeSpace(dir string) (uint64, error) {
 	var s syscall.Statfs_t

@@ -55,6 +55,8 @@ func (d Doctor) Examine(ctx context.Context) []Finding {
 		func() []Finding { return d.checkReflect(all) },
 		func() []Finding { return checkPort(lan.PortHolders(mdns.Port)) },
 		func() []Finding { return d.checkSyncthing(lan.PortHolders) },
+		func() []Finding { return d.checkLeases("/") },
+		func() []Finding { return d.checkHostapd(connectable) },
 		func() []Finding { return checkCapture(lan.CanCapture()) },
 		func() []Finding { return checkState(d.State) },
 		func() []Finding { return d.checkDatabase(ctx) },

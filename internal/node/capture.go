@@ -106,6 +106,7 @@ func (n *Node) drop(s *suture.Supervisor, r capturing) {
 func (n *Node) capturePart(l packet.Link, filter *pcapfilter.Filter) *part {
 	heard := &source.Heard{
 		From:   &source.Passive{Gateway: n.Config.Name, Link: l, Device: n.syncthing.own, TGED: n.Config.TGED.Enabled && n.Config.TGED.Listen},
+		Look:   n.privacy().Fact,
 		Record: n.recorder.Record, Observe: n.registry.Observe,
 	}
 	live := &capture.Live{Link: l, Promiscuous: n.Config.Passive.Promiscuous, Filter: filter, Pause: heard.Pause}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lanfolk/lanfolk/internal/source"
 	"github.com/lanfolk/lanfolk/lan"
 	"github.com/lanfolk/lanfolk/packet"
 )
@@ -88,6 +89,32 @@ func (l *links) used(name string) (packet.Link, bool) {
 		}
 	}
 	return packet.Link{}, false
+}
+
+// of returns the name of the link on whose subnet an address is, "" for none.
+func (l *links) of(a netip.Addr) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	link, _ := source.LinkOf(l.all, a)
+	return link.Name
+}
+
+// master returns the name of the bridge or the like that a link is a port of, its own
+// if it is of none.
+func (l *links) master(name string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, port := range l.all {
+		if port.Name != name || port.Master == 0 {
+			continue
+		}
+		for _, m := range l.all {
+			if m.Index == port.Master {
+				return m.Name
+			}
+		}
+	}
+	return name
 }
 
 // has says whether an address is this machine's.

@@ -22,6 +22,7 @@ import (
 	"github.com/lanfolk/lanfolk/internal/api/token"
 	"github.com/lanfolk/lanfolk/internal/config"
 	"github.com/lanfolk/lanfolk/internal/find"
+	"github.com/lanfolk/lanfolk/internal/hostapd"
 	"github.com/lanfolk/lanfolk/internal/sockets"
 	"github.com/lanfolk/lanfolk/internal/source"
 	"github.com/lanfolk/lanfolk/store"
@@ -59,6 +60,9 @@ type Node struct {
 	syncthing     syncthingSpeaker
 	mqtt          mqttSpeaker
 	self          source.Self
+	leases        leaseFiles
+	hostapd       *hostapd.Watcher // nil if the config says no
+	names         *source.Names    // nil where names aren't hidden
 
 	mu    sync.Mutex
 	parts []*part
@@ -135,7 +139,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if n.Config.DNS.On() {
 		n.add(hearers.supervisor, n.dnsPart())
 	}
-	for _, p := range slices.Concat(more, n.zoneParts(), n.tgedParts(), n.syncthingParts(), n.mqttParts()) {
+	for _, p := range slices.Concat(more, n.zoneParts(), n.tgedParts(), n.syncthingParts(), n.mqttParts(), n.leaseParts(), n.hostapdParts()) {
 		n.add(hearers.supervisor, p)
 	}
 
@@ -239,6 +243,7 @@ func (n *Node) openInventory(ctx context.Context) error {
 		return fmt.Errorf("node: take over the inventory of the last run: %w", err)
 	}
 	n.self = n.newSelf(ctx)
+	n.openNames(ctx)
 	n.recorder = store.NewRecorder(n.db, store.RecorderOptions{
 		Keep: store.Retention{MaxAge: n.Config.Passive.Retention.Duration(), MaxRows: int64(n.Config.Passive.MaxRows)},
 		Log:  n.Log,
@@ -279,7 +284,7 @@ func (n *Node) openAPI(ctx context.Context) (*api.Server, error) {
 	}
 	return api.New(api.Options{
 		Inventory:    n.registry,
-		Fingerprints: n.recorder,
+		Fingerprints: source.NamedRows{Rows: n.recorder, Names: n.names},
 		Finder:       n.finder(),
 		DNSSD:        source.DNSSD{Source: n.mdns.source},
 		NMOS:         n.nmosSource(),

@@ -18,6 +18,7 @@ func (n *Node) Status() Status {
 		Name: n.Config.Name, Version: n.Version, PID: os.Getpid(), State: n.State,
 		Config: n.ConfigPath, Page: n.page, Network: Network(), Started: n.started.UTC(),
 		Links: n.links.status(), Parts: n.partStatus(), Store: n.storeStatus(), NMOS: n.kept(), Advertised: n.advertised(), MQTT: n.mqttStatus(),
+		Leases: n.leaseStatus(), AccessPoints: n.accessPoints(),
 	}
 	counts := n.registry.Stats()
 	s.Inventory = Inventory{

@@ -42,6 +42,9 @@ type Status struct {
 	Advertised []AdvertisedAPI `json:"nmos_advertised"`
 	// MQTT is the broker on which devices announce themselves.
 	MQTT MQTT `json:"mqtt"`
+	// Leases are files of DHCP servers on this machine, AccessPoints what hostapd runs on it.
+	Leases       []LeaseFile   `json:"leases"`
+	AccessPoints []AccessPoint `json:"access_points"`
 }
 
 // AdvertisedAPI is an API that the node advertises.

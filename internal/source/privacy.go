@@ -1,13 +1,16 @@
 package source
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"net/netip"
 	"strings"
 
+	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/passive"
+	"github.com/lanfolk/lanfolk/store"
 )
 
 // Privacy keeps less of what passes by. It stands before all that is made of a
@@ -102,6 +105,37 @@ func privateReverse() []string {
 		list = append(list, n+".172.in-addr.arpa")
 	}
 	return list
+}
+
+// NamesSecret names the secret of the database whose value is the key.
+const NamesSecret = "names"
+
+// NamedRows finds rows of the database by names that may be hidden there.
+type NamedRows struct {
+	Rows
+	Names *Names // nil: none is
+}
+
+// Latest implements Rows.
+func (x NamedRows) Latest(ctx context.Context, f store.ObservationFilter) (lanfolk.Observation, bool, error) {
+	return x.Rows.Latest(ctx, x.Names.Filter(f))
+}
+
+// ObservationPage implements Rows.
+func (x NamedRows) ObservationPage(ctx context.Context, f store.ObservationFilter) ([]lanfolk.Observation, store.Cursor, error) {
+	return x.Rows.ObservationPage(ctx, x.Names.Filter(f))
+}
+
+// Filter returns f so that it also asks for what stands for its name where that
+// is hidden. Of a nil Names it is f.
+func (n *Names) Filter(f store.ObservationFilter) store.ObservationFilter {
+	if n == nil || strings.Contains(f.Query, "*") {
+		return f
+	}
+	if hidden := n.Name(f.Query); hidden != f.Query {
+		f.Alias = hidden
+	}
+	return f
 }
 
 // Name returns a name as it is kept: itself if it may be read, else its hash.

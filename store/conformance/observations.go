@@ -190,6 +190,8 @@ func observationFilters(t *testing.T, open Opener) {
 		{"only ASCII letters fold", store.ObservationFilter{Query: "ärger.local"}, ""},
 		{"other letters are as they are", store.ObservationFilter{Query: "Ärger.local"}, "8"},
 		{"a name and a protocol", store.ObservationFilter{Query: "nas.local", Protocol: "mdns"}, "2 1"},
+		{"a name by another", store.ObservationFilter{Query: "nas.local", Alias: "50X.local"}, "6 4 2 1"},
+		{"a name by another, and a protocol", store.ObservationFilter{Query: "nobody.local", Alias: "NAS.local.", Protocol: "mdns"}, "2 1"},
 		{"a pattern", store.ObservationFilter{Query: "*NAS*"}, "7 6 2 1"},
 		{"% is no pattern", store.ObservationFilter{Query: "50%.local"}, "3"},
 		{"% in a pattern is itself", store.ObservationFilter{Query: "50%*"}, "3"},
