@@ -103,7 +103,7 @@ func (h *Heard) once(f *passive.Fact) (row lanfolk.Observation, isRow bool, sigh
 	if row, isRow = h.From.Observation(f); isRow {
 		h.rows = append(h.rows, row)
 	}
-	if h.Observe == nil || len(f.Claims) == 0 {
+	if h.Observe == nil {
 		return row, isRow, nil
 	}
 	if h.collect == nil {
