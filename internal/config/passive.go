@@ -16,6 +16,9 @@ type Passive struct {
 	Promiscuous bool `toml:"promiscuous"`
 	// Filter is an expression in the manner of tcpdump; "" takes what lanfolk can read.
 	Filter string `toml:"filter"`
+	// Buffer is how much memory holds frames that wait, in MiB for each
+	// interface; 0 is as much as fits the machine.
+	Buffer int `toml:"buffer"`
 	// Retention is how long a row of the fingerprint database is kept after it
 	// was last heard, and MaxRows how many there are at most.
 	Retention Duration `toml:"retention"`
@@ -32,7 +35,10 @@ func defaultPassive() Passive {
 	return Passive{Enabled: Auto, Retention: Duration{90 * 24 * time.Hour}, MaxRows: 1_000_000, ReadableDomains: []Domain{}}
 }
 
-const maxFilter = 4096 // bytes
+const (
+	maxFilter = 4096 // bytes
+	maxBuffer = 1024 // MiB
+)
 
 func (p Passive) check(bad func(key string, err error)) {
 	switch {
@@ -43,6 +49,9 @@ func (p Passive) check(bad func(key string, err error)) {
 	default:
 		_, err := pcapfilter.Parse(p.Filter)
 		bad("filter", err)
+	}
+	if p.Buffer < 0 || p.Buffer > maxBuffer {
+		bad("buffer", fmt.Errorf("want 0 to %d MiB, not %d", maxBuffer, p.Buffer))
 	}
 	const least, most = 1000, 1_000_000_000
 	if len(p.ReadableDomains) > maxDomains {

@@ -201,5 +201,6 @@ func (d Doctor) checkNode(ctx context.Context) []Finding {
 		return append([]Finding{{"node", Notice, err.Error(), "\"lanfolk up\" starts one"}}, d.checkMQTT(nil)...)
 	}
 	found := append([]Finding{{"node", Good, "running", ""}}, checkStore(status.Store)...)
+	found = append(found, checkLoss(status.Parts)...)
 	return append(found, d.checkMQTT(&status)...)
 }

@@ -15,6 +15,13 @@ type NodeStatus struct {
 		Refused   uint64 `json:"refused"`
 		Error     string `json:"error"`
 	} `json:"mqtt"`
+	Parts []PartStatus `json:"parts"`
+}
+
+// PartStatus is what a part of the node counts.
+type PartStatus struct {
+	Name     string            `json:"name"`
+	Counters map[string]uint64 `json:"counters"`
 }
 
 // checkMQTT tells how the node gets on with its MQTT broker, nil without a running node. It doesn't

@@ -109,7 +109,8 @@ func (n *Node) capturePart(l packet.Link, filter *pcapfilter.Filter) *part {
 		Look:   n.privacy().Fact,
 		Record: n.recorder.Record, Observe: n.registry.Observe,
 	}
-	live := &capture.Live{Link: l, Promiscuous: n.Config.Passive.Promiscuous, Filter: filter, Pause: heard.Pause}
+	c := n.Config.Passive
+	live := &capture.Live{Link: l, Promiscuous: c.Promiscuous, Filter: filter, BufferSize: c.Buffer << 20, Pause: heard.Pause}
 	return &part{
 		name: "capture " + l.Name,
 		run: func(ctx context.Context) error {
@@ -118,7 +119,11 @@ func (n *Node) capturePart(l packet.Link, filter *pcapfilter.Filter) *part {
 		},
 		detail: func() string {
 			s := live.Stats()
-			return fmt.Sprintf("%d frames, %d facts", s.Frames, s.Facts)
+			text := fmt.Sprintf("%d frames, %d facts", s.Frames, s.Facts)
+			if s.Dropped > 0 {
+				text += fmt.Sprintf(", %d frames lost", s.Dropped)
+			}
+			return text
 		},
 		counters: func() map[string]uint64 {
 			s := live.Stats()
