@@ -190,6 +190,7 @@ func BenchmarkPassiveDecode(b *testing.B) {
 		{"dns, new senders", of("dns"), another},
 		{"dns, new names", newNames(b), func([]byte, uint32) {}},
 		{"mdns, new senders", of("mdns"), another},
+		{"what gopacket reads, new senders", slices.Concat(of("arp"), of("ndp"), of("dhcp"), of("dns"), of("mdns")), another},
 		{"all, new senders", of(""), another},
 	} {
 		b.Run(c.name, func(b *testing.B) { benchmarkDecode(b, c) })

@@ -12,6 +12,7 @@ import (
 	"github.com/lanfolk/lanfolk/passive/internal/lldp"
 	"github.com/lanfolk/lanfolk/passive/internal/mqtt"
 	"github.com/lanfolk/lanfolk/passive/internal/quic"
+	"github.com/lanfolk/lanfolk/passive/internal/recent"
 	"github.com/lanfolk/lanfolk/passive/internal/ssdp"
 	"github.com/lanfolk/lanfolk/passive/internal/wsd"
 	"github.com/lanfolk/lanfolk/syncthing"
@@ -32,7 +33,7 @@ type Decoder struct {
 	options  Options
 	count    tally
 	text     interner
-	opens    interner // fingerprints of TCP's SYNs, by what they tell
+	opens    recent.Map[string] // fingerprints of TCP's SYNs, by what they tell
 	memo     memo
 	frags    fragments
 	streams  streams // DNS over TCP

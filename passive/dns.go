@@ -7,16 +7,19 @@ import (
 	"time"
 
 	"github.com/lanfolk/lanfolk/dnswire"
+	"github.com/lanfolk/lanfolk/passive/internal/recent"
 )
 
 // dnsScratch is what one message needs while it is read.
 type dnsScratch struct {
-	data interner // record data as text, by type and uncompressed bytes
-	own  []byte   // the folded name whose address the packet came from
-	name []byte
-	fp   []byte
-	item []byte
-	seen []int // where the items of a fingerprint begin
+	data    recent.Map[string]    // record data as text, by type and uncompressed bytes
+	names   recent.Map[*nameText] // by uncompressed bytes
+	records []dnswire.Record      // of the message in hand
+	own     []byte                // the folded name whose address the packet came from
+	name    []byte
+	fp      []byte
+	item    []byte
+	seen    []int // where the items of a fingerprint begin
 }
 
 // dnsMessage reads a message of DNS, mDNS or LLMNR and hands out a fact for
@@ -42,19 +45,24 @@ func (d *Decoder) dnsMessage(c *context, p proto, b []byte) drop {
 	announces := p == protoMDNS && m.Response && c.src.Port() == portMDNS // RFC 6762 §6
 	x := &d.message
 	*x = dnsContext{context: c, m: m, proto: p, direct: direct, announces: announces, first: true}
+	d.dns.records = d.dns.records[:0]
+	for r := range x.m.Records() {
+		d.dns.records = append(d.dns.records, r)
+	}
 	x.fingerprint = d.dnsFingerprint(&x.m, p, c)
 	if announces && direct {
-		d.findOwn(&x.m, src)
+		d.findOwn(src)
 	} else {
 		d.dns.own = d.dns.own[:0]
 	}
 	for q := range x.m.Questions() {
 		d.question(x, q)
 	}
-	for r := range x.m.Records() {
+	for _, r := range d.dns.records {
 		d.resource(x, r)
 	}
-	x.m = dnswire.Message{} // it holds the frame's bytes
+	x.m = dnswire.Message{} // it holds the frame's bytes, as these do
+	clear(d.dns.records)
 	return dropNone
 }
 
@@ -84,8 +92,7 @@ func (d *Decoder) startDNS(x *dnsContext) *Fact {
 
 func (d *Decoder) question(x *dnsContext, q dnswire.Question) {
 	f := d.startDNS(x)
-	d.buf = q.Name.AppendText(d.buf[:0])
-	f.Query, f.QType = d.text.get(d.buf), uint16(q.Type)
+	f.Query, f.QType = d.nameOf(x.proto, q.Name), uint16(q.Type)
 	if x.asked == "" {
 		x.asked, x.askedType = f.Query, f.QType
 	}
@@ -122,10 +129,9 @@ func (d *Decoder) header(x *dnsContext) {
 
 func (d *Decoder) resource(x *dnsContext, r dnswire.Record) {
 	f := d.startDNS(x)
-	d.buf = r.Name.AppendText(d.buf[:0])
 	rec := &d.record
 	*rec = Record{
-		Name: d.text.get(d.buf), Type: uint16(r.Type), Class: uint16(r.Class), Flush: r.Flush,
+		Name: d.nameOf(x.proto, r.Name), Type: uint16(r.Type), Class: uint16(r.Class), Flush: r.Flush,
 		TTL: r.TTL, Section: r.Section.String(), Data: d.dataText(r),
 	}
 	if x.proto != protoMDNS && r.Flush {
@@ -155,9 +161,9 @@ func (d *Decoder) resource(x *dnsContext, r dnswire.Record) {
 
 // findOwn finds the name whose address records hold the packet's source: the
 // sender's own. A proxy or a reflector speaks of other addresses.
-func (d *Decoder) findOwn(m *dnswire.Message, src netip.Addr) {
+func (d *Decoder) findOwn(src netip.Addr) {
 	d.dns.own = d.dns.own[:0]
-	for r := range m.Records() {
+	for _, r := range d.dns.records {
 		if a, ok := r.Addr(); ok && a == src {
 			d.dns.own = r.Name.AppendFolded(d.dns.own)
 			return
@@ -184,11 +190,40 @@ func (d *Decoder) hostClaim(x *dnsContext, r dnswire.Record, a netip.Addr) {
 	d.claims = append(d.claims, claim)
 }
 
+// nameText is what is made of a name.
+type nameText struct {
+	text string // as DNS prints it
+	form string // as it stands in a fingerprint of mDNS
+}
+
+// nameOf returns a name as DNS prints it.
+func (d *Decoder) nameOf(p proto, n dnswire.NameView) string {
+	if p == protoMDNS {
+		return d.name(n).text
+	}
+	d.buf = n.AppendText(d.buf[:0])
+	return d.text.get(d.buf)
+}
+
+// name returns what is made of a name of mDNS. The same few stand in most messages.
+func (d *Decoder) name(n dnswire.NameView) *nameText {
+	d.dns.name = n.AppendWire(d.dns.name[:0])
+	if t, ok := d.dns.names.Find(d.dns.name); ok {
+		return t
+	}
+	key := string(d.dns.name)
+	d.buf = n.AppendText(d.buf[:0])
+	t := &nameText{text: string(d.buf)}
+	t.form = string(d.appendForm(d.buf[:0], n))
+	d.dns.names.Put(key, t, len(t.text)+len(t.form)+2*16)
+	return t
+}
+
 // dataText returns a record's data as DNS prints it.
 func (d *Decoder) dataText(r dnswire.Record) string {
 	d.buf = append(d.buf[:0], byte(r.Type>>8), byte(r.Type))
 	d.buf = r.AppendRData(d.buf)
-	if s, ok := d.dns.data.find(d.buf); ok {
+	if s, ok := d.dns.data.Find(d.buf); ok {
 		return s
 	}
 	var s string
@@ -197,7 +232,7 @@ func (d *Decoder) dataText(r dnswire.Record) string {
 	} else {
 		s = r.RR().DataString()
 	}
-	d.dns.data.put(string(d.buf), s)
+	d.dns.data.Put(string(d.buf), s, len(s))
 	return s
 }
 

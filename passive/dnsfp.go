@@ -20,7 +20,7 @@ const (
 func (d *Decoder) dnsFingerprint(m *dnswire.Message, p proto, c *context) string {
 	switch {
 	case p == protoMDNS && m.Response:
-		return d.announcementForm(m)
+		return d.announcementForm()
 	case p == protoMDNS:
 		return d.questionForm(m, c)
 	case p == protoLLMNR && m.Response:
@@ -45,7 +45,7 @@ func (d *Decoder) resolverForm(m *dnswire.Message) string {
 	if m.CheckingDisabled {
 		t = append(t, ";cd=1"...)
 	}
-	for r := range m.Records() {
+	for _, r := range d.dns.records {
 		if r.Type != dnswire.TypeOPT {
 			continue
 		}
@@ -113,7 +113,7 @@ func appendOptions(t []byte, r dnswire.Record) []byte {
 func (d *Decoder) questionForm(m *dnswire.Message, c *context) string {
 	d.dns.fp, d.dns.seen = append(d.dns.fp[:0], "mdns1:q="...), d.dns.seen[:0]
 	for q := range m.Questions() {
-		t := d.appendForm(d.dns.item[:0], q.Name)
+		t := append(d.dns.item[:0], d.name(q.Name).form...)
 		t = append(append(t, '/'), q.Type.String()...)
 		if q.Unicast {
 			t = append(t, "/QU"...)
@@ -131,7 +131,7 @@ func (d *Decoder) questionForm(m *dnswire.Message, c *context) string {
 	if m.ID != 0 {
 		d.dns.fp = append(d.dns.fp, ";id"...)
 	}
-	for r := range m.Records() {
+	for _, r := range d.dns.records {
 		if r.Type == dnswire.TypeOPT {
 			d.dns.fp = strconv.AppendUint(append(d.dns.fp, ";edns="...), uint64(r.Class), 10)
 			d.dns.fp = appendOptions(d.dns.fp, r)
@@ -144,13 +144,13 @@ func (d *Decoder) questionForm(m *dnswire.Message, c *context) string {
 // announcementForm: see the package comment. Records of all sections are in it,
 // with TTL in seconds; a TXT record with its keys in order, and the values of
 // those that name a model.
-func (d *Decoder) announcementForm(m *dnswire.Message) string {
+func (d *Decoder) announcementForm() string {
 	d.dns.fp, d.dns.seen = append(d.dns.fp[:0], "mdns1:a="...), d.dns.seen[:0]
-	for r := range m.Records() {
+	for _, r := range d.dns.records {
 		if r.Type == dnswire.TypeOPT {
 			continue
 		}
-		t := d.appendForm(d.dns.item[:0], r.Name)
+		t := append(d.dns.item[:0], d.name(r.Name).form...)
 		t = append(append(t, '/'), r.Type.String()...)
 		t = strconv.AppendUint(append(t, '/'), uint64(r.TTL), 10)
 		if r.Type == dnswire.TypeTXT {

@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 
 	"github.com/lanfolk/lanfolk/packet"
 )
@@ -14,14 +15,15 @@ import (
 //
 // A frame is looked up by a hash of what doesn't change in it and then compared as
 // a whole. All facts of a frame that is remembered depend on that alone, but for
-// their time, interface and ports. Like the interner the memo has two generations.
+// their time, interface and ports. The memo has two generations, as recent.Map has.
 type memo struct {
 	seed       [4]uint64
 	young, old map[uint64]*said
 	bytes      int // of the young generation
 	// once holds hashes of frames that came once: only what comes again is worth the
 	// memory, and a flood of frames that all differ costs none.
-	once [memoSlots]uint64
+	once  [memoSets][4]uint64
+	aside int // which of a set's places is taken next
 	// The frame in hand: what doesn't change, in two parts, and its hash.
 	lasting lasting
 	hash    uint64
@@ -30,10 +32,11 @@ type memo struct {
 }
 
 const (
-	memoSlots = 4096
+	memoSets  = 1024
 	memoLimit = 4 << 20 // bytes of one generation, about
 	memoFacts = 64      // facts of one frame
 	factCost  = 512     // bytes of one fact, about
+	memoCost  = 256     // of one frame beside it
 )
 
 // said is what one frame said.
@@ -147,9 +150,10 @@ func (m *memo) find() *said {
 
 // record begins to remember the frame in hand if it came before.
 func (m *memo) record(f *packet.Frame) {
-	slot := &m.once[m.hash%memoSlots]
-	if *slot != m.hash {
-		*slot = m.hash
+	set := &m.once[m.hash%memoSets]
+	if !slices.Contains(set[:], m.hash) {
+		set[m.aside%len(set)] = m.hash
+		m.aside++
 		return
 	}
 	if m.spare == nil {
@@ -201,7 +205,7 @@ func (m *memo) end() {
 	if s == nil || len(s.facts) == 0 || s.proto == numProtos {
 		return
 	}
-	if s.cost += len(s.frame) + entryCost; s.cost > memoLimit/16 {
+	if s.cost += len(s.frame) + memoCost; s.cost > memoLimit/16 {
 		return
 	}
 	s.again = make([]Again, len(s.facts))

@@ -65,10 +65,10 @@ func (d *Decoder) openForm(o *opening) string {
 	k := append(d.buf2[:0], bit(o.answer), byte(o.ttl), byte(o.window>>8), byte(o.window),
 		byte(o.mss>>16), byte(o.mss>>8), byte(o.mss), byte(o.scale>>8), byte(o.scale))
 	d.buf2 = append(k, o.options...)
-	form, ok := d.opens.find(d.buf2)
+	form, ok := d.opens.Find(d.buf2)
 	if !ok {
 		form = string(o.appendForm(d.buf[:0]))
-		d.opens.put(string(d.buf2), form)
+		d.opens.Put(string(d.buf2), form, len(form))
 	}
 	return form
 }

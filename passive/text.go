@@ -1,15 +1,20 @@
 package passive
 
-import (
-	"strconv"
-	"unicode/utf8"
-)
+import "unicode/utf8"
 
 // appendSafe appends text off the wire as the DNS presentation form writes a
 // label: UTF-8 is kept, a backslash is doubled, control characters and bytes
 // that are no UTF-8 become \DDD.
 func appendSafe(dst, b []byte) []byte {
 	for len(b) > 0 {
+		n := 0
+		for n < len(b) && b[n] >= 0x20 && b[n] < 0x7f && b[n] != '\\' {
+			n++
+		}
+		dst = append(dst, b[:n]...)
+		if b = b[n:]; len(b) == 0 {
+			break
+		}
 		c := b[0]
 		if c >= utf8.RuneSelf {
 			if r, n := utf8.DecodeRune(b); n > 1 && r >= 0xa0 {
@@ -18,13 +23,10 @@ func appendSafe(dst, b []byte) []byte {
 				continue
 			}
 		}
-		switch {
-		case c == '\\':
+		if c == '\\' {
 			dst = append(dst, '\\', '\\')
-		case c < 0x20 || c >= 0x7f:
+		} else {
 			dst = append(dst, '\\', '0'+c/100, '0'+c/10%10, '0'+c%10)
-		default:
-			dst = append(dst, c)
 		}
 		b = b[1:]
 	}
@@ -51,9 +53,20 @@ func appendCodes(dst, codes []byte) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = strconv.AppendUint(dst, uint64(code), 10)
+		dst = appendByte(dst, code)
 	}
 	return dst
+}
+
+// appendByte appends a number in decimal digits.
+func appendByte(dst []byte, n uint8) []byte {
+	switch {
+	case n >= 100:
+		return append(dst, '0'+n/100, '0'+n/10%10, '0'+n%10)
+	case n >= 10:
+		return append(dst, '0'+n/10, '0'+n%10)
+	}
+	return append(dst, '0'+n)
 }
 
 // trimZero takes off the zero bytes with which some stacks end a text.

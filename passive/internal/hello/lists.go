@@ -4,47 +4,17 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
+
+	"github.com/lanfolk/lanfolk/passive/internal/recent"
 )
 
-// A list's hash takes most of the time that a fingerprint does, and the same few
-// programs begin nearly all connections: so hashes are remembered.
-const (
-	maxListKey = 256 // bytes of a list that is remembered
-	maxLists   = 256 // of one generation
-	hashDigits = 12
-)
+const hashDigits = 12
 
-// lists remembers the hashes of lists, in two generations: what isn't asked for goes
-// with the old one.
+// lists remembers the hashes of lists. A hash takes most of the time that a
+// fingerprint does, and the same few programs begin nearly all connections.
 type lists struct {
-	young, old map[string][hashDigits]byte
-	key        []byte
-}
-
-// get returns the hash for the key in hand, and whether it is known.
-func (l *lists) get() (sum [hashDigits]byte, ok bool) {
-	if sum, ok = l.young[string(l.key)]; ok {
-		return sum, true
-	}
-	if sum, ok = l.old[string(l.key)]; ok {
-		l.put(sum)
-	}
-	return sum, ok
-}
-
-// put remembers the hash for the key in hand.
-func (l *lists) put(sum [hashDigits]byte) {
-	if len(l.key) > maxListKey {
-		return
-	}
-	if l.young == nil || len(l.young) >= maxLists {
-		l.young, l.old = l.old, l.young
-		if l.young == nil {
-			l.young = make(map[string][hashDigits]byte)
-		}
-		clear(l.young)
-	}
-	l.young[string(l.key)] = sum
+	recent.Map[[hashDigits]byte]
+	key []byte
 }
 
 // ciphersHash returns the hash of the cipher suites in ascending order.
@@ -54,13 +24,13 @@ func (h *Hello) ciphersHash() [hashDigits]byte {
 	for _, x := range h.Ciphers {
 		l.key = binary.BigEndian.AppendUint16(l.key, x)
 	}
-	sum, ok := l.get()
+	sum, ok := l.Find(l.key)
 	if !ok {
 		h.sorted = append(h.sorted[:0], h.Ciphers...)
 		slices.Sort(h.sorted)
 		h.scratch = appendHex(h.scratch[:0], h.sorted)
 		sum = hash(h.scratch)
-		l.put(sum)
+		l.Put(string(l.key), sum, hashDigits)
 	}
 	return sum
 }
@@ -91,7 +61,7 @@ func (h *Hello) extensionsHash() [hashDigits]byte {
 			l.key = binary.BigEndian.AppendUint16(l.key, x)
 		}
 	}
-	sum, ok := l.get()
+	sum, ok := l.Find(l.key)
 	if !ok {
 		for x := range uint16(64) {
 			if set>>x&1 != 0 {
@@ -104,7 +74,7 @@ func (h *Hello) extensionsHash() [hashDigits]byte {
 			h.scratch = appendHex(append(h.scratch, '_'), h.Signatures)
 		}
 		sum = hash(h.scratch)
-		l.put(sum)
+		l.Put(string(l.key), sum, hashDigits)
 	}
 	return sum
 }

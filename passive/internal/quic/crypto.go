@@ -1,5 +1,7 @@
 package quic
 
+import "bytes"
+
 // MaxCrypto bounds the bytes of a handshake that are collected.
 const MaxCrypto = 1 << 14
 
@@ -48,6 +50,7 @@ func (c *Crypto) Frames(b []byte) error {
 	for n := 0; len(r.b) > 0; n++ {
 		kind := r.octet()
 		if kind == framePadding {
+			r.b = bytes.TrimLeft(r.b, "\x00")
 			n--
 			continue
 		}
@@ -96,6 +99,19 @@ func (c *Crypto) put(offset int, data []byte) {
 	}
 	c.any = true
 	end := offset + len(data)
+	if offset == c.next && c.next == len(c.buf) { // the usual case: all in order
+		c.buf = append(c.buf, data...)
+		for len(c.have)*64 < end {
+			c.have = append(c.have, 0)
+		}
+		for i := offset; i < end; {
+			n := min(64-i%64, end-i)
+			c.have[i/64] |= (1<<n - 1) << (i % 64)
+			i += n
+		}
+		c.next = end
+		return
+	}
 	if end > len(c.buf) {
 		c.buf = append(c.buf, make([]byte, end-len(c.buf))...)
 		for len(c.have)*64 < end {
