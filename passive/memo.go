@@ -15,14 +15,15 @@ import (
 //
 // A frame is looked up by a hash of what doesn't change in it and then compared as
 // a whole. All facts of a frame that is remembered depend on that alone, but for
-// their time, interface and ports. The memo has two generations, as recent.Map has.
+// their time, interface and ports. Where there is no room what wasn't said lately goes.
 type memo struct {
-	seed       [4]uint64
-	young, old map[uint64]*said
-	bytes      int // of the young generation
+	seed   [4]uint64
+	places *[memoSets][memoWays]place // by hash; nil until there is a frame
+	bytes  int                        // of all that is remembered
+	hand   int                        // which place is looked at next for what may go
 	// once holds hashes of frames that came once: only what comes again is worth the
 	// memory, and a flood of frames that all differ costs none.
-	once  [memoSets][4]uint64
+	once  [1024][4]uint64
 	aside int // which of a set's places is taken next
 	// The frame in hand: what doesn't change, in two parts, and its hash.
 	lasting lasting
@@ -32,12 +33,18 @@ type memo struct {
 }
 
 const (
-	memoSets  = 1024
-	memoLimit = 4 << 20 // bytes of one generation, about
+	memoSets  = 2048
+	memoWays  = 4
+	memoLimit = 8 << 20 // bytes, about
 	memoFacts = 64      // facts of one frame
 	factCost  = 512     // bytes of one fact, about
 	memoCost  = 256     // of one frame beside it
 )
+
+type place struct {
+	hash uint64
+	said *said // nil in an empty place
+}
 
 // said is what one frame said.
 type said struct {
@@ -49,6 +56,7 @@ type said struct {
 	facts  []Fact
 	again  []Again
 	cost   int
+	used   bool // since it was last looked at whether it may go
 	proto  proto
 	asked  bool // the facts depend on whether src is on the link
 	onLink bool
@@ -68,8 +76,8 @@ func (d *Decoder) known(f *packet.Frame, emit func(*Fact)) bool {
 	if f.Length > len(f.Data) || !x.of(f.LinkType, f.Data) {
 		return false
 	}
-	if m.young == nil {
-		m.young, m.old = make(map[uint64]*said), make(map[uint64]*said)
+	if m.places == nil {
+		m.places = new([memoSets][memoWays]place)
 		m.seed = [4]uint64{rand.Uint64(), rand.Uint64(), rand.Uint64(), rand.Uint64()}
 	}
 	head := x.head[:x.n]
@@ -81,6 +89,7 @@ func (d *Decoder) known(f *packet.Frame, emit func(*Fact)) bool {
 		m.record(f)
 		return false
 	}
+	s.used = true
 	d.count.frame(len(f.Data), s.proto, len(s.facts))
 	if emit == nil {
 		return true
@@ -138,19 +147,18 @@ func folded(a, b uint64) uint64 {
 // that are made to have one hash, which takes the seed, only have each other
 // decoded anew.
 func (m *memo) find() *said {
-	if s := m.young[m.hash]; s != nil {
-		return s
+	set := &m.places[m.hash%memoSets]
+	for i := range set {
+		if set[i].hash == m.hash {
+			return set[i].said
+		}
 	}
-	s := m.old[m.hash]
-	if s != nil {
-		m.put(s)
-	}
-	return s
+	return nil
 }
 
 // record begins to remember the frame in hand if it came before.
 func (m *memo) record(f *packet.Frame) {
-	set := &m.once[m.hash%memoSets]
+	set := &m.once[m.hash%uint64(len(m.once))]
 	if !slices.Contains(set[:], m.hash) {
 		set[m.aside%len(set)] = m.hash
 		m.aside++
@@ -205,7 +213,7 @@ func (m *memo) end() {
 	if s == nil || len(s.facts) == 0 || s.proto == numProtos {
 		return
 	}
-	if s.cost += len(s.frame) + memoCost; s.cost > memoLimit/16 {
+	if s.cost += len(s.frame) + memoCost; s.cost > memoLimit/32 {
 		return
 	}
 	s.again = make([]Again, len(s.facts))
@@ -216,12 +224,46 @@ func (m *memo) end() {
 	m.put(s)
 }
 
+// put keeps what was recorded, at the place of what has its hash, else at a free one,
+// else at that of something that wasn't said lately.
 func (m *memo) put(s *said) {
-	if m.bytes+s.cost > memoLimit {
-		m.young, m.old = m.old, m.young
-		clear(m.young)
-		m.bytes = 0
+	set := &m.places[s.hash%memoSets]
+	at := -1
+	for i := range set {
+		switch {
+		case set[i].hash == s.hash && set[i].said != nil:
+			at = i
+		case at < 0 && set[i].said == nil:
+			at = i
+		}
 	}
-	m.young[s.hash] = s
+	if at < 0 {
+		at = m.aside % len(set)
+		for i := range set {
+			if x := set[(at+i)%len(set)].said; !x.used {
+				at = (at + i) % len(set)
+				break
+			}
+		}
+		m.aside++
+	}
+	m.remove(&set[at])
+	for m.bytes+s.cost > memoLimit {
+		p := &m.places[m.hand/memoWays][m.hand%memoWays]
+		m.hand = (m.hand + 1) % (memoSets * memoWays)
+		if p.said != nil && p.said.used {
+			p.said.used = false
+		} else {
+			m.remove(p)
+		}
+	}
+	set[at] = place{s.hash, s}
 	m.bytes += s.cost
+}
+
+func (m *memo) remove(p *place) {
+	if p.said != nil {
+		m.bytes -= p.said.cost
+		*p = place{}
+	}
 }
