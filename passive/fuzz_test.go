@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"io"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/lanfolk/lanfolk/packet"
 	"github.com/lanfolk/lanfolk/passive"
+	"github.com/lanfolk/lanfolk/passive/internal/seeds"
 )
 
 // check holds what is true of every fact.
@@ -57,6 +59,17 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	}
+	lengths := map[[3]int]bool{}
+	var last []byte
+	seeds.Each(f, func(p seeds.Packet) bool {
+		kind := [3]int{int(p.EtherType), int(p.Proto)<<16 | int(p.Dst), len(p.Frame) / 64}
+		if len(p.Frame) <= 2048 && !lengths[kind] {
+			lengths[kind] = true
+			f.Add(byte(0), p.Frame, last)
+			last = p.Frame
+		}
+		return len(lengths) < 400
+	})
 	f.Fuzz(func(t *testing.T, kind byte, first, second []byte) {
 		d := passive.NewDecoder(passive.Options{OnLink: func(string, netip.Addr) bool { return true }})
 		for _, b := range [][]byte{first, second, first, first} {
@@ -76,17 +89,27 @@ func FuzzDecode(f *testing.F) {
 // FuzzReader reads any bytes as a capture file.
 func FuzzReader(f *testing.F) {
 	le, bige := binary.LittleEndian, binary.BigEndian
-	seeds := [][]byte{
+	files := [][]byte{
 		pcapFile(le, 0xa1b2c3d4, 1, 5, []byte{1, 2, 3}), pcapFile(bige, 0xa1b23c4d, 113, 5, []byte{1}),
 		bytes.Join([][]byte{section(le), iface(le, 1, option(le, 2, []byte("eth0")), option(le, 9, []byte{0x83})), enhanced(le, 0, 1<<40, []byte{1, 2, 3})}, nil),
 		bytes.Join([][]byte{section(bige), iface(bige, 1), block(bige, 3, bige.AppendUint32(nil, 0)), section(le)}, nil),
 		gzipped(pcapFile(le, 0xa1b2c3d4, 1, 5, []byte{1})),
 	}
 	for _, g := range goldens(f) {
-		seeds = append(seeds, pcapFile(le, 0xa1b2c3d4, 1, 0, g.frames...))
+		files = append(files, pcapFile(le, 0xa1b2c3d4, 1, 0, g.frames...))
 	}
-	for _, s := range seeds {
+	for _, s := range files {
 		f.Add(s)
+	}
+	for _, name := range seeds.Files(f) {
+		if info, err := os.Stat(name); err != nil || info.Size() > 4096 {
+			continue
+		}
+		b, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, file []byte) {
 		r, err := passive.NewReader(bytes.NewReader(file))

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/lanfolk/lanfolk/passive/internal/cdp"
+	"github.com/lanfolk/lanfolk/passive/internal/seeds"
 )
 
 func tlv(t byte, v string) string { return string([]byte{0, t, 0, byte(4 + len(v))}) + v }
@@ -37,6 +38,7 @@ func TestParse(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(head + tlv(1, "r1") + tlv(2, "\x00\x00\x00\x01\x01\x01\xcc\x00\x04\x0a\x00\x00\x01") + tlv(4, "\x00\x00\x00\x29") + tlv(10, "\x00\x05")))
+	seeds.Add(f, func(p seeds.Packet) bool { return p.EtherType < 1536 && len(p.Payload) > 8 && p.Payload[6] == 0x20 })
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var m cdp.Message
 		if m.Parse(b) && (m.Device == nil || len(m.Types()) == 0) {

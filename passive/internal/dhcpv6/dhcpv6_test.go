@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/lanfolk/lanfolk/passive/internal/dhcpv6"
+	"github.com/lanfolk/lanfolk/passive/internal/seeds"
 )
 
 func opt(code byte, v string) string { return string([]byte{0, code, 0, byte(len(v))}) + v }
@@ -53,6 +54,7 @@ func TestParse(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(solicit + opt(3, strings.Repeat("\x00", 12)+opt(5, address)) + opt(6, "\x00\x17\x00\x18")))
 	f.Add([]byte(relay(opt(9, solicit))))
+	seeds.Add(f, func(p seeds.Packet) bool { return p.Dst == 546 || p.Dst == 547 })
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var m dhcpv6.Message
 		if m.Parse(b) && (m.Type == 0 || m.Relays > 8) {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/lanfolk/lanfolk/passive/internal/group"
+	"github.com/lanfolk/lanfolk/passive/internal/seeds"
 )
 
 const mdns = "\xe0\x00\x00\xfb"
@@ -46,6 +47,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("\x22\x00\x00\x00\x00\x00\x00\x01\x04\x00\x00\x01" + mdns + "\x0a\x00\x00\x01"))
 	f.Add([]byte("\x8f\x00\x00\x00\x00\x00\x00\x01\x04\x00\x00\x00\xff\x02" + strings.Repeat("\x00", 13) + "\xfb"))
 	f.Add([]byte("\x82\x00\x00\x00\x27\x10\x00\x00" + strings.Repeat("\x00", 16) + "\x02\x7d\x00\x00"))
+	seeds.Add(f, func(p seeds.Packet) bool { return p.Proto == 2 || p.Proto == 58 })
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var m group.Message
 		if _, ok := m.ParseIGMP(b); ok {

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/lanfolk/lanfolk/passive/internal/hello"
+	"github.com/lanfolk/lanfolk/passive/internal/seeds"
 )
 
 var be = binary.BigEndian
@@ -229,6 +230,14 @@ func FuzzHello(f *testing.F) {
 		f.Add(records(m, 9), 100)
 		f.Add(m, 1)
 	}
+	n := 0
+	seeds.Each(f, func(p seeds.Packet) bool {
+		if hello.Opens(p.Payload) {
+			f.Add(p.Payload, 500)
+			n++
+		}
+		return n < 100
+	})
 	f.Fuzz(func(t *testing.T, in []byte, size int) {
 		var h hello.Hello
 		read := func(m []byte) {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/lanfolk/lanfolk/passive/internal/lldp"
+	"github.com/lanfolk/lanfolk/passive/internal/seeds"
 )
 
 func tlv(t byte, v string) string { return string([]byte{t<<1 | byte(len(v)>>8), byte(len(v))}) + v }
@@ -41,6 +42,7 @@ func TestParse(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(first + tlv(7, "\x00\x14\x00\x04") + tlv(8, "\x05\x01\x0a\x4d\x00\x01\x02") + tlv(127, "\x00\x80\xc2\x01\x00\x05") + tlv(0, "")))
 	f.Add([]byte(first + tlv(127, "\x00\x12\xbb\x0aPhone")))
+	seeds.Add(f, func(p seeds.Packet) bool { return p.EtherType == 0x88cc })
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var m lldp.Message
 		if m.Parse(b) && len(m.TLVs()) < 3 {

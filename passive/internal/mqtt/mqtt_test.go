@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/lanfolk/lanfolk/passive/internal/mqtt"
+	"github.com/lanfolk/lanfolk/passive/internal/seeds"
 )
 
 func text(s string) string { return string([]byte{byte(len(s) >> 8), byte(len(s))}) + s }
@@ -51,6 +52,7 @@ func FuzzParse(f *testing.F) {
 	for _, s := range []string{plain, five, will} {
 		f.Add([]byte(s))
 	}
+	seeds.Add(f, func(p seeds.Packet) bool { return p.Dst == 1883 })
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var m mqtt.Connect
 		if known, ok := m.Parse(b); ok && (!known || len(m.Client)+len(m.WillTopic) > len(b)) {

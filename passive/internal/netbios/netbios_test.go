@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/lanfolk/lanfolk/passive/internal/netbios"
+	"github.com/lanfolk/lanfolk/passive/internal/seeds"
 )
 
 // encoded is a name as it goes over the wire, without a scope.
@@ -69,6 +70,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(header("\x29\x10", 1, 1) + name + "\x00\x20\x00\x01\xc0\x0c\x00\x20\x00\x01\x00\x00\x00\x05\x00\x06\x00\x00\x0a\x00\x00\x01"))
 	f.Add([]byte(header("\x84\x00", 0, 1) + name + "\x00\x21\x00\x01\x00\x00\x00\x00\x00\x19\x01NAS            \x00\x04\x00\x02\x00\x5e\x10\x00\x01"))
 	f.Add([]byte("\x11\x02\x00\x01\x0a\x00\x00\x01\x00\x8a\x00\x44\x00\x00" + name + name + "\xffSMB\x25"))
+	seeds.Add(f, func(p seeds.Packet) bool { return p.Dst == 137 || p.Dst == 138 })
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var m netbios.Message
 		if m.Parse(b) && len(m.Name.AppendText(nil)) > 64 {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/lanfolk/lanfolk/passive/internal/quic"
+	"github.com/lanfolk/lanfolk/passive/internal/seeds"
 )
 
 var be = binary.BigEndian
@@ -180,6 +181,7 @@ func FuzzQUIC(f *testing.F) {
 		f.Add(slices.Concat(v.seal(0, 4, crypto(4, "e")), v.seal(1, 2, crypto(0, "abcd"))))
 	}
 	f.Add(slices.Concat(crypto(0, "abc"), []byte{2, 5, 0, 1, 0, 1, 1}, crypto(3, "d")))
+	seeds.Add(f, func(p seeds.Packet) bool { return p.Proto == 17 && quic.Opens(p.Payload) })
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var c quic.Crypto
 		_ = c.Frames(b)

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lanfolk/lanfolk/passive/internal/seeds"
 	"github.com/lanfolk/lanfolk/passive/internal/ssdp"
 )
 
@@ -47,6 +48,7 @@ func FuzzParse(f *testing.F) {
 	for _, s := range messages {
 		f.Add([]byte(s))
 	}
+	seeds.Add(f, func(p seeds.Packet) bool { return p.Dst == 1900 || p.Src == 1900 })
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var m ssdp.Message
 		if m.Parse(b) && len(m.Fields()) > 32 {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lanfolk/lanfolk/passive/internal/seeds"
 	"github.com/lanfolk/lanfolk/passive/internal/wsd"
 )
 
@@ -41,6 +42,7 @@ func TestParse(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(hello))
 	f.Add([]byte(oasis))
+	seeds.Add(f, func(p seeds.Packet) bool { return p.Dst == 3702 || p.Src == 3702 })
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var m wsd.Message
 		if m.Parse(b) && len(m.Envelope) == 0 {
