@@ -8,13 +8,13 @@
 # and the tests want their peers inside network namespaces of their own.
 set -euo pipefail
 
-wanted=(gcc libc6-dev iproute2 ieee-data avahi-daemon avahi-utils dbus mosquitto dnsmasq bind9 bind9-dnsutils knot postgresql postgresql-common chromium tcpdump procps python3 python3-grpcio python3-protobuf protobuf-compiler nftables libsystemd-shared)
+wanted=(gcc libc6-dev iproute2 ieee-data avahi-daemon avahi-utils dbus mosquitto dnsmasq isc-dhcp-client kea-dhcp4-server kea-dhcp6-server hostapd wpasupplicant bind9 bind9-dnsutils knot postgresql postgresql-common chromium tcpdump procps python3 python3-grpcio python3-protobuf protobuf-compiler nftables libsystemd-shared)
 # These are unpacked and not installed: systemd-resolved would take over the
 # machine's own /etc/resolv.conf.
 unpacked=(systemd-resolved)
 cache=/var/cache/lanfolk-tests
 # What these packages would start.
-services=(avahi-daemon.service avahi-daemon.socket mosquitto.service dnsmasq.service named.service knot.service postgresql.service)
+services=(avahi-daemon.service avahi-daemon.socket mosquitto.service dnsmasq.service named.service knot.service postgresql.service kea-dhcp4-server.service kea-dhcp6-server.service hostapd.service wpa_supplicant.service)
 policy=/usr/sbin/policy-rc.d
 
 installed() {
@@ -28,7 +28,7 @@ running() {
   here=$(readlink /proc/self/ns/net)
   for pid in /proc/[0-9]*; do
     comm=$(cat "$pid/comm" 2>/dev/null) || continue
-    case $comm in avahi-daemon | mosquitto | dnsmasq | named | knotd | postgres)
+    case $comm in avahi-daemon | mosquitto | dnsmasq | named | knotd | postgres | kea-dhcp4 | kea-dhcp6 | hostapd | wpa_supplicant)
       if [ "$(readlink "$pid/ns/net" 2>/dev/null)" = "$here" ]; then echo "$comm ${pid#/proc/}"; fi ;;
     esac
   done
@@ -88,7 +88,7 @@ fi
 
 # A unit that is masked is not started at boot or through D-Bus either.
 for s in "${services[@]}"; do
-  case $s in named.service) owner=bind9 ;; postgresql.service) owner=postgresql-common ;; avahi-daemon.*) owner=avahi-daemon ;; *) owner=${s%.service} ;; esac
+  case $s in named.service) owner=bind9 ;; postgresql.service) owner=postgresql-common ;; wpa_supplicant.service) owner=wpasupplicant ;; avahi-daemon.*) owner=avahi-daemon ;; *) owner=${s%.service} ;; esac
   if [[ " ${missing[*]} " == *" $owner "* ]] && [ ! -e "/etc/systemd/system/$s" ]; then
     mkdir -p /etc/systemd/system
     ln -s /dev/null "/etc/systemd/system/$s"

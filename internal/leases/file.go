@@ -277,8 +277,13 @@ func (r *reader) parse(looks []look) (Table, error) {
 }
 
 func readFile(path string) ([]byte, error) {
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+	tooLarge := fmt.Errorf("%s has more than %d bytes", path, MaxFile)
+	switch info, err := os.Stat(path); {
+	case err != nil: // opening it says so
+	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("%s is no regular file", path) // opening it could take for ever
+	case info.Size() > MaxFile:
+		return nil, tooLarge
 	}
 	file, err := os.Open(path)
 	if err != nil {
@@ -286,8 +291,8 @@ func readFile(path string) ([]byte, error) {
 	}
 	defer file.Close()
 	data, err := io.ReadAll(io.LimitReader(file, MaxFile+1))
-	if err == nil && len(data) > MaxFile {
-		err = fmt.Errorf("%s has more than %d bytes", path, MaxFile)
+	if err == nil && len(data) > MaxFile { // it has grown
+		err = tooLarge
 	}
 	return data, err
 }

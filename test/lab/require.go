@@ -13,10 +13,15 @@ var debian = map[string]string{
 	"avahi-daemon":     "avahi-daemon",
 	"chromium":         "chromium",
 	"dbus-daemon":      "dbus",
+	"dhclient":         "isc-dhcp-client",
 	"dig":              "bind9-dnsutils",
 	"dnsmasq":          "dnsmasq",
+	"hostapd":          "hostapd",
 	"initdb":           "postgresql",
 	"ip":               "iproute2",
+	"kea-dhcp4":        "kea-dhcp4-server",
+	"kea-dhcp6":        "kea-dhcp6-server",
+	"kea-lfc":          "kea-common",
 	"knotd":            "knot",
 	"mosquitto":        "mosquitto",
 	"mosquitto_passwd": "mosquitto",
@@ -27,6 +32,7 @@ var debian = map[string]string{
 	"psql":             "postgresql",
 	"setpriv":          "util-linux",
 	"tcpdump":          "tcpdump",
+	"wpa_supplicant":   "wpasupplicant",
 }
 
 // Require makes sure that the test has what it needs: "root", or programs by
