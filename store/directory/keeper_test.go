@@ -246,6 +246,23 @@ func (r *rig) restart(power bool) (*syncthing.Directory, syncthing.Restored) {
 	return d, got
 }
 
+// holds restarts after a kill, and fails unless all that was saved is there. What was
+// announced since may be there, too.
+func (r *rig) holds(saved map[uint32][]netip.AddrPort) (*syncthing.Directory, syncthing.Restored) {
+	r.t.Helper()
+	d, got := r.restart(false)
+	if got.Damaged > 0 {
+		r.t.Fatalf("%+v", got)
+	}
+	now := r.all(d)
+	for id, want := range saved {
+		if len(now[id]) == 0 || now[id][0].Addr().Less(want[0].Addr()) {
+			r.t.Fatalf("device %d: %v, saved was %v", id, now[id], want)
+		}
+	}
+	return d, got
+}
+
 // differ returns how many of b a hasn't as they are.
 func differ(a, b map[uint32][]netip.AddrPort) (n int) {
 	for id := range b {
@@ -291,27 +308,17 @@ func TestWhatWasSavedIsThere(t *testing.T) {
 			if r.disk.slow == "" {
 				broken.Store(0)
 			}
-			d, got := r.restart(false)
-			if got.Damaged > 0 {
-				t.Fatalf("%+v", got)
-			}
-			// What was announced since may be there, too.
-			now := r.all(d)
-			for id, want := range saved {
-				if len(now[id]) == 0 || now[id][0].Addr().Less(want[0].Addr()) {
-					t.Fatalf("device %d: %v, saved was %v", id, now[id], want)
-				}
-			}
+			r.holds(saved)
 			if _, got := r.restart(true); got.Damaged > 0 {
 				t.Fatalf("after a power cut: %+v", got)
 			}
 			if rapid.IntRange(0, 9).Draw(t, "restart") == 0 {
-				r.settle()
-				d, got := r.restart(false)
+				r.settle() // which may have given another file the name
+				d, got := r.holds(saved)
 				f := r.disk.files[stateFile]
 				f.b = f.b[:got.Size]
 				r.open(f, d, got.Size)
-				saved = now
+				saved = r.all(d)
 			}
 		}
 		r.settle()
