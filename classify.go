@@ -27,10 +27,10 @@ type Classifier interface {
 
 // Classification is what a device is, as far as its signals tell.
 type Classification struct {
-	Model   Answer   `json:"model"`
-	OS      Answer   `json:"os"`
-	Class   Answer   `json:"class"`
-	Reasons []Reason `json:"reasons"`
+	Model   Answer       `json:"model"`
+	OS      Answer       `json:"os"`
+	Class   Answer       `json:"class"`
+	Reasons []Conclusion `json:"reasons"`
 }
 
 // Answer is a value and how sure it is: more than 0, at most 1, which only a person's
@@ -40,8 +40,8 @@ type Answer struct {
 	Confidence float64 `json:"confidence"`
 }
 
-// Reason is one rule that spoke for an answer.
-type Reason struct {
+// Conclusion is what one rule says for one answer.
+type Conclusion struct {
 	Answer     string   `json:"answer"` // "model", "os" or "class"
 	Value      string   `json:"value"`
 	Confidence float64  `json:"confidence"` // of the rule alone
@@ -158,7 +158,7 @@ func (c *core) classify(d *device, v *Device) {
 
 // Reasons returns what speaks for and against what a device is taken to be, the
 // weightiest first. What a person said comes before all.
-func (r *Registry) Reasons(ref string) ([]Reason, error) {
+func (r *Registry) Reasons(ref string) ([]Conclusion, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	d, err := r.core.resolve(ref)
@@ -166,14 +166,14 @@ func (r *Registry) Reasons(ref string) ([]Reason, error) {
 		return nil, err
 	}
 	v := r.core.picture(d)
-	reasons := []Reason{}
+	reasons := []Conclusion{}
 	said := map[string]bool{}
 	for _, t := range v.Tags {
 		what, value, _ := strings.Cut(t, "=")
 		if value == "" || what != "model" && what != "os" && what != "class" {
 			continue
 		}
-		reasons = append(reasons, Reason{
+		reasons = append(reasons, Conclusion{
 			Answer: what, Value: value, Confidence: 1, Rule: "tag " + t, Source: "a person said so", Signals: []Signal{}, Verdict: "agrees",
 		})
 		said[what] = true

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lanfolk/lanfolk/internal/config"
+	"github.com/lanfolk/lanfolk/internal/node"
 )
 
 func configCommand(a app) *cobra.Command {
@@ -18,11 +19,16 @@ func configCommand(a app) *cobra.Command {
 		&cobra.Command{
 			Use:   "check [FILE]",
 			Short: "Check a configuration file",
-			Long:  "check reads FILE, or the file that the node would read, and prints every error\nwith its line and column. It changes nothing.",
-			Args:  args(cobra.MaximumNArgs(1)),
+			Long: `check reads FILE, or the file that the node would read, and the rules and learnt
+devices that its section [naming] names, and prints every error with its line and
+column. It changes nothing.`,
+			Args: args(cobra.MaximumNArgs(1)),
 			RunE: func(_ *cobra.Command, argv []string) error {
-				path, _, err := loadConfig(argv)
+				path, c, err := loadConfig(argv)
 				if err != nil {
+					return err
+				}
+				if _, err := node.OpenClassifier(c.Naming, c.State); err != nil {
 					return err
 				}
 				if path == "" {

@@ -48,7 +48,8 @@ func deviceCommand(a app) *cobra.Command {
 		func(ctx context.Context, c *client.Client, argv []string) (*lanfolk.Device, error) {
 			return c.SetNames(ctx, deviceRef(argv[0]), argv[1:])
 		})
-	add("tag DEVICE [TAG…]", "Set a device's tags; no TAG takes them away", "", cobra.MinimumNArgs(1),
+	add("tag DEVICE [TAG…]", "Set a device's tags; no TAG takes them away",
+		"tag sets words of yours. The tags model=NAME, os=NAME and class=NAME say what the\ndevice is, and go before all that lanfolk concludes.", cobra.MinimumNArgs(1),
 		func(ctx context.Context, c *client.Client, argv []string) (*lanfolk.Device, error) {
 			return c.SetTags(ctx, deviceRef(argv[0]), argv[1:])
 		})

@@ -25,7 +25,8 @@ func explainCommand(a app) *cobra.Command {
 		Short: "Show every piece of evidence for a device",
 		Long: `explain shows a device, named by its id, name, MAC, IP address or Syncthing ID, with
 every fact behind it: what was heard, when, by which protocol on which interface,
-and why it was taken to be about this device.
+and why it was taken to be about this device; and what speaks for and against the
+model, OS and class that it is taken to have: which rule, by which signals.
 
 "lanfolk device separate" undoes a join that is wrong.`,
 		Args: args(cobra.ExactArgs(1)),
@@ -71,6 +72,9 @@ func explain(w io.Writer, e client.Explanation, now time.Time) error {
 	row("names", strings.Join(d.Names, ", "))
 	row("state", string(d.State))
 	row("vendor", d.Vendor)
+	row("model", withConfidence(d.Model, d.ModelConfidence))
+	row("os", withConfidence(d.OS, d.OSConfidence))
+	row("class", withConfidence(d.Class, d.ClassConfidence))
 	row("macs", joined(d.MACs))
 	row("addresses", joined(d.Addresses))
 	row("tags", strings.Join(d.Tags, " "))
@@ -79,6 +83,15 @@ func explain(w io.Writer, e client.Explanation, now time.Time) error {
 	row("seen", ago(now, d.LastSeen)+", first "+ago(now, d.FirstSeen))
 	for _, s := range d.Services {
 		row("service", fmt.Sprintf("%s %s %s:%d %s", s.Name, s.Type, s.Host, s.Port, s.State))
+	}
+	if len(e.Reasons) > 0 {
+		fmt.Fprintln(out)
+	}
+	for _, r := range e.Reasons {
+		fmt.Fprintf(out, "%s  %s %s\n    because: %s (%s)\n", r.Verdict, r.Answer, visible(withConfidence(r.Value, r.Confidence)), visible(r.Rule), visible(r.Source))
+		for _, s := range r.Signals {
+			fmt.Fprintf(out, "    signal: %s %s\n", visible(s.Kind), visible(s.Value))
+		}
 	}
 	fmt.Fprintln(out)
 	for _, ev := range e.Evidence {

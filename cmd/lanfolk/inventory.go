@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -188,6 +189,9 @@ func devicePrinter(now time.Time) printer[*lanfolk.Device] {
 				}
 				return d.Vendor
 			}},
+			{"MODEL", true, func(d device) string { return withConfidence(d.Model, d.ModelConfidence) }},
+			{"OS", true, func(d device) string { return withConfidence(d.OS, d.OSConfidence) }},
+			{"CLASS", true, func(d device) string { return withConfidence(d.Class, d.ClassConfidence) }},
 			{"SERVICES", false, func(d device) string { return serviceTypes(d.Services) }},
 			{"STATE", false, func(d device) string { return string(d.State) }},
 			{"BY", true, func(d device) string { return strings.Join(d.Protocols, " ") }},
@@ -197,6 +201,15 @@ func devicePrinter(now time.Time) printer[*lanfolk.Device] {
 		},
 		id: func(d device) string { return d.ID },
 	}
+}
+
+// withConfidence is an answer and how sure it is: "printer 85%". What a person said needs
+// no number.
+func withConfidence(value string, confidence float64) string {
+	if value == "" || confidence >= 1 {
+		return value
+	}
+	return value + " " + strconv.Itoa(int(math.Round(100*confidence))) + "%"
 }
 
 func servicePrinter(now time.Time) printer[*lanfolk.Service] {

@@ -88,7 +88,11 @@ func TestClient(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(client.Explanation{Device: printer(), Evidence: v.evidence["d-printer"]}, x, sameAddr()); diff != "" {
+			reasons, _ := v.Reasons("d-printer")
+			if len(reasons) != 1 {
+				t.Fatalf("%v", reasons)
+			}
+			if diff := cmp.Diff(client.Explanation{Device: printer(), Evidence: v.evidence["d-printer"], Reasons: reasons}, x, sameAddr()); diff != "" {
 				t.Error(diff)
 			}
 			rows, next, err := c.Fingerprints(ctx, store.ObservationFilter{Query: "*.local"})

@@ -20,8 +20,9 @@ type oneDevice struct{ Body *lanfolk.Device }
 
 // Explanation is a device and every piece of evidence for it.
 type Explanation struct {
-	Device   *lanfolk.Device    `json:"device"`
-	Evidence []lanfolk.Evidence `json:"evidence" doc:"What was heard about it, and why it was taken to be about this device."`
+	Device   *lanfolk.Device      `json:"device"`
+	Evidence []lanfolk.Evidence   `json:"evidence" doc:"What was heard about it, and why it was taken to be about this device."`
+	Reasons  []lanfolk.Conclusion `json:"reasons" doc:"What speaks for and against the model, OS and class that it is taken to have."`
 }
 
 // Said is what a person says of a device. What is left out stays as it is.
@@ -51,7 +52,11 @@ func (s *Server) deviceRoutes() {
 			if err != nil {
 				return nil, failed(err)
 			}
-			return &struct{ Body Explanation }{Explanation{wireDevice(d), wireEvidence(evidence)}}, nil
+			reasons, err := s.o.Inventory.Reasons(d.ID)
+			if err != nil {
+				return nil, failed(err)
+			}
+			return &struct{ Body Explanation }{Explanation{wireDevice(d), wireEvidence(evidence), wireReasons(reasons)}}, nil
 		})
 
 	huma.Register(s.api, operation("list-last-seen", http.MethodGet, "/last-seen", "Say when devices were last heard", "inventory"), s.lastSeen)

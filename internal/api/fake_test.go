@@ -134,6 +134,17 @@ func (v *inventory) Explain(ref string) (*lanfolk.Device, []lanfolk.Evidence, er
 	return d, v.evidence[d.ID], nil
 }
 
+func (v *inventory) Reasons(ref string) ([]lanfolk.Conclusion, error) {
+	d, err := v.Device(ref)
+	if err != nil || d.Class == "" {
+		return nil, err
+	}
+	return []lanfolk.Conclusion{{
+		Answer: "class", Value: d.Class, Confidence: d.ClassConfidence, Rule: "printer-raw", Source: "Bonjour Printing Specification",
+		Signals: []lanfolk.Signal{{Kind: "mdns.service", Value: "_pdl-datastream._tcp"}}, Verdict: "agrees",
+	}}, nil
+}
+
 func (v *inventory) Watch(ctx context.Context, f lanfolk.Filter) <-chan lanfolk.Event {
 	devices, services := v.Devices(lanfolk.Filter{}), v.Services(lanfolk.Filter{})
 	c := make(chan lanfolk.Event, len(devices)+len(services)+1024)
@@ -210,6 +221,7 @@ func printer() *lanfolk.Device {
 	return &lanfolk.Device{
 		ID: "d-printer", Aliases: []string{}, Names: []string{"Office printer", "printer.local"}, MACs: []lanfolk.MAC{mac(0x20)},
 		Addresses: []netip.Addr{addr, netip.MustParseAddr("2001:db8::20")}, Vendor: "Example Printers", State: lanfolk.Reachable,
+		Model: "Laser 5", ModelConfidence: 1, Class: "printer", ClassConfidence: 0.85,
 		Protocols: []string{"arp", "mdns"}, Tags: []string{"office"}, Separated: []lanfolk.Identifier{}, FirstSeen: noon().Add(-time.Hour), LastSeen: noon(),
 		Services: []*lanfolk.Service{{
 			ID: "s-ipp", Name: "Office printer", Type: "_ipp._tcp", Protocol: "mdns", Host: "printer.local",

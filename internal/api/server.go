@@ -48,6 +48,7 @@ type Inventory interface {
 	Services(f lanfolk.Filter) []*lanfolk.Service
 	Device(ref string) (*lanfolk.Device, error)
 	Explain(ref string) (*lanfolk.Device, []lanfolk.Evidence, error)
+	Reasons(ref string) ([]lanfolk.Conclusion, error)
 	// Watch's channel is closed after ctx has ended.
 	Watch(ctx context.Context, f lanfolk.Filter) <-chan lanfolk.Event
 	Editor

@@ -64,12 +64,21 @@ func wireEvidence(from []lanfolk.Evidence) []lanfolk.Evidence {
 	return to
 }
 
+func wireReasons(from []lanfolk.Conclusion) []lanfolk.Conclusion {
+	to := make([]lanfolk.Conclusion, len(from))
+	for i, r := range from {
+		r.Signals = list(r.Signals)
+		to[i] = r
+	}
+	return to
+}
+
 func wireObservation(o lanfolk.Observation) lanfolk.Observation {
 	o.First, o.Last = o.First.UTC(), o.Last.UTC()
 	return o
 }
 
-func list[T string | lanfolk.MAC | netip.Addr | lanfolk.Identifier](s []T) []T {
+func list[T string | lanfolk.MAC | netip.Addr | lanfolk.Identifier | lanfolk.Signal](s []T) []T {
 	if s == nil {
 		return []T{}
 	}

@@ -209,7 +209,7 @@ func judge(votes []vote) lanfolk.Classification {
 		return cmp.Or(cmp.Compare(b.rank, a.rank), cmp.Compare(b.confidence, a.confidence), strings.Compare(a.rule, b.rule),
 			strings.Compare(a.answer, b.answer), strings.Compare(a.value, b.value), slices.CompareFunc(a.signals, b.signals, compareSignals))
 	})
-	k := lanfolk.Classification{Reasons: []lanfolk.Reason{}}
+	k := lanfolk.Classification{Reasons: []lanfolk.Conclusion{}}
 	for _, a := range [...]struct {
 		name string
 		into *lanfolk.Answer
@@ -237,8 +237,8 @@ func judge(votes []vote) lanfolk.Classification {
 // maxReasons is how many reasons one classification tells.
 const maxReasons = 64
 
-func (v *vote) reason(chosen string, rank int) lanfolk.Reason {
-	r := lanfolk.Reason{
+func (v *vote) reason(chosen string, rank int) lanfolk.Conclusion {
+	r := lanfolk.Conclusion{
 		Answer: v.answer, Value: v.value, Confidence: v.confidence, Rule: v.rule, Source: v.source, Signals: v.signals,
 	}
 	switch {

@@ -35,6 +35,7 @@ type Config struct {
 	Store     Store     `toml:"store"`
 	Log       Log       `toml:"log"`
 	Vendors   Vendors   `toml:"vendors"`
+	Naming    Naming    `toml:"naming"`
 	TGED      TGED      `toml:"tged"`
 	Syncthing Syncthing `toml:"syncthing"`
 	MQTT      MQTT      `toml:"mqtt"`

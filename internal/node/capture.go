@@ -105,7 +105,10 @@ func (n *Node) drop(s *suture.Supervisor, r capturing) {
 // capturePart captures on one link.
 func (n *Node) capturePart(l packet.Link, filter *pcapfilter.Filter) *part {
 	heard := &source.Heard{
-		From:   &source.Passive{Gateway: n.Config.Name, Link: l, Device: n.syncthing.own, TGED: n.Config.TGED.Enabled && n.Config.TGED.Listen},
+		From: &source.Passive{
+			Gateway: n.Config.Name, Link: l, Device: n.syncthing.own, TGED: n.Config.TGED.Enabled && n.Config.TGED.Listen,
+			Tells: n.classifier.Tells,
+		},
 		Look:   n.privacy().Fact,
 		Record: n.recorder.Record, Observe: n.registry.Observe,
 	}

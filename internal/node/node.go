@@ -20,6 +20,7 @@ import (
 	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/internal/api"
 	"github.com/lanfolk/lanfolk/internal/api/token"
+	"github.com/lanfolk/lanfolk/internal/classify"
 	"github.com/lanfolk/lanfolk/internal/config"
 	"github.com/lanfolk/lanfolk/internal/find"
 	"github.com/lanfolk/lanfolk/internal/hostapd"
@@ -43,6 +44,7 @@ type Node struct {
 	page          string
 	db            *database
 	registry      *lanfolk.Registry
+	classifier    *classify.Classifier
 	recorder      *store.Recorder
 	selection     sockets.Selection
 	mdns          multicast
@@ -225,9 +227,13 @@ func (n *Node) openInventory(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if n.classifier, err = OpenClassifier(n.Config.Naming, n.State); err != nil {
+		return err
+	}
 	c := n.Config.Inventory
 	n.registry = lanfolk.NewRegistry(lanfolk.RegistryOptions{
 		Vendor:           vendor,
+		Classifier:       n.classifier,
 		Journal:          n.db,
 		Sink:             n.db,
 		Retention:        c.Retention.Duration(),

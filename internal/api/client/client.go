@@ -94,8 +94,9 @@ func (c *Client) Device(ctx context.Context, ref string) (*lanfolk.Device, error
 
 // Explanation is a device and every piece of evidence for it.
 type Explanation struct {
-	Device   *lanfolk.Device    `json:"device"`
-	Evidence []lanfolk.Evidence `json:"evidence"`
+	Device   *lanfolk.Device      `json:"device"`
+	Evidence []lanfolk.Evidence   `json:"evidence"`
+	Reasons  []lanfolk.Conclusion `json:"reasons"`
 }
 
 // Explain returns a device and why it is what it is.

@@ -42,7 +42,8 @@ function deviceRow(d, row) {
 function subtitle(d) {
   const out = [];
   if (isNew(d)) out.push(h("b", { class: "new" }, "new"));
-  if (d.vendor) out.push(show(d.vendor));
+  if (d.model) out.push(show(d.model));
+  else if (d.vendor) out.push(show(d.vendor));
   else if (d.names[1]) out.push(show(d.names[1]));
   if (d.tags.length) out.push(...d.tags.slice(0, 2).map((t) => show(t, "tag")));
   out.push(h("span", { class: "small-only mono" }, d.addresses.length ? show(d.addresses[0]) : ""));

@@ -93,7 +93,7 @@ function prepare(kind, o) {
   if (kind === "device") {
     o.title = o.names[0] || o.addresses[0] || o.macs[0] || o.id;
     o.anonymous = !o.names.length;
-    o.hay = [o.id, o.vendor, o.gateway, ...o.aliases, ...o.names, ...o.tags, ...o.macs, ...o.addresses, ...o.protocols].join("\n").toLowerCase();
+    o.hay = [o.id, o.vendor, o.model, o.os, o.class, o.gateway, ...o.aliases, ...o.names, ...o.tags, ...o.macs, ...o.addresses, ...o.protocols].join("\n").toLowerCase();
   } else {
     o.title = o.name || o.host || o.type;
     const txt = Object.entries(o.attributes).map(([k, v]) => k + "=" + v);

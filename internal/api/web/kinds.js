@@ -37,8 +37,18 @@ const words = [
   [/speaker|sonos|homepod|echo/, "speaker"], [/bulb|lamp|light|hue/, "light"], [/laptop|macbook|thinkpad|desktop|workstation|imac/, "computer"], [/thermostat|sensor|plug|shelly|tasmota/, "plug"],
 ];
 
-// deviceGlyph guesses what a device is by what it offers, then by its name.
+const classes = {
+  phone: "phone", tablet: "phone", watch: "phone", computer: "computer", server: "server", "virtual-machine": "server", nas: "server",
+  router: "router", switch: "router", "access-point": "router", firewall: "router", modem: "router", "voip-phone": "phone",
+  printer: "printer", camera: "camera", tv: "screen", "media-player": "screen", speaker: "speaker", "game-console": "screen",
+  hub: "plug", light: "light", plug: "plug", sensor: "plug", thermostat: "plug", lock: "plug", vacuum: "plug", appliance: "plug", energy: "plug", iot: "plug",
+  "media-node": "screen", controller: "server", clock: "server",
+};
+
+// deviceGlyph shows what a device is by its class, or else guesses by what it offers,
+// then by its name.
 export function deviceGlyph(d) {
+  if (d.class_confidence >= 0.5 && Object.hasOwn(classes, d.class)) return classes[d.class];
   let best = telling.length;
   for (const s of d.services.values()) {
     const i = telling.indexOf(typeGlyph(s.type));

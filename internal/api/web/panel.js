@@ -16,6 +16,7 @@ export class Panel {
     if (id === this.id) return;
     this.id = id;
     this.evidence = null;
+    this.answers = [];
     this.why = "";
     this.limit = perPage;
     this.editing = false;
@@ -38,6 +39,7 @@ export class Panel {
     try {
       const x = await ask(`/devices/${encodeURIComponent(id)}/evidence`);
       if (id !== this.id) return;
+      this.answers = x.reasons;
       this.evidence = x.evidence.sort((a, b) => Date.parse(b.time) - Date.parse(a.time));
       if (x.device.id !== id && devices.has(x.device.id)) { // an alias: it is another one now
         location.replace("#/device/" + encodeURIComponent(x.device.id));
@@ -64,7 +66,7 @@ export class Panel {
     }
     const services = [...d.services.values()];
     // The times change all the time; they alone are no reason to draw all anew.
-    const picture = JSON.stringify([d.names, d.state, d.addresses, d.macs, d.vendor, d.tags, d.protocols, d.aliases, d.separated,
+    const picture = JSON.stringify([d.names, d.state, d.addresses, d.macs, d.vendor, d.model, d.model_confidence, d.os, d.os_confidence, d.class, d.class_confidence, d.tags, d.protocols, d.aliases, d.separated,
       services.map((s) => [s.id, s.name, s.state, s.addresses, s.port, s.attributes])]);
     if (picture !== this.drawn && this.drawn && Date.now() - this.loadedAt > 2000) this.load();
     if (picture === this.drawn && !anew) {
@@ -138,7 +140,11 @@ export class Panel {
     const row = (label, ...value) => h("div", {}, h("dt", {}, label), h("dd", {}, ...value));
     const lines = (values, cls) => values.map((v) => show(v, "line " + cls));
     const none = h("span", { class: "none" }, "not known");
+    const answer = (label, what, value, confidence) => (value ? row(label, show(value), sureness(confidence), this.because(what)) : "");
     return h("section", { "aria-label": "What is known" }, h("dl", { class: "facts" },
+      answer("Model", "model", d.model, d.model_confidence),
+      answer("System", "os", d.os, d.os_confidence),
+      answer("Kind", "class", d.class, d.class_confidence),
       row("Addresses", ...(d.addresses.length ? lines(d.addresses, "mono") : [none])),
       row(d.macs.length > 1 ? "Hardware addresses" : "Hardware address", ...(d.macs.length ? lines(d.macs, "mono") : [none.cloneNode(true)]),
         d.random_mac ? h("p", { class: "hint" }, "Private: the device made it up, and may come back under another one.") : ""),
@@ -150,6 +156,16 @@ export class Panel {
       row("Id", show(d.id, "mono faint")),
       d.aliases.length ? row("Earlier ids", ...lines(d.aliases, "mono faint")) : "",
     ));
+  }
+
+  // because tells what speaks for an answer, and against it.
+  because(what) {
+    const mine = this.answers.filter((r) => r.answer === what);
+    if (!mine.length) return "";
+    return h("details", { class: "idents" }, h("summary", {}, mine.length === 1 ? "1 reason" : `${mine.length} reasons`),
+      ...mine.map((r) => h("p", { class: "because" }, r.verdict === "agrees" ? "" : h("b", {}, r.verdict === "contradicts" ? "against it: " : "overruled: "),
+        show(r.value), sureness(r.confidence), " – ", show(r.source),
+        ...r.signals.map((s) => h("span", { class: "line mono faint" }, show(s.kind), " ", show(s.value))))));
   }
 
   offers(services) {
@@ -232,6 +248,9 @@ export class Panel {
     }
   }
 }
+
+// sureness is a confidence for people; a person's own word needs none.
+const sureness = (c) => h("span", { class: "faint" }, c < 1 ? ` ${Math.round(100 * c)} %` : " you said so");
 
 const key = (id) => JSON.stringify([id.kind, id.value, id.gateway ?? "", id.interface ?? ""]);
 
