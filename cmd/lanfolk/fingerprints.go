@@ -80,6 +80,7 @@ postgres://USER@HOST:PORT/DATABASE, whose password comes from the environment
 	fl.BoolVar(&latest, "latest", false, "only the row heard last")
 	fl.IntVar(&limit, "limit", 0, "at most so many rows; 0 for all")
 	place.flags(cmd)
+	cmd.AddCommand(learnCommand(a))
 	return cmd
 }
 

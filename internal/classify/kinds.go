@@ -34,7 +34,7 @@ func Kinds() []Kind {
 	return []Kind{
 		{KindVendor, "the maker by the MAC; never for one that is locally administered", false},
 		{KindHost, "a host name that it gives itself, without .local", false},
-		{KindHostForm, "the same with # for each run of digits", false},
+		{KindHostForm, "the same with # for each run of five digits or more", false},
 		{"dhcp.vendor_class", "DHCP option 60", true},
 		{"dhcp.user_class", "DHCP option 77", true},
 		{"dhcp.parameters", "DHCP option 55: what it asks for, in order, with commas", true},
@@ -73,7 +73,7 @@ func Kinds() []Kind {
 		{"tged.service", "a service that it offers by TGED", false},
 		{"mqtt.client_id", "the client id of its CONNECT", false},
 		{"mqtt.will_topic", "the topic of its last will", false},
-		{"mqtt.topic", "the same with # for each run of digits", false},
+		{"mqtt.topic", "the same with # for each run of five digits or more", false},
 		{"ptp.class", "its clock's class by PTP", true},
 		{"sap.tool", "what announces its sessions by SAP", true},
 		{"group.address", "a multicast group that it joins", false},

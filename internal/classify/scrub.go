@@ -130,21 +130,28 @@ func scrubIP(s string) string {
 	return b.String()
 }
 
-// Form is a name with # for each run of digits: host names and topics often end in a
-// serial number.
+// serial is how many digits in a row are no model's number, but one device's.
+const serial = 5
+
+// Form is a name with # for each run of five digits or more: host names and topics
+// often end in a serial number.
 func Form(name string) string {
 	var b strings.Builder
-	digit := false
-	for _, r := range name {
-		if r >= '0' && r <= '9' {
-			if !digit {
-				b.WriteByte('#')
-			}
-			digit = true
-			continue
+	for i := 0; i < len(name); {
+		n := 0
+		for i+n < len(name) && name[i+n] >= '0' && name[i+n] <= '9' {
+			n++
 		}
-		digit = false
-		b.WriteRune(r)
+		switch {
+		case n >= serial:
+			b.WriteByte('#')
+		case n > 0:
+			b.WriteString(name[i : i+n])
+		default:
+			n = 1
+			b.WriteByte(name[i])
+		}
+		i += n
 	}
 	return b.String()
 }

@@ -274,3 +274,63 @@ func distinct(t *testing.T, all []setup, labels map[lanfolk.MAC]string) string {
 	}
 	return b.String()
 }
+
+// What is learnt from the database is what is learnt from the packets, but for what no
+// fingerprint keeps.
+func TestRowsTellTheSameAsPackets(t *testing.T) {
+	t.Parallel()
+	dir := os.Getenv("LANFOLK_PCAPS")
+	if dir == "" {
+		t.Skip("LANFOLK_PCAPS names no folder with captures")
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.pcap*"))
+	if err != nil || len(files) == 0 {
+		t.Fatal("no captures: ", err)
+	}
+	// A fingerprint cuts long texts, keeps no user class and no scopes, and of TXT
+	// records no version of Darwin and no colours.
+	partial := only("dhcp.user_class", "wsd.scope", "lldp.system_description", "lldp.manufacturer", "lldp.capability", "cdp.software", "http.user_agent", "http.server",
+		"ssdp.server", "ssdp.user_agent", "mdns.txt.osxvers", "mdns.txt.ca", "mdns.service", "mdns.query", "host.form", "mqtt.topic", "mqtt.will_topic", "sap.tool")
+	same, kinds := 0, map[string]bool{}
+	for _, file := range files {
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(file, ".tsv") || info.Size() > 100<<10 {
+			continue // the large ones say the same many times
+		}
+		packets, rows := map[lanfolk.MAC][]lanfolk.Signal{}, map[lanfolk.MAC][]lanfolk.Signal{}
+		var p source.Passive
+		_, err = capture.File{Path: file}.Read(t.Context(), func(f *passive.Fact) error {
+			p.Signals(f, func(m lanfolk.MAC, s lanfolk.Signal) {
+				if m == lanfolk.MAC(f.SrcMAC) { // a row holds a relay's MAC alone
+					packets[m] = append(packets[m], s)
+				}
+			})
+			if o, ok := p.Observation(f); ok {
+				source.ObservationSignals(&o, func(s lanfolk.Signal) { rows[o.SrcMAC] = append(rows[o.SrcMAC], s) })
+			}
+			return nil
+		})
+		if err != nil {
+			continue // a broken file; others test those
+		}
+		for mac, all := range packets {
+			have := classify.Learn(rows[mac], mac)
+			for _, s := range classify.Learn(all, mac) {
+				switch {
+				case slices.Contains(have, s):
+					same++
+					kinds[s.Kind] = true
+				case !partial(s.Kind):
+					t.Errorf("%s: %v: no row says %s %q", filepath.Base(file), mac, s.Kind, s.Value)
+				}
+			}
+		}
+	}
+	t.Logf("%d signals of %d kinds are the same", same, len(kinds))
+	if same < 500 {
+		t.Errorf("only %d signals", same)
+	}
+}
