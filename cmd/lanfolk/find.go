@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,6 +24,7 @@ import (
 	"github.com/lanfolk/lanfolk/internal/source"
 	"github.com/lanfolk/lanfolk/lan"
 	"github.com/lanfolk/lanfolk/packet"
+	"github.com/lanfolk/lanfolk/store"
 	"github.com/lanfolk/lanfolk/syncthing"
 	"github.com/lanfolk/lanfolk/tged"
 )
@@ -36,6 +39,7 @@ type finding struct {
 	servers []string // global servers of Syncthing's discovery
 	broker  string   // of MQTT
 	mqtt    *source.AskMQTT
+	rows    *store.DB // nil if there is no database to look into
 }
 
 func findCommand(a app) *cobra.Command {
@@ -55,6 +59,12 @@ that it heard, and asks the global servers of its configuration. A command by it
 needs a --timeout of 60s to hear every one, or --syncthing-server. A node asks the
 MQTT broker of its configuration, a command the one of --broker; user, password and
 certificates stand in the environment then, as for "lanfolk mqtt watch".
+
+What passive monitoring heard answers, too: the newest announcement of the name by
+mDNS, or else by another protocol, tells the MAC that sent it and the MAC that it was
+sent to, the IP addresses and the link ("heard" in JSON). A command by itself reads
+that from the database of the node that doesn't run now, in the folder that --state
+names or the default one.
 
 It exits with 6 when nobody answered, and with 5 when somebody who must know
 said that there is none.`,
@@ -101,7 +111,11 @@ func (x *finding) run(ctx context.Context, text string) error {
 		x.mqtt, x.direct = askMQTT(b, x.logger(slog.LevelWarn, config.FormatAuto)), true
 	}
 	out := foundPrinter{w: bufio.NewWriter(x.out), format: x.format}
-	err = x.ask(ctx,
+	if err := x.openRows(ctx); err != nil {
+		return err
+	}
+	defer x.closeRows()
+	err = x.askAny(ctx,
 		func(c *client.Client) error {
 			o := client.FindOptions{Via: x.via, Timeout: x.timeout, First: x.first}
 			return each(c.Find(ctx, query.Text, o), out.add)
@@ -114,6 +128,42 @@ func (x *finding) run(ctx context.Context, text string) error {
 		return usage{err}
 	}
 	return found(text, err)
+}
+
+// askAny asks through the node, or alone where there is none. With a database to look
+// into, or without mDNS, no link is needed.
+func (x *finding) askAny(ctx context.Context, through func(*client.Client) error, alone func(context.Context, dnssd.Source) error) error {
+	done, err := x.askNode(ctx, through)
+	if done && (x.rows == nil || x.node.api != "" || !errors.Is(err, client.ErrNobodyListens)) {
+		return err
+	}
+	if x.rows != nil || len(x.via) > 0 && !slices.Contains(x.via, "mdns") {
+		return x.withLateEngine(ctx, *x.interfaces, alone)
+	}
+	return x.withMulticast(ctx, *x.interfaces, alone)
+}
+
+// openRows opens the database that the command reads by itself. That there is none
+// is an error only where one was named.
+func (x *finding) openRows(ctx context.Context) error {
+	if x.node.api != "" {
+		return nil
+	}
+	place := databaseFlags{state: x.node.state}
+	db, err := place.openToRead(ctx)
+	switch {
+	case err == nil:
+		x.rows = db
+	case !errors.Is(err, errNotFound) && !errors.Is(err, fs.ErrPermission):
+		x.logger(slog.LevelWarn, config.FormatAuto).Warn("what was heard before can't be read", "err", err)
+	}
+	return nil
+}
+
+func (x *finding) closeRows() {
+	if x.rows != nil {
+		_ = x.rows.Close() // nothing was written
+	}
 }
 
 // checkServers reads --syncthing-server.
@@ -169,6 +219,11 @@ func (x *finding) alone(ctx context.Context, src dnssd.Source, q find.Query, emi
 	if x.mqtt != nil {
 		f.Askers = append(f.Askers, *x.mqtt)
 	}
+	if x.rows != nil {
+		rows := source.HashedRows{Rows: x.rows, Names: hiddenNames(ctx, x.rows)}
+		f.Askers = append(f.Askers, source.AskFingerprints{Rows: rows})
+		f.Heard = source.Announcements{Rows: rows}.Host
+	}
 	err = f.Find(ctx, find.Request{Query: q, Via: x.via, Timeout: x.timeout, First: x.first}, func(a find.Answer) {
 		if err := emit(a); err != nil {
 			cancel(err)
@@ -207,6 +262,29 @@ func askMQTT(b *mqtt.Broker, log *slog.Logger) *source.AskMQTT {
 	}
 }
 
+// A device or a service as it is printed, with what was heard of its host.
+type (
+	heardDevice struct {
+		*lanfolk.Device
+		Heard *printedRow `json:"heard,omitempty"`
+	}
+	heardService struct {
+		*lanfolk.Service
+		Heard *printedRow `json:"heard,omitempty"`
+	}
+)
+
+func itemOf(a find.Answer) any {
+	var heard *printedRow
+	if a.Heard != nil {
+		heard = &printed([]lanfolk.Observation{*a.Heard})[0]
+	}
+	if a.Service != nil {
+		return heardService{a.Service, heard}
+	}
+	return heardDevice{a.Device, heard}
+}
+
 // foundPrinter prints answers: at once where lines are asked for, else as a
 // list at the end.
 type foundPrinter struct {
@@ -216,10 +294,7 @@ type foundPrinter struct {
 }
 
 func (p *foundPrinter) add(a find.Answer) error {
-	var item any = a.Device
-	if a.Service != nil {
-		item = a.Service
-	}
+	item := itemOf(a)
 	now := time.Now()
 	switch p.format.name {
 	case "json", "yaml":
@@ -238,6 +313,9 @@ func (p *foundPrinter) add(a find.Answer) error {
 		}
 		if err != nil {
 			return err
+		}
+		if h := a.Heard; h != nil && p.format.name != "name" {
+			fmt.Fprintf(p.w, "  heard %s on %s: %s from %s to %s\n", ago(now, h.Last), visible(h.Link), visible(h.Query), h.SrcMAC, h.DstMAC)
 		}
 	}
 	return p.w.Flush()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/dnswire"
 	"github.com/lanfolk/lanfolk/internal/capture"
 	"github.com/lanfolk/lanfolk/internal/source"
@@ -242,7 +243,7 @@ func (s *monitorSink) fact(from *source.Passive, f *passive.Fact) error {
 		return nil
 	}
 	if first := s.rows.Add(o); first && s.live && !s.m.packets && s.m.format.name != "json" {
-		return observationPrinter(o.Last).one(s.m.out, s.m.format, o)
+		return rowPrinter(o.Last).one(s.m.out, s.m.format, printed([]lanfolk.Observation{o})[0])
 	}
 	return nil
 }
@@ -260,7 +261,7 @@ func (s *monitorSink) end(ctx context.Context) error {
 	}
 	rows := s.rows.Sorted()
 	if !s.m.packets && (!s.live || s.m.format.name == "json") {
-		err = errors.Join(err, observationPrinter(time.Now()).list(s.m.out, s.m.format, rows))
+		err = errors.Join(err, rowPrinter(time.Now()).list(s.m.out, s.m.format, printed(rows)))
 	}
 	if s.db != nil {
 		for part := range slices.Chunk(rows, rowsSaved) {

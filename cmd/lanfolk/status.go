@@ -64,7 +64,19 @@ func printStatus(w io.Writer, f format, s node.Status, now time.Time) error {
 	if s.Store.Healthy {
 		row("store", s.Store.Path)
 	} else {
-		row("store", fmt.Sprintf("%s: %s; %d rows wait in memory, %d were dropped", s.Store.Path, s.Store.Error, s.Store.Pending, s.Store.Dropped))
+		row("store", fmt.Sprintf("%s: %s; %d rows wait in memory", s.Store.Path, s.Store.Error, s.Store.Pending))
+	}
+	if s.Store.Dropped > 0 {
+		row("", fmt.Sprintf("%d rows were dropped for want of memory", s.Store.Dropped))
+	}
+	if s.Store.DroppedShare > 0 {
+		row("", fmt.Sprintf("%d rows were dropped because their MAC had taken its share of the memory", s.Store.DroppedShare))
+	}
+	if n := s.Store.Forgotten.Share; n > 0 {
+		row("", fmt.Sprintf("%d rows were forgotten because their MAC had too many", n))
+	}
+	if n := s.Store.Forgotten.Room; n > 0 {
+		row("", fmt.Sprintf("%d rows were forgotten for want of room", n))
 	}
 	fmt.Fprintln(out)
 	for _, l := range s.Links {

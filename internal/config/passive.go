@@ -20,9 +20,12 @@ type Passive struct {
 	// interface; 0 is as much as fits the machine.
 	Buffer int `toml:"buffer"`
 	// Retention is how long a row of the fingerprint database is kept after it
-	// was last heard, and MaxRows how many there are at most.
-	Retention Duration `toml:"retention"`
-	MaxRows   int      `toml:"max_rows"`
+	// was last heard, and MaxRows how many there are at most, MaxRowsPerMAC on
+	// account of one MAC. MaxMegabytes bounds the database's size.
+	Retention     Duration `toml:"retention"`
+	MaxRows       int      `toml:"max_rows"`
+	MaxRowsPerMAC int      `toml:"max_rows_per_mac"`
+	MaxMegabytes  int      `toml:"max_megabytes"`
 	// LocalOnly keeps only what protocols of the link say.
 	LocalOnly bool `toml:"local_only"`
 	// HashNames hides the names that DNS, TLS and HTTP are asked for, but those in
@@ -32,7 +35,10 @@ type Passive struct {
 }
 
 func defaultPassive() Passive {
-	return Passive{Enabled: Auto, Retention: Duration{90 * 24 * time.Hour}, MaxRows: 1_000_000, ReadableDomains: []Domain{}}
+	return Passive{
+		Enabled: Auto, Retention: Duration{30 * 24 * time.Hour}, MaxRows: 1_000_000, MaxRowsPerMAC: 100_000, MaxMegabytes: 1000,
+		ReadableDomains: []Domain{},
+	}
 }
 
 const (
@@ -53,12 +59,19 @@ func (p Passive) check(bad func(key string, err error)) {
 	if p.Buffer < 0 || p.Buffer > maxBuffer {
 		bad("buffer", fmt.Errorf("want 0 to %d MiB, not %d", maxBuffer, p.Buffer))
 	}
-	const least, most = 1000, 1_000_000_000
 	if len(p.ReadableDomains) > maxDomains {
 		bad("readable_domains", fmt.Errorf("want at most %d domains", maxDomains))
 	}
+	const least, most, leastPerMAC = 1000, 1_000_000_000, 100
+	const leastMegabytes, mostMegabytes = 10, 1_000_000
 	if p.MaxRows < least || p.MaxRows > most {
 		bad("max_rows", fmt.Errorf("want %d to %d, not %d", least, most, p.MaxRows))
+	}
+	if p.MaxRowsPerMAC < leastPerMAC || p.MaxRowsPerMAC > most {
+		bad("max_rows_per_mac", fmt.Errorf("want %d to %d, not %d", leastPerMAC, most, p.MaxRowsPerMAC))
+	}
+	if p.MaxMegabytes < leastMegabytes || p.MaxMegabytes > mostMegabytes {
+		bad("max_megabytes", fmt.Errorf("want %d to %d, not %d", leastMegabytes, mostMegabytes, p.MaxMegabytes))
 	}
 }
 

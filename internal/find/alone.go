@@ -2,16 +2,23 @@ package find
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/lanfolk/lanfolk"
 )
+
+// fresh is for how long an answer says that the thing is there. What was heard before
+// the search says only that it was.
+const fresh = time.Minute
 
 // alone makes an answer of a sighting without an inventory: ids stay empty.
 func alone(s lanfolk.Sighting) Answer {
 	state := s.State
 	switch state {
 	case "", lanfolk.Unknown:
-		state = lanfolk.Reachable // it has just answered
+		if s.Time.IsZero() || time.Since(s.Time) < fresh {
+			state = lanfolk.Reachable // it has just answered
+		}
 	case lanfolk.Lost:
 		state = lanfolk.Unknown
 	case lanfolk.Reachable, lanfolk.Unreachable:

@@ -33,6 +33,7 @@ type statusCollector struct {
 	build, devices, services, sightings   *prometheus.Desc
 	partUp, partFailures, partEvents      *prometheus.Desc
 	storeHealthy, storePending, storeRows *prometheus.Desc
+	storeFailures                         *prometheus.Desc
 	inventoryEvents                       *prometheus.Desc
 	nmosSelected, nmosAdverts             *prometheus.Desc
 	syncthingHeard, syncthingTargets      *prometheus.Desc
@@ -57,7 +58,8 @@ func newStatusCollector(n *Node) *statusCollector {
 		partEvents:      desc("part_events_total", "What a part counts: packets, drops by reason.", "part", "event"),
 		storeHealthy:    desc("store_healthy", "1 if the database takes what is written."),
 		storePending:    desc("store_pending_rows", "Fingerprint rows that wait in memory."),
-		storeRows:       desc("store_rows_total", "Fingerprint rows by what became of them.", "result"),
+		storeRows:       desc("store_rows_total", "Fingerprint rows by what became of them: written; dropped for want of room in memory, or because their MAC had its share; forgotten by the database for their age, their MAC's share, or want of room.", "result"),
+		storeFailures:   desc("store_failures_total", "How often the database took no fingerprint rows."),
 		inventoryEvents: desc("inventory_events_total", "What the inventory counts.", "event"),
 		nmosSelected:    desc("nmos_selected", "1 if one of a studio's APIs is chosen, 0 if none is.", "name", "type"),
 		nmosAdverts:     desc("nmos_adverts", "Advertisements of a studio's APIs by whether they fit.", "name", "type", "fit"),
@@ -79,7 +81,7 @@ func newStatusCollector(n *Node) *statusCollector {
 func (c *statusCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.build, c.devices, c.services, c.sightings, c.partUp, c.partFailures, c.partEvents,
-		c.storeHealthy, c.storePending, c.storeRows, c.inventoryEvents,
+		c.storeHealthy, c.storePending, c.storeRows, c.storeFailures, c.inventoryEvents,
 		c.nmosSelected, c.nmosAdverts,
 		c.syncthingHeard, c.syncthingTargets, c.syncthingServed, c.syncthingState,
 		c.mqttConnected, c.mqttComplete, c.mqttThings, c.mqttClients, c.mqttRetained,
@@ -119,6 +121,11 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 	gauge(c.storePending, float64(s.Store.Pending))
 	count(c.storeRows, s.Store.Written, "written")
 	count(c.storeRows, s.Store.Dropped, "dropped")
+	count(c.storeRows, s.Store.DroppedShare, "dropped_share")
+	count(c.storeRows, s.Store.Forgotten.Age, "forgotten_age")
+	count(c.storeRows, s.Store.Forgotten.Share, "forgotten_share")
+	count(c.storeRows, s.Store.Forgotten.Room, "forgotten_room")
+	count(c.storeFailures, s.Store.Failures)
 	for _, k := range s.NMOS {
 		fit := 0
 		for _, g := range k.Groups {

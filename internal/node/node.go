@@ -250,13 +250,19 @@ func (n *Node) openInventory(ctx context.Context) error {
 	}
 	n.self = n.newSelf(ctx)
 	n.openNames(ctx)
+	p := n.Config.Passive
 	n.recorder = store.NewRecorder(n.db, store.RecorderOptions{
-		Keep: store.Retention{MaxAge: n.Config.Passive.Retention.Duration(), MaxRows: int64(n.Config.Passive.MaxRows)},
-		Log:  n.Log,
+		Keep: store.Retention{
+			MaxAge: p.Retention.Duration(), MaxRows: int64(p.MaxRows), MaxShare: int64(p.MaxRowsPerMAC), MaxBytes: int64(p.MaxMegabytes) * 1_000_000,
+		},
+		Log: n.Log,
 	})
 	n.selection = sockets.Selection{Names: n.Config.Interfaces, Exclude: n.Config.ExcludeInterfaces}
 	return nil
 }
+
+// rows is the fingerprint database, what still waits to be written included.
+func (n *Node) rows() source.Rows { return source.HashedRows{Rows: n.recorder, Names: n.names} }
 
 // newSelf says who this host is in its own inventory.
 func (n *Node) newSelf(ctx context.Context) source.Self {
@@ -315,10 +321,10 @@ func (n *Node) finder() find.Finder {
 		Askers: []find.Asker{
 			source.AskMDNS{MDNS: source.MDNS{Gateway: gateway, Own: n.announced.owns}, Source: n.mdns.source},
 			source.AskNeighbours{Neighbours: source.Neighbours{Gateway: gateway, Interface: n.links.name}},
-			source.AskFingerprints{Rows: n.recorder},
+			source.AskFingerprints{Rows: n.rows()},
 		},
 		Known: n.known,
-		Heard: source.Announcements{Rows: n.recorder}.Host,
+		Heard: source.Announcements{Rows: n.rows()}.Host,
 	}
 	if n.Config.DNS.On() {
 		f.Askers = append(f.Askers, source.AskUnicast{Unicast: source.Unicast{Gateway: gateway}, Source: n.domains.get, Domains: n.domains.list})

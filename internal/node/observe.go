@@ -54,7 +54,10 @@ func (n *Node) partStatus() []Part {
 
 func (n *Node) storeStatus() Store {
 	rows := n.recorder.Stats()
-	s := Store{Path: n.db.name, Healthy: true, Pending: uint64(rows.Pending), Written: rows.Written, Dropped: rows.Dropped}
+	s := Store{
+		Path: n.db.name, Healthy: true, Pending: uint64(rows.Pending), Written: rows.Written, Dropped: rows.Dropped,
+		DroppedShare: rows.DroppedShare, Failures: rows.Failures, Forgotten: rows.Forgotten,
+	}
 	switch {
 	case rows.Err != nil:
 		since := rows.Since.UTC()

@@ -5,6 +5,7 @@ import (
 
 	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/internal/find"
+	"github.com/lanfolk/lanfolk/store"
 )
 
 // PartState says how a part of the node is.
@@ -96,6 +97,13 @@ type Store struct {
 	Pending uint64     `json:"pending"` // fingerprint rows that wait in memory
 	Written uint64     `json:"written"`
 	Dropped uint64     `json:"dropped"` // for want of room
+	// DroppedShare are rows let go because their MAC had taken its share of the room.
+	DroppedShare uint64 `json:"dropped_share"`
+	// Failures is how often the database took no rows since the start.
+	Failures uint64 `json:"failures"`
+	// Forgotten are rows removed from the database since the start, by why: too old,
+	// too many of one MAC, too many.
+	Forgotten store.Forgotten `json:"forgotten"`
 }
 
 // Inventory counts what is known.

@@ -179,3 +179,20 @@ func isHostName(row lanfolk.Observation) bool {
 	}
 	return false
 }
+
+// HashedRows are rows in which some names are hidden: who asks for such a name finds it
+// by its hash.
+type HashedRows struct {
+	Rows  Rows
+	Names *Names // nil if none is hidden
+}
+
+// Latest implements Rows.
+func (h HashedRows) Latest(ctx context.Context, f store.ObservationFilter) (lanfolk.Observation, bool, error) {
+	return h.Rows.Latest(ctx, h.Names.Filter(f))
+}
+
+// ObservationPage implements Rows.
+func (h HashedRows) ObservationPage(ctx context.Context, f store.ObservationFilter) ([]lanfolk.Observation, store.Cursor, error) {
+	return h.Rows.ObservationPage(ctx, h.Names.Filter(f))
+}
