@@ -12,7 +12,6 @@ SHELL := bash
 export CGO_ENABLED := 0
 
 GO ?= go
-TOOL := $(GO) tool -modfile=tools.mod
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
@@ -24,6 +23,9 @@ TESTFLAGS ?=
 # Test binaries of which nobody wants more than a trace need nothing for debuggers; this
 # is a tenth of what making them costs.
 NODEBUG := -gcflags=all=-dwarf=false -ldflags='-s -w'
+# -race has the linters read what the race detector compiles; the tests find it in the
+# build cache then.
+RACE ?=
 # How long all fuzz targets together may run, in seconds.
 FUZZ_BUDGET ?= 60
 
@@ -56,19 +58,12 @@ check: ## all that CI checks: lint, generated code, module files, tests with -ra
 	@scripts/check.sh
 
 .PHONY: lint
-lint: vet staticcheck golangci ## go vet, staticcheck, golangci-lint
+lint: tools ## go vet, staticcheck and more linters, in one run of golangci-lint
+	$(if $(RACE),CGO_ENABLED=1) GOFLAGS="$$($(GO) env GOFLAGS) $(RACE)" build/golangci-lint run ./...
 
-.PHONY: vet
-vet:
-	$(GO) vet ./...
-
-.PHONY: staticcheck
-staticcheck:
-	$(TOOL) staticcheck ./...
-
-.PHONY: golangci
-golangci:
-	$(TOOL) golangci-lint run ./...
+.PHONY: tools
+tools:
+	$(GO) build -modfile=tools.mod -o build/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
 .PHONY: generated
 generated: ## check that generated code is current
