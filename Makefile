@@ -80,7 +80,7 @@ fuzz: ## run every fuzz target; together they get FUZZ_BUDGET seconds
 .PHONY: soak
 soak: packages ## what takes longer: tests with long forms three times over with -race, then an hour of fuzz
 	LANFOLK_SOAK=1 CGO_ENABLED=1 $(GO) test -race -count=3 -timeout=40m $(TESTFLAGS) $(PKGS)
-	scripts/fuzz.sh 3600
+	LANFOLK_SOAK=1 scripts/fuzz.sh 3600
 
 .PHONY: bench
 bench: packages ## run the benchmarks, and lanfolk beside its peers

@@ -26,13 +26,17 @@ trap 'rm -rf "$work"' EXIT
 log=$work/log
 # What the fuzzer found worth keeping lies where go test keeps it.
 corpus=$(go env GOCACHE)/fuzz
+# This module's branches are enough to guide a fuzzer for seconds. With other modules'
+# and the standard library's, which a soak has, all of them are compiled once more.
+guide=(-gcflags="$(go list -m)/...=-dwarf=false -d=libfuzzer")
+[ -z "${LANFOLK_SOAK:-}" ] || guide=(-fuzz .)
 failed=()
 built=
 for t in "${targets[@]}"; do
   pkg=${t%:*} func=${t##*:}
   # A package is linked once for all its targets; go test would link it for each.
   if [ "$built" != "$pkg" ]; then
-    go test -c -fuzz . -gcflags=all=-dwarf=false -ldflags="-s -w" -o "$work/fuzz.test" "$pkg"
+    go test -c -vet=off -gcflags=all=-dwarf=false "${guide[@]}" -ldflags="-s -w" -o "$work/fuzz.test" "$pkg"
     built=$pkg
     path=$(go list "$pkg")
   fi
