@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -150,6 +151,9 @@ func truth(t testing.TB, file string) pairs {
 		// Frame, MACs, client's MAC without what else was found in options,
 		// type, host name, parameters, vendor class, domain name, options.
 		r[3], _, _ = strings.Cut(r[3], "|")
+		if r[4] == "" && r[9] == "" {
+			continue // the frame is cut off before its options, or they are none of DHCP's
+		}
 		order := slices.DeleteFunc(strings.Split(r[9], "|"), func(s string) bool { return s == "0" || s == "255" })
 		slices.Sort(order)
 		found.add("dhcp", append(r[1:9:9], strings.Join(slices.Compact(order), ","))...)
@@ -206,6 +210,9 @@ func ours(t testing.TB, file string) (pairs, passive.Stats, error) {
 		case passive.ProtoNDP:
 			found.add("ndp", src, dst, messageTypes[f.Field("message")], f.SrcIP.String(), f.Field("target"), f.Field("link_address"))
 		case passive.ProtoTLS:
+			if dst == "" {
+				src = "" // of Linux's cooked captures the other tells no MAC
+			}
 			found.add("tls", src, dst, "tcp", f.Query)
 		case passive.ProtoQUIC:
 			found.add("tls", src, dst, "quic", f.Query)
@@ -227,6 +234,19 @@ func ours(t testing.TB, file string) (pairs, passive.Stats, error) {
 	return found, stats, err
 }
 
+// unpaired are the names of records and their types, each for itself. The other's
+// table pairs those of a message by position, and now and then one of its lists has
+// a gap: then the pairs behind it are none.
+func unpaired(rows map[string]int) map[string]bool {
+	all := make(map[string]bool)
+	for k := range rows {
+		i := strings.LastIndexByte(k, ' ')
+		cells := strings.SplitN(k, " ", 5)
+		all[k[:i]], all[strings.Join(cells[:4], " ")+" type "+k[i+1:]] = true, true
+	}
+	return all
+}
+
 // exception says why two decoders differ in some kinds of facts of a file.
 type exception struct {
 	kinds string
@@ -234,10 +254,9 @@ type exception struct {
 }
 
 const (
-	whyQuoted   = "the other reads what ICMP errors quote"
-	whyTunnel   = "the other reads what lies inside a tunnel"
-	whyCut      = "the frames are cut off before the options, or inside the message"
-	whyPosition = "the other's table pairs the names and types of a message by position, and one of its lists has a gap"
+	whyQuoted = "the other reads what ICMP errors quote"
+	whyTunnel = "the other reads what lies inside a tunnel"
+	whyCut    = "the frame is cut off inside the message"
 )
 
 // exceptions are the files in which the two decoders differ. In other kinds of
@@ -245,28 +264,17 @@ const (
 var exceptions = map[string]exception{
 	"arkime__v6.pcap":                            {"questions records", whyQuoted},
 	"zeek__icmp6.pcap":                           {"questions records", whyQuoted},
+	"ipfixprobe__dnssd.pcap":                     {"records", "of one message the other tells fewer types than names"},
 	"ipfixprobe__mixed.pcap":                     {"questions records", whyQuoted},
 	"iotsentinel__HueBridge__Setup-C-8-STA.pcap": {"dhcp", whyQuoted},
 	"mercury__vxlan.pcap":                        {"arp", whyTunnel},
 	"ndpi__capwap.pcap":                          {"arp ndp dhcp igmp", whyTunnel},
 	"suricata-verify__output-eve-ftp-data.pcap":  {"ndp ssdp", whyTunnel + "; answers by SSDP from port 1901, where TShark expects none"},
-	"gopacket-pcapng__test004.pcapng":            {"dhcp", whyCut},
-	"gopacket-pcapng__test007.pcapng":            {"dhcp", whyCut},
-	"gopacket-pcapng__test008.pcapng":            {"dhcp", whyCut},
-	"gopacket-pcapng__test201.pcapng":            {"dhcp", whyCut},
-	"gopacket-pcapng__test202.pcapng":            {"dhcp", whyCut},
 	"gopacket-pcapng__test301.pcapng":            {"http", "the file holds keys with which the other decrypts TLS"},
 	"iot-inspector__application_data.pcap":       {"tls", "the other passes over a ClientHello that it takes for a retransmission"},
 	"iotsentinel__D-LinkCam__Setup-A-1-STA.pcap": {"tls", "ClientHellos of SSL 2.0"},
-	"mercury__sll_tls.pcap":                      {"tls", "the other tells no MAC of Linux's cooked captures"},
 	"tcpdump__dns_udp_2.pcap":                    {"questions records", whyCut},
-	"ipfixprobe__dnssd.pcap":                     {"records", whyPosition},
-	"mercury__quic_reordered_frames.pcap":        {"records", whyPosition},
-	"ndpi__dns_fragmented.pcap":                  {"records", whyPosition},
-	"ndpi__iphone.pcap":                          {"records", whyPosition},
-	"ndpi__telegram.pcap":                        {"records", whyPosition},
 	"ndpi__dns-tunnel-iodine.pcap":               {"questions records", "names hold bytes that are no UTF-8, which the other prints in a form that can't be read back"},
-	"tcpdump__dhcp-rfc4388.pcap":                 {"dhcp", "two messages without the magic cookie, made by hand"},
 	"tcpdump__dns_udp_8053.pcap":                 {"questions records", "DNS on port 8053"},
 	"tcpdump__lldp_8021_linkagg.pcap":            {"l2", "messages made by hand, without the TLVs that must come first"},
 	"zeek__arp-leak.pcap":                        {"arp", "address lengths of 255 bytes: malformed"},
@@ -289,6 +297,10 @@ func TestCapturesAgainstOtherDecoder(t *testing.T) {
 		differs := map[string]bool{}
 		for kind := range want {
 			excepted := listed && strings.Contains(why.kinds, kind)
+			if kind == "records" && !excepted && maps.Equal(unpaired(want[kind]), unpaired(got[kind])) {
+				equal[kind] += len(got[kind])
+				continue
+			}
 			report := func(what, k string) {
 				differs[kind] = true
 				if !excepted {
