@@ -171,7 +171,12 @@ func cutHeader(line []byte) (name, value []byte, ok bool) {
 		return nil, nil, true
 	}
 	name, value, ok = bytes.Cut(line, []byte{':'})
-	value = bytes.Trim(value, " \t")
+	for len(value) > 0 && (value[0] == ' ' || value[0] == '\t') {
+		value = value[1:]
+	}
+	for n := len(value) - 1; n >= 0 && (value[n] == ' ' || value[n] == '\t'); n-- {
+		value = value[:n]
+	}
 	return name, value[:min(len(value), maxHeaderValue)], ok && isToken(name)
 }
 

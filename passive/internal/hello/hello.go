@@ -121,14 +121,15 @@ func (h *Hello) Parse(message []byte) error {
 		return nil // before TLS 1.2 extensions may be missing as a whole
 	}
 	r = reader{b: r.vector(2), bad: r.bad}
-	for len(r.b) > 0 {
-		kind := uint16(r.number(2))
-		body := r.vector(2)
-		if r.bad || !h.extension(kind, body) {
+	b := r.b
+	for len(b) >= 4 {
+		kind, size := binary.BigEndian.Uint16(b), int(binary.BigEndian.Uint16(b[2:]))
+		if b = b[4:]; size > len(b) || !h.extension(kind, b[:size]) {
 			return ErrForm
 		}
+		b = b[size:]
 	}
-	if r.bad {
+	if r.bad || len(b) > 0 {
 		return ErrForm
 	}
 	return nil
