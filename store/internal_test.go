@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -142,5 +143,42 @@ func TestNanos(t *testing.T) {
 		if got := fromNanos(toNanos(c.in)); !got.Equal(c.want) {
 			t.Errorf("%v becomes %v, want %v", c.in, got, c.want)
 		}
+	}
+}
+
+// TestNewcomersInAFlood: where memory is full of what made-up MACs say, what stays is of the whole
+// flood and not of its end, and a MAC that has been here for a while is always heard.
+func TestNewcomersInAFlood(t *testing.T) {
+	const rows, flood = 1000, 20_000
+	p := newPending(rows, 1<<30)
+	at := time.Unix(1_700_000_000, 0)
+	row := func(mac lanfolk.MAC, query string, at time.Time) *lanfolk.Observation {
+		return &lanfolk.Observation{
+			ObservationKey: lanfolk.ObservationKey{Protocol: "mdns", Query: query, SrcMAC: mac, DstClass: lanfolk.Multicast}, First: at, Last: at, Count: 1,
+		}
+	}
+	known := lanfolk.MAC{2, 9}
+	p.add(row(known, "printer.local", at))
+	at = at.Add(2 * settledAfter)
+	p.add(row(known, "printer.local", at))
+	var gone uint64
+	for i := range flood {
+		gone += p.add(row(lanfolk.MAC{2, 1, byte(i >> 16), byte(i >> 8), byte(i)}, fmt.Sprintf("flood-%d.local", i), at)).room
+	}
+	for i := range 50 {
+		name := fmt.Sprintf("service-%d.local", i)
+		if lost := p.add(row(known, name, at)); p.rows[row(known, name, at).ObservationKey] == nil {
+			t.Errorf("%s of a MAC that is known isn't there: %+v", name, lost)
+		}
+	}
+	early := 0
+	for _, w := range p.rows {
+		var i int
+		if n, _ := fmt.Sscanf(w.Query, "flood-%d.local", &i); n == 1 && i < flood/2 {
+			early++
+		}
+	}
+	if p.len() != rows || gone != flood+1-rows || early < rows/2 {
+		t.Errorf("%d rows, %d gone, %d of the flood's first half", p.len(), gone, early)
 	}
 }

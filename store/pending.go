@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"math/bits"
+	"math/rand/v2"
 	"slices"
 	"strings"
 
@@ -72,8 +73,11 @@ func (p *pending) add(o *lanfolk.Observation) (gone lost) {
 		have.owner.heard(o.Last)
 		return lost{}
 	}
-	by := p.owners.get(o.Owner(), o.Last)
 	size := sizeOf(o)
+	if p.refuses(o, size) {
+		return lost{room: 1}
+	}
+	by := p.owners.get(o.Owner(), o.Last)
 	if size > p.maxBytes/ownerShare {
 		return lost{share: 1}
 	}
@@ -97,6 +101,22 @@ func (p *pending) add(o *lanfolk.Observation) (gone lost) {
 	}
 	p.insert(&waiting{Observation: *o, owner: by}, size)
 	return gone
+}
+
+// newcomers is of how many rows of MACs that have just come one is let in where
+// there is no room.
+const newcomers = 32
+
+// refuses says at once of most rows of MACs that have just come that there is no
+// room for them. In a flood of such rows each that is let in pushes out another
+// of them: if all were, none would stay until it is written, and looking for the worst would
+// take longer than decoding. So one of newcomers has its chance.
+func (p *pending) refuses(o *lanfolk.Observation, size int) bool {
+	if p.len() < p.maxRows && p.bytes+size <= p.maxBytes {
+		return false
+	}
+	by := p.owners.all[o.Owner()]
+	return (by == nil || !by.settled()) && rand.IntN(newcomers) != 0
 }
 
 func (p *pending) insert(w *waiting, size int) {
