@@ -60,10 +60,9 @@ func Split(line string) ([]string, error) {
 				continue
 			}
 			word.WriteRune(e)
-			begun = true
 			i += size
 		case r == '\'' || r == '"':
-			quote, since, begun = r, i, true
+			quote, since = r, i
 		case r == ' ' || r == '\t':
 			if begun {
 				words, begun = append(words, word.String()), false
