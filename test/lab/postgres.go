@@ -23,16 +23,18 @@ type Postgres struct {
 	// each Start.
 	Small string
 
-	host *Host
+	host     *Host
+	settings []string
 }
 
 // Postgres makes a database server with a database of its own and waits until it
-// answers. It runs as an ordinary user: it refuses to be root.
-func (h *Host) Postgres() *Postgres {
+// answers. Its settings, name=value, go before ours, which are for small and quick
+// tests. It runs as an ordinary user: it refuses to be root.
+func (h *Host) Postgres(settings ...string) *Postgres {
 	t := h.lab.t
 	t.Helper()
 	Require(t, "root", "initdb", "postgres", "psql", "setpriv")
-	p := &Postgres{Dir: h.lab.tempDir("postgres"), host: h}
+	p := &Postgres{Dir: h.lab.tempDir("postgres"), host: h, settings: settings}
 	p.Small = filepath.Join(p.Dir, "small")
 	if err := errors.Join(os.Mkdir(p.Small, 0o755), os.Chown(p.Dir, Nobody, Nobody)); err != nil {
 		t.Fatalf("lab: %v", err)
@@ -62,9 +64,13 @@ func (h *Host) Postgres() *Postgres {
 // Start starts the server again after a Stop or a Kill, with what it holds.
 func (p *Postgres) Start() {
 	p.host.lab.t.Helper()
-	c := p.host.Command("postgres", "-D", filepath.Join(p.Dir, "data"), "-k", p.Dir,
-		"-c", "listen_addresses=*", "-c", "fsync=off", "-c", "shared_buffers=16MB", "-c", "max_connections=20",
-		"-c", "autovacuum=off", "-c", "logging_collector=off")
+	args := []string{"postgres", "-D", filepath.Join(p.Dir, "data"), "-k", p.Dir}
+	for _, x := range append([]string{
+		"listen_addresses=*", "fsync=off", "shared_buffers=16MB", "max_connections=20", "autovacuum=off", "logging_collector=off",
+	}, p.settings...) {
+		args = append(args, "-c", x) // the last one of a name holds
+	}
+	c := p.host.Command(args...)
 	c.User, c.Dir = Nobody, p.Dir
 	c.Mounts = []Mount{{Target: p.Small, Options: fmt.Sprintf("size=12m,uid=%d", Nobody)}}
 	p.Process = c.Start()
