@@ -20,6 +20,9 @@ import (
 // postgresDialect is the dialect of a server to which several nodes may write.
 type postgresDialect struct {
 	patience time.Duration // for a lock that another session holds
+	// What this node's connections are called, and a pattern for those of every
+	// process that claims to be this node; "" for no claim.
+	self, claims string
 }
 
 func (postgresDialect) statements() *statements { return postgresStatements() }
@@ -139,8 +142,17 @@ func (postgresDialect) closing() time.Duration { return 2 * time.Second }
 // giveBack leaves it to the server, which uses the space again.
 func (postgresDialect) giveBack(context.Context, *DB) error { return nil }
 
-func (postgresDialect) check(ctx context.Context, d *DB) error {
-	return d.reading(ctx, "check", d.read.PingContext)
+// check also sees two nodes of one name, which a copied configuration makes: each would
+// overwrite the other's inventory.
+func (p postgresDialect) check(ctx context.Context, d *DB) error {
+	return d.reading(ctx, "check", func(ctx context.Context) error {
+		var others int
+		err := d.read.QueryRowContext(ctx, sqlPostgresOthers, p.claims, p.self).Scan(&others)
+		if err == nil && p.claims != "" && others > 0 {
+			return fmt.Errorf("%w: give each node a name of its own", ErrTaken)
+		}
+		return err
+	})
 }
 
 // all reads a few rows as a page. For more the server sorts them once, behind

@@ -27,6 +27,8 @@ var (
 	// ErrRefused: a database's server is there and refuses: the user, the password,
 	// the database or its table isn't as it was told.
 	ErrRefused = errors.New("refused by the database's server")
+	// ErrTaken: another process writes as the node that Options.Node names.
+	ErrTaken = errors.New("another node of this name writes into the database")
 	// ErrAway: a database's server can't be reached, doesn't answer, or takes nobody
 	// at present.
 	ErrAway = errors.New("no answer from the database's server")

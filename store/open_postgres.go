@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,8 +28,13 @@ func openPostgres(ctx context.Context, u PostgresURL, o Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store: open the database: %w", err)
 	}
-	name := publicURL(c)
-	d := newDB(postgresDialect{patience: o.BusyTimeout}, name, u.open(c, maxPostgresConns), o.Node)
+	name, kind := publicURL(c), postgresDialect{patience: o.BusyTimeout}
+	if app := c.RuntimeParams["application_name"]; app == applicationName && o.Node != "" && !o.ReadOnly {
+		claim := hex.EncodeToString(keyOf(o.Node)[:8])
+		kind.self, kind.claims = app+" "+claim+" "+rand.Text()[:8], app+" "+claim+" %"
+		c.RuntimeParams["application_name"] = kind.self
+	}
+	d := newDB(kind, name, u.open(c, maxPostgresConns), o.Node)
 	if !o.ReadOnly {
 		d.write = u.open(c, maxPostgresWriters)
 	}

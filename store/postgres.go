@@ -21,6 +21,7 @@ const (
 	maxPostgresIdle     = time.Minute
 	maxPostgresLifetime = 10 * time.Minute // a standby may have become the server
 	maxPassword         = 4 << 10          // bytes
+	applicationName     = "lanfolk"        // by which administrators see a connection
 )
 
 // PostgresURL is where a PostgreSQL database is: postgres://USER@HOST:PORT/DATABASE with
@@ -55,7 +56,7 @@ func (u PostgresURL) config() (*pgx.ConnConfig, error) {
 	c.DefaultQueryExecMode = pgx.QueryExecModeExec
 	c.ConnectTimeout = postgresConnect
 	if c.RuntimeParams["application_name"] == "" {
-		c.RuntimeParams["application_name"] = "lanfolk"
+		c.RuntimeParams["application_name"] = applicationName
 	}
 	// A query that nobody waits for any more must end on the server, too.
 	c.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {

@@ -195,6 +195,15 @@ func nodesApart(t *testing.T, s *server) {
 			t.Errorf("%s has %+v, %v", name, got, err)
 		}
 	}
+	noErr(t, a.Check(ctx))
+	twin := open(t, where, store.Options{Node: "cellar"})
+	if err := b.Check(ctx); !errors.Is(err, store.ErrTaken) {
+		t.Errorf("another node of the same name: %v", err)
+	}
+	noErr(t, twin.Close())
+	lab.Eventually(t, 10*time.Second, "the end of the twin's connections", func() error { return b.Check(ctx) })
+	noErr(t, open(t, where, store.Options{Node: "cellar", ReadOnly: true}).Check(ctx))
+	noErr(t, b.Check(ctx))
 	noErr(t, a.Save(ctx, lanfolk.Batch{Forgotten: []string{"d1"}, Ended: []lanfolk.ID{{Key: "k"}}}))
 	if got, err := b.Snapshot(ctx); err != nil || len(got.Devices) != 1 || len(got.Sightings) != 1 {
 		t.Errorf("what one node forgot is gone from the other's: %+v, %v", got, err)

@@ -74,7 +74,7 @@ func takesNobody(t *testing.T, s *server) {
 	x.works(t, "before")
 	cut := func() {
 		t.Helper()
-		run(t, admin, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'lanfolk'")
+		run(t, admin, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'lanfolk%'")
 	}
 	run(t, admin, "ALTER DATABASE postgres SET default_transaction_read_only = on")
 	cut()

@@ -50,7 +50,13 @@ SELECT coalesce(current_schema(), ''),
     EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = 'lanfolk_version'),
     EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = current_schema()
         AND tablename IN ('observation', 'device', 'sighting', 'secret'))`
-	sqlPostgresVersion  = `SELECT coalesce(max(version_id), 0) FROM lanfolk_version WHERE is_applied`
+	sqlPostgresVersion = `SELECT coalesce(max(version_id), 0) FROM lanfolk_version WHERE is_applied`
+	// Connections that were used in the last minute: one that its host has forgotten
+	// isn't.
+	sqlPostgresOthers = `
+SELECT count(*) FROM pg_catalog.pg_stat_activity
+WHERE datname = current_database() AND application_name LIKE $1 AND application_name <> $2
+    AND state_change > now() - interval '1 minute'`
 	sqlPostgresLock     = `SELECT pg_advisory_xact_lock($1)`
 	sqlPostgresPatience = `SELECT set_config('lock_timeout', $1, true)`
 	sqlPostgresCursor   = `DECLARE lanfolk NO SCROLL CURSOR FOR `

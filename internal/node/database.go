@@ -129,12 +129,12 @@ func (d *database) ask(ctx context.Context) {
 	case err != nil:
 		d.err.Store(&err)
 		if before == nil {
-			d.log.Warn("the database doesn't answer", "err", err)
+			d.log.Warn("the database can't be used as it should", "err", err)
 		}
 	default:
 		d.err.Store(nil)
 		if before != nil {
-			d.log.Info("the database answers again")
+			d.log.Info("the database is well again")
 		}
 	}
 }
@@ -142,7 +142,7 @@ func (d *database) ask(ctx context.Context) {
 // health returns why the database can't be used at present, nil if it can.
 func (d *database) health() error {
 	if err := d.err.Load(); err != nil {
-		return fmt.Errorf("node: no database: %w", *err)
+		return fmt.Errorf("node: database: %w", *err)
 	}
 	return nil
 }
