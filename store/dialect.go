@@ -27,7 +27,7 @@ type dialect interface {
 	// a network. done tells of the error what that means.
 	limit(ctx context.Context) (limited context.Context, done func(error) error)
 	// all reads every row that f asks for, the one heard last first.
-	all(d *DB, ctx context.Context, f ObservationFilter) iter.Seq2[lanfolk.Observation, error]
+	all(ctx context.Context, d *DB, f ObservationFilter) iter.Seq2[lanfolk.Observation, error]
 	// forgetRows is how many rows go in one transaction, so that nobody else who
 	// writes waits for long.
 	forgetRows() int64

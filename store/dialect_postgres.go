@@ -157,7 +157,7 @@ func (p postgresDialect) check(ctx context.Context, d *DB) error {
 
 // all reads a few rows as a page. For more the server sorts them once, behind
 // a cursor: with no index in order of time each page would cost a look at all.
-func (postgresDialect) all(d *DB, ctx context.Context, f ObservationFilter) iter.Seq2[lanfolk.Observation, error] {
+func (postgresDialect) all(ctx context.Context, d *DB, f ObservationFilter) iter.Seq2[lanfolk.Observation, error] {
 	if 0 < f.Limit && f.Limit <= pageRows {
 		return d.pages(ctx, f)
 	}

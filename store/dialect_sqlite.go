@@ -24,17 +24,15 @@ const rowsBetweenLooks = 256
 // of ctx, which is looked at now and then instead: the driver starts a goroutine
 // for each statement that may be cancelled.
 func (sqliteDialect) each(ctx context.Context, tx *sql.Tx, statement string, rows iter.Seq2[[]any, error], common ...any) error {
-	var s *sql.Stmt
+	s, err := tx.PrepareContext(ctx, statement)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
 	i := 0
 	for args, err := range rows {
 		if err != nil {
 			return err
-		}
-		if s == nil { // not for no rows
-			if s, err = tx.PrepareContext(ctx, statement); err != nil {
-				return err
-			}
-			defer s.Close()
 		}
 		if i++; i%rowsBetweenLooks == 0 && ctx.Err() != nil {
 			return ctx.Err()
@@ -57,7 +55,7 @@ func (sqliteDialect) limit(ctx context.Context) (context.Context, func(error) er
 
 // all reads page by page, so that no snapshot keeps the -wal file from being
 // emptied for long.
-func (sqliteDialect) all(d *DB, ctx context.Context, f ObservationFilter) iter.Seq2[lanfolk.Observation, error] {
+func (sqliteDialect) all(ctx context.Context, d *DB, f ObservationFilter) iter.Seq2[lanfolk.Observation, error] {
 	return d.pages(ctx, f)
 }
 

@@ -106,7 +106,7 @@ const pageRows = 1000
 // once. A row that is heard again meanwhile may be missed or come with its newer
 // content. An error ends the sequence.
 func (d *DB) AllObservations(ctx context.Context, f ObservationFilter) iter.Seq2[lanfolk.Observation, error] {
-	return d.all(d, ctx, f)
+	return d.all(ctx, d, f)
 }
 
 // pages reads page by page.

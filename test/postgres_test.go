@@ -58,7 +58,9 @@ func TestUpKeepsAllInPostgres(t *testing.T) {
 	s := newPostgresSite(t)
 	n := s.desk.Up(lab.Node{Config: s.config})
 	well := func(s nodeStatus) bool { return s.Healthy && s.Store.Healthy }
-	away := func(s nodeStatus) bool { return !s.Healthy && strings.Contains(s.Store.Error, "no answer from the database's server") }
+	away := func(s nodeStatus) bool {
+		return !s.Healthy && strings.Contains(s.Store.Error, "no answer from the database's server")
+	}
 	// At first nobody listens there.
 	waitStatus(t, n, "a database that is away", nil, away)
 	knows(t, n, s.quiet) // in memory
