@@ -68,7 +68,7 @@ func FuzzDecode(f *testing.F) {
 			f.Add(byte(0), p.Frame, last)
 			last = p.Frame
 		}
-		return len(lengths) < 400
+		return len(lengths) < 300
 	})
 	f.Fuzz(func(t *testing.T, kind byte, first, second []byte) {
 		d := passive.NewDecoder(passive.Options{OnLink: func(string, netip.Addr) bool { return true }})

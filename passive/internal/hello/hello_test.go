@@ -236,7 +236,7 @@ func FuzzHello(f *testing.F) {
 			f.Add(p.Payload, 500)
 			n++
 		}
-		return n < 100
+		return n < 50
 	})
 	f.Fuzz(func(t *testing.T, in []byte, size int) {
 		var h hello.Hello

@@ -16,8 +16,8 @@ import (
 
 // Bounds: a fuzz target's seeds run in each test.
 const (
-	perTarget = 100
-	perFile   = 5000 // frames that are looked at
+	perTarget = 50
+	perFile   = 300 // frames that are looked at
 	maxBytes  = 4096
 )
 
@@ -30,7 +30,7 @@ type Packet struct {
 	Payload   []byte // behind the last header that is told
 }
 
-// Add adds the payloads of packets that pick chooses, at most a hundred of different
+// Add adds the payloads of packets that pick chooses, at most fifty of different
 // lengths.
 func Add(f *testing.F, pick func(p Packet) bool) {
 	f.Helper()
