@@ -35,20 +35,31 @@ func discoveryFrames(b testing.TB, kind string) [][]byte {
 		if strings.Contains(file, "fragments") || strings.Contains(file, "dns-tcp") || kind == "dns" && strings.Contains(file, "mdns") {
 			continue // gopacket's layers don't put them together
 		}
-		text, err := os.ReadFile(file)
+		more, err := hexFrames(file)
 		if err != nil {
 			b.Fatal(err)
 		}
-		_, rest, _ := strings.Cut(string(text), "\n")
-		for part := range strings.SplitSeq(strings.TrimSpace(rest), "\n\n") {
-			f, err := hex.DecodeString(strings.Join(strings.Fields(part), ""))
-			if err != nil {
-				b.Fatal(err)
-			}
-			frames = append(frames, f)
-		}
+		frames = append(frames, more...)
 	}
 	return frames
+}
+
+// hexFrames reads the frames of a file of the passive package's.
+func hexFrames(file string) ([][]byte, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var frames [][]byte
+	_, rest, _ := strings.Cut(string(text), "\n")
+	for part := range strings.SplitSeq(strings.TrimSpace(rest), "\n\n") {
+		f, err := hex.DecodeString(strings.Join(strings.Fields(part), ""))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		frames = append(frames, f)
+	}
+	return frames, nil
 }
 
 // bulkFrame is a full segment of a TCP connection that is of no interest.

@@ -35,6 +35,7 @@ func roles() map[string]func(args []string) error {
 		"send": roleSend, "receive": roleReceive, "reflect": roleReflect, "copy": roleCopy, "dns-browse": roleDNSBrowse, "dns-loop": roleDNSLoop,
 		"dns-zone":    roleDNSZone,
 		"nmos-select": roleNMOSSelect, "nmos-failover": roleNMOSFailOver, "tged-load": roleTGEDLoad,
+		"blast": roleBlast, "hear": roleHear,
 		"syncthing-serve": roleSyncthingServe, "syncthing-load": roleSyncthingLoad,
 	}
 }

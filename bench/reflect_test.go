@@ -66,7 +66,7 @@ func startRole(h *lab.Host, role string, args ...string) *lab.Process {
 	if err != nil {
 		panic(err) // it is running
 	}
-	c := h.Command(append([]string{self}, args...)...)
+	c := h.Command(append(pinned(role, self), args...)...)
 	c.Env = []string{roleVariable + "=" + role}
 	return c.Start()
 }

@@ -45,8 +45,8 @@ const (
 	// Bounds of what is gathered.
 	maxGathered = 1024
 	maxCounted  = 1 << 14
-	maxThings   = 1 << 14
-	maxWords    = 4
+	maxThings   = 1 << 13
+	maxWords    = 3
 )
 
 // repeated is what a fact amounts to that is heard again and again.
