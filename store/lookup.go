@@ -25,12 +25,16 @@ func (r *Recorder) Latest(ctx context.Context, f ObservationFilter) (lanfolk.Obs
 		}
 		return rows[0], true, nil
 	}
-	name := foldName(f.Query)
-	match := f.matches()
+	name, match := foldName(f.Query), f.matches()
 	r.mu.Lock()
-	here, ok := r.pending.newest(name, match)
+	here := r.pending.newest(name, match)
 	r.mu.Unlock()
-	if ok = ok && !here.Last.Before(f.Since); ok {
+	var newest lanfolk.Observation
+	if len(here) > 0 {
+		newest = here.whole()
+	}
+	ok := len(here) > 0 && !newest.Last.Before(f.Since)
+	if ok {
 		// A database that is away isn't waited for: what memory has is newer anyhow.
 		limited, cancel := context.WithTimeout(ctx, settleWait)
 		defer cancel()
@@ -39,39 +43,21 @@ func (r *Recorder) Latest(ctx context.Context, f ObservationFilter) (lanfolk.Obs
 	there, known, err := r.store.Latest(ctx, f)
 	switch {
 	case err != nil && ok:
-		return here, true, nil // the newest in any case; only its past is missing
+		return newest, true, nil // only its past is missing
 	case err != nil || (!ok && !known):
 		return lanfolk.Observation{}, false, err
-	case !ok || (known && there.Last.After(here.Last)):
-		return r.join(there), true, nil
-	case known && there.ObservationKey == here.ObservationKey:
-		return joined(there, here), true, nil
+	case known && ok && there.ObservationKey == newest.ObservationKey:
+		return here.addTo(there), true, nil
+	case known && (!ok || there.Last.After(newest.Last)):
+		r.mu.Lock()
+		more := r.pending.parts(there.ObservationKey)
+		r.mu.Unlock()
+		return more.addTo(there), true, nil
 	}
-	if before, known, err := r.store.Observation(ctx, here.ObservationKey); err == nil && known {
-		here = joined(before, here)
+	if before, known, err := r.store.Observation(ctx, newest.ObservationKey); err == nil && known {
+		newest = here.addTo(before)
 	}
-	return here, true, nil
-}
-
-// join adds to a row of the database what memory has for it.
-func (r *Recorder) join(row lanfolk.Observation) lanfolk.Observation {
-	r.mu.Lock()
-	here, ok := r.pending.whole(row.ObservationKey)
-	r.mu.Unlock()
-	if !ok {
-		return row
-	}
-	return joined(row, here)
-}
-
-// joined adds to a row of the database one of memory, which was looked at first. If
-// it was written in the meantime the database's row holds it: then that is heard last
-// when the other is, or later.
-func joined(there, here lanfolk.Observation) lanfolk.Observation {
-	if there.Last.Before(here.Last) {
-		there.Merge(here)
-	}
-	return there
+	return newest, true, nil
 }
 
 // ObservationPage returns the rows that f asks for, the one heard last first, and
@@ -84,7 +70,7 @@ func (r *Recorder) ObservationPage(ctx context.Context, f ObservationFilter) ([]
 	if r.Stats().Err == nil && r.Flush(wait) == nil {
 		return r.store.ObservationPage(ctx, f)
 	}
-	var here map[lanfolk.ObservationKey]lanfolk.Observation
+	var here map[lanfolk.ObservationKey]parts
 	if !f.After.set { // what waits is newer than nearly all: it stands on the first page
 		match := f.matches()
 		r.mu.Lock()
@@ -92,22 +78,24 @@ func (r *Recorder) ObservationPage(ctx context.Context, f ObservationFilter) ([]
 		r.mu.Unlock()
 	}
 	rows, next, err := r.store.ObservationPage(ctx, f)
-	if err != nil && (len(here) == 0 || ctx.Err() != nil) {
-		return nil, Cursor{}, err
+	if err != nil {
+		if len(here) == 0 || ctx.Err() != nil {
+			return nil, Cursor{}, err
+		}
+		rows, next = nil, Cursor{}
 	}
 	for i, row := range rows {
-		if x, ok := here[row.ObservationKey]; ok {
-			rows[i] = joined(row, x)
-			delete(here, row.ObservationKey)
-		}
+		rows[i] = here[row.ObservationKey].addTo(row)
+		delete(here, row.ObservationKey)
 	}
-	for _, row := range here {
+	for key, parts := range here {
+		row := parts.whole()
 		if row.Last.Before(f.Since) {
 			continue
 		}
 		if err == nil {
-			if before, known, err := r.store.Observation(ctx, row.ObservationKey); err == nil && known {
-				row = joined(before, row)
+			if before, known, err := r.store.Observation(ctx, key); err == nil && known {
+				row = parts.addTo(before)
 			}
 		}
 		if f.Until.IsZero() || row.Last.Before(f.Until) {

@@ -31,6 +31,11 @@ func (o *owner) heard(at time.Time) {
 // count returns how many rows it has in memory.
 func (o *owner) count() int { return len(o.rows) + o.out }
 
+// full says whether it has no room for a row of a size.
+func (o *owner) full(p *pending, size int) bool {
+	return o.count() >= max(1, p.maxRows/ownerShare) || o.bytes+size > p.maxBytes/ownerShare
+}
+
 func (o *owner) put(w *waiting) {
 	w.at = len(o.rows)
 	o.rows = append(o.rows, w)

@@ -3,7 +3,6 @@ package store
 import (
 	"cmp"
 	"math/bits"
-	"math/rand/v2"
 	"slices"
 	"strings"
 
@@ -19,6 +18,7 @@ type pending struct {
 	out               int                                 // rows that take handed out and that did not come back yet
 	bytes             int                                 // of both
 	owners            owners
+	flood             uint                // rows that came when there was no room for their kind
 	names             map[string]*waiting // of both, by folded name: one of a ring
 }
 
@@ -74,50 +74,48 @@ func (p *pending) add(o *lanfolk.Observation) (gone lost) {
 		return lost{}
 	}
 	size := sizeOf(o)
-	if p.refuses(o, size) {
-		return lost{room: 1}
-	}
-	by := p.owners.get(o.Owner(), o.Last)
 	if size > p.maxBytes/ownerShare {
 		return lost{share: 1}
 	}
-	for by.count() >= max(1, p.maxRows/ownerShare) || by.bytes+size > p.maxBytes/ownerShare {
+	full := p.len() >= p.maxRows || p.bytes+size > p.maxBytes
+	by := p.owners.all[o.Owner()]
+	if full && (by == nil || !by.settled()) && p.refuses() {
+		return lost{room: 1}
+	}
+	if by != nil && by.full(p, size) && p.refuses() {
+		return lost{share: 1}
+	}
+	by = p.owners.get(o.Owner(), o.Last)
+	for by.full(p, size) {
 		worst := by.worst()
+		gone.share++
 		if worst == nil || worthLess(o, by, by.count()+1, worst) {
-			gone.share++
 			return gone
 		}
 		p.drop(worst)
-		gone.share++
 	}
 	for p.len() >= p.maxRows || p.bytes+size > p.maxBytes {
 		worst := p.worst()
+		gone.room++
 		if worst == nil || worthLess(o, by, by.count()+1, worst) {
-			gone.room++
 			return gone
 		}
 		p.drop(worst)
-		gone.room++
 	}
 	p.insert(&waiting{Observation: *o, owner: by}, size)
 	return gone
 }
 
-// newcomers is of how many rows of MACs that have just come one is let in where
-// there is no room.
-const newcomers = 32
-
-// refuses says at once of most rows of MACs that have just come that there is no
-// room for them. In a flood of such rows each that is let in pushes out another
-// of them: if all were, none would stay until it is written, and looking for the worst would
-// take longer than decoding. So one of newcomers has its chance.
-func (p *pending) refuses(o *lanfolk.Observation, size int) bool {
-	if p.len() < p.maxRows && p.bytes+size <= p.maxBytes {
-		return false
-	}
-	by := p.owners.all[o.Owner()]
-	return (by == nil || !by.settled()) && rand.IntN(newcomers) != 0
+// refuses says whether to turn away one more of a flood without a search for what is
+// worth less, which costs more than all else: all but a few, so that what is new still
+// finds its way in while the database takes nothing.
+func (p *pending) refuses() bool {
+	p.flood++
+	return p.flood%searched != 0
 }
+
+// searched is of how many rows of a flood one is worth a search.
+const searched = 32
 
 func (p *pending) insert(w *waiting, size int) {
 	p.rows[w.ObservationKey] = w
@@ -233,9 +231,9 @@ func (p *pending) giveBack(rows []*waiting) {
 	}
 }
 
-// newest returns the row with a name, folded, that was heard last of those that
-// match, merged with what there is of it in memory beside; false if there is none.
-func (p *pending) newest(name string, match func(*lanfolk.Observation) bool) (lanfolk.Observation, bool) {
+// newest returns what memory holds of the row with a name, folded, that was heard
+// last of those that match; nothing if there is none.
+func (p *pending) newest(name string, match func(*lanfolk.Observation) bool) parts {
 	var best *waiting
 	for w := p.names[name]; w != nil; {
 		if (best == nil || w.Last.After(best.Last)) && match(&w.Observation) {
@@ -246,43 +244,57 @@ func (p *pending) newest(name string, match func(*lanfolk.Observation) bool) (la
 		}
 	}
 	if best == nil {
-		return lanfolk.Observation{}, false
+		return nil
 	}
-	return p.whole(best.ObservationKey)
+	return p.parts(best.ObservationKey)
 }
 
-// whole returns what memory holds of a key: what waits, and what is being
-// written.
-func (p *pending) whole(key lanfolk.ObservationKey) (o lanfolk.Observation, ok bool) {
+// parts are what memory holds of one row: what waits, and what is being written.
+type parts []lanfolk.Observation
+
+// whole merges them. There is one at least.
+func (p parts) whole() lanfolk.Observation {
+	o := p[0]
+	for _, x := range p[1:] {
+		o.Merge(x)
+	}
+	return o
+}
+
+// addTo adds them to the database's row, which was looked at after them. What was
+// written in the meantime the row holds already: then it was heard last when they
+// were, or later.
+func (p parts) addTo(row lanfolk.Observation) lanfolk.Observation {
+	last := row.Last
+	for _, x := range p {
+		if last.Before(x.Last) {
+			row.Merge(x)
+		}
+	}
+	return row
+}
+
+// parts returns what memory holds of a key.
+func (p *pending) parts(key lanfolk.ObservationKey) (all parts) {
 	name := foldName(key.Query)
 	for w := p.names[name]; w != nil; {
 		if w.ObservationKey == key {
-			if ok {
-				o.Merge(w.Observation)
-			} else {
-				o, ok = w.Observation, true
-			}
+			all = append(all, w.Observation)
 		}
 		if w = w.next; w == p.names[name] {
 			break
 		}
 	}
-	return o, ok
+	return all
 }
 
-// matching returns all rows in memory that match, one a key, in no order.
-func (p *pending) matching(match func(*lanfolk.Observation) bool) map[lanfolk.ObservationKey]lanfolk.Observation {
-	found := make(map[lanfolk.ObservationKey]lanfolk.Observation)
+// matching returns what memory holds of all rows that match, in no order.
+func (p *pending) matching(match func(*lanfolk.Observation) bool) map[lanfolk.ObservationKey]parts {
+	found := make(map[lanfolk.ObservationKey]parts)
 	for _, head := range p.names {
 		for w := head; ; {
 			if match(&w.Observation) {
-				o, ok := found[w.ObservationKey]
-				if ok {
-					o.Merge(w.Observation)
-				} else {
-					o = w.Observation
-				}
-				found[w.ObservationKey] = o
+				found[w.ObservationKey] = append(found[w.ObservationKey], w.Observation)
 			}
 			if w = w.next; w == head {
 				break

@@ -350,3 +350,132 @@ func cancelled(t *testing.T, open Opener) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
+
+func observationShares(t *testing.T, open Opener) {
+	s := opened(t, open)
+	ctx := context.Background()
+	var rows []lanfolk.Observation
+	for i := range 100 { // the router answers one host's made-up questions
+		o := heard(i, fmt.Sprintf("x%d.example", i))
+		o.Protocol, o.SrcMAC, o.DstMAC, o.DstClass = "dns", lanfolk.MAC{2, 1}, lanfolk.MAC{2, 2}, lanfolk.Unicast
+		rows = append(rows, o)
+	}
+	for i := range 10 { // what the host says again and again, longest ago
+		o := heard(-i, fmt.Sprintf("real%d.example", i))
+		o.Response, o.Protocol, o.SrcMAC, o.DstMAC, o.DstClass, o.Count = false, "dns", lanfolk.MAC{2, 2}, lanfolk.MAC{2, 1}, lanfolk.Unicast, 2
+		rows = append(rows, o)
+	}
+	own := heard(-50, "router.local") // the router's own announcement is none of the host's
+	own.SrcMAC = lanfolk.MAC{2, 1}
+	rows = append(rows, own, heard(-100, "other.local"))
+	noErr(t, s.SaveObservations(ctx, rows))
+	gone, err := s.ForgetObservations(ctx, start(), store.Retention{MaxShare: 40})
+	noErr(t, err)
+	if want := (store.Forgotten{Share: 72}); gone != want { // 110 - 40, and a twentieth more
+		t.Errorf("forgotten %+v, want %+v", gone, want)
+	}
+	if got := len(query(t, s, store.ObservationFilter{Query: "real*"})); got != 10 {
+		t.Errorf("%d of 10 rows that were heard more than once are left", got)
+	}
+	if got := len(query(t, s, store.ObservationFilter{Query: "*.local"})); got != 2 {
+		t.Errorf("%d of 2 rows of others are left", got)
+	}
+	if got := query(t, s, store.ObservationFilter{Query: "x*"}); len(got) != 28 || got[27].Query != "x72.example" {
+		t.Errorf("%d rows are left, the oldest %+v", len(got), got[len(got)-1])
+	}
+}
+
+func observationPassers(t *testing.T, open Opener) {
+	s := opened(t, open)
+	ctx := context.Background()
+	var rows []lanfolk.Observation
+	for i := range 30 { // hosts that are there for long, and not heard lately
+		o := heard(i, "host.local")
+		o.First = o.First.Add(-2 * time.Hour)
+		rows = append(rows, o)
+	}
+	for i := range 70 {
+		rows = append(rows, heard(1000+i, "made.up"))
+	}
+	noErr(t, s.SaveObservations(ctx, rows))
+	gone, err := s.ForgetObservations(ctx, start(), store.Retention{MaxRows: 60})
+	noErr(t, err)
+	if want := (store.Forgotten{Room: 40}); gone != want {
+		t.Errorf("forgotten %+v, want %+v", gone, want)
+	}
+	if got := len(query(t, s, store.ObservationFilter{Query: "host.local"})); got != 30 {
+		t.Errorf("%d of 30 hosts are left", got)
+	}
+	// They lose none as long as those who passed by have more than half.
+	_, err = s.ForgetObservations(ctx, start(), store.Retention{MaxRows: 20})
+	noErr(t, err)
+	if got := len(query(t, s, store.ObservationFilter{})); got != 20 {
+		t.Errorf("%d rows are left, want 20", got)
+	}
+	if got := len(query(t, s, store.ObservationFilter{Query: "made.up"})); got != 10 {
+		t.Errorf("%d of those who passed by are left, want half of 20", got)
+	}
+}
+
+func observationCursor(t *testing.T, open Opener) {
+	s := opened(t, open)
+	ctx := context.Background()
+	rows := make([]lanfolk.Observation, 25)
+	for i := range rows {
+		rows[i] = heard(i, "nas.local")
+		rows[i].Last = start().Add(time.Duration(i/10) * time.Second)
+		rows[i].Fingerprint = fmt.Sprintf("f%d", i%2)
+	}
+	noErr(t, s.SaveObservations(ctx, rows))
+	for _, f := range []store.ObservationFilter{
+		{Limit: 10}, {Limit: 10, Query: "nas.local"}, {Limit: 10, MAC: rows[0].DstMAC}, {Limit: 10, DstMAC: rows[0].DstMAC, Query: "n*"},
+	} {
+		seen := map[lanfolk.MAC]bool{}
+		for pages := 1; ; pages++ {
+			page, next, err := s.ObservationPage(ctx, f)
+			noErr(t, err)
+			for _, o := range page {
+				seen[o.SrcMAC] = true
+			}
+			again, err := store.ParseCursor(next.String())
+			if f.After = again; err != nil || again != next {
+				t.Fatalf("%v reads back as %v, %v", next, again, err)
+			}
+			if next.IsZero() {
+				if pages != 3 || len(seen) != len(rows) {
+					t.Errorf("%+v: %d rows in %d pages", f, len(seen), pages)
+				}
+				break
+			}
+		}
+	}
+	for _, fingerprint := range []string{"f1", store.FingerprintHash("f1")} {
+		if got := len(query(t, s, store.ObservationFilter{Fingerprint: fingerprint})); got != 12 {
+			t.Errorf("%d rows have the fingerprint %s, want 12", got, fingerprint)
+		}
+	}
+	vlan, yes := uint16(0), true
+	for _, f := range []store.ObservationFilter{
+		{SrcMAC: rows[3].SrcMAC}, {IP: rows[3].SrcIP}, {IP: rows[3].SrcIP, VLAN: &vlan, Response: &yes, Link: "eth0", DstMAC: rows[3].DstMAC},
+	} {
+		if got := query(t, s, f); len(got) != 1 || got[0].SrcMAC != rows[3].SrcMAC {
+			t.Errorf("%+v: %d rows", f, len(got))
+		}
+	}
+	no, other := false, uint16(7)
+	for _, f := range []store.ObservationFilter{
+		{Response: &no}, {VLAN: &other}, {Link: "eth1"}, {Gateway: "cellar"}, {Until: start()}, {DstMAC: rows[3].SrcMAC}, {Fingerprint: "f9"},
+	} {
+		if got := query(t, s, f); len(got) != 0 {
+			t.Errorf("%+v: %d rows, want none", f, len(got))
+		}
+	}
+	got, ok, err := s.Observation(ctx, rows[7].ObservationKey)
+	noErr(t, err)
+	if diff := cmp.Diff(rows[7], got, same()); !ok || diff != "" {
+		t.Errorf("one row: %v %s", ok, diff)
+	}
+	if _, ok, err := s.Observation(ctx, lanfolk.ObservationKey{Query: "nas.local"}); ok || err != nil {
+		t.Errorf("a row that isn't there: %v, %v", ok, err)
+	}
+}
