@@ -373,7 +373,7 @@ func modelMates(facts []*fact) (mates func(m, n *ident) bool, home func(*ident) 
 		}
 		kind, rest, _ := strings.Cut(i.value, ":")
 		common, named := inCommon(namesOf(all))
-		return kind == "duid" || kind == "lldp" || kind == "deviceid" || len(common) > 0 && named == len(all) ||
+		return kind == "duid" || kind == "lldp" || kind == "deviceid" || kind == "hap" || len(common) > 0 && named == len(all) ||
 			slices.ContainsFunc(all, func(m *ident) bool { return strings.HasSuffix(rest, strings.ReplaceAll(m.value, ":", "")) })
 	}
 	class := map[*ident]string{}

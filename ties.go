@@ -48,7 +48,7 @@ func (i Identifier) certain() bool {
 // machines have the same one only if one is the copy of another.
 func machineID(kind string) bool {
 	switch kind {
-	case "duid", "lldp", "deviceid":
+	case "duid", "lldp", "deviceid", "hap":
 		return true
 	}
 	return false

@@ -72,6 +72,7 @@ func (d *Decoder) arp(c *context, b []byte) drop {
 		claim.IP = senderIP
 	}
 	d.claims = append(d.claims, claim)
+	d.learn(c, claim)
 	d.finish(c)
 	return dropNone
 }

@@ -22,7 +22,8 @@ import (
 type Options struct {
 	// OnLink says whether an address lies in a subnet of the named interface.
 	// Only then, or where the protocol itself proves it, is a frame's source
-	// MAC taken for its IP source's. Nil: no subnet is known, as for a file.
+	// MAC taken for its IP source's. Nil: no subnet is known, as for a file; then
+	// it is taken for that if ARP or neighbour discovery said so before.
 	OnLink func(iface string, a netip.Addr) bool
 }
 
@@ -30,16 +31,17 @@ type Options struct {
 // TCP segments together, so the frames of one capture go to one Decoder in
 // their order. It is for one goroutine; Stats may be called from others.
 type Decoder struct {
-	options  Options
-	count    tally
-	text     interner
-	opens    recent.Map[string] // fingerprints of TCP's SYNs, by what they tell
-	memo     memo
-	frags    fragments
-	streams  streams // DNS over TCP
-	hellos   streams // ClientHellos that are not whole yet
-	quics    streams // the same by QUIC
-	quicDone connections
+	options    Options
+	count      tally
+	text       interner
+	opens      recent.Map[string] // fingerprints of TCP's SYNs, by what they tell
+	memo       memo
+	frags      fragments
+	neighbours neighbours // where no subnet is known
+	streams    streams    // DNS over TCP
+	hellos     streams    // ClientHellos that are not whole yet
+	quics      streams    // the same by QUIC
+	quicDone   connections
 
 	// What belongs to the packet in hand stands here and not on the stack, so
 	// that it needs no memory anew.
@@ -211,10 +213,23 @@ func (d *Decoder) direct(c *context) bool {
 		return false
 	}
 	// Routers don't forward link-local addresses (RFC 3927 §7, RFC 4291 §2.5.6).
-	if a.IsLinkLocalUnicast() || d.options.OnLink == nil {
-		return a.IsLinkLocalUnicast()
+	if a.IsLinkLocalUnicast() {
+		return true
 	}
-	onLink := d.options.OnLink(c.iface, a)
-	d.memo.ask(a, onLink)
+	if routed(c.ttl) {
+		return false
+	}
+	n := neighbour{a, c.srcMAC, c.vlan}
+	onLink := d.onLink(c.iface, n)
+	d.memo.ask(n, onLink)
 	return onLink
+}
+
+// onLink says whether the host with an address is itself the one that speaks with
+// the MAC.
+func (d *Decoder) onLink(iface string, n neighbour) bool {
+	if d.options.OnLink != nil {
+		return d.options.OnLink(iface, n.addr)
+	}
+	return d.neighbours.has(n)
 }

@@ -319,7 +319,9 @@ func (d *Decoder) dhcpClaims(c *context, b []byte, kind uint8, host string) {
 				client.Host = "" // only the address is given up
 			}
 		}
-		client.ID = d.duid()
+		if client.ID = d.duid(); client.ID == "" {
+			client.ID = d.clientID(client.MAC)
+		}
 		machine := d.machineID()
 		if client.ID == "" {
 			client.ID, machine = machine, ""
@@ -360,6 +362,18 @@ func (d *Decoder) duid() string {
 		return ""
 	}
 	return d.duidText(v[5:])
+}
+
+// clientID returns "client:" and the digits of any other client id (RFC 2132
+// §9.14), "" for one that tells no more than the client's MAC does, or that
+// none of a single device can be: too short, or all the same digit.
+func (d *Decoder) clientID(mac MAC) string {
+	v := d.dhcp.value[dhcpClientID]
+	if len(v) < 7 || len(v) > 64 || v[0] == 255 || blank(v[1:]) || v[0] == 1 && len(v) == 7 && MAC(v[1:]) == mac {
+		return ""
+	}
+	d.buf = hex.AppendEncode(append(d.buf[:0], "client:"...), v)
+	return d.text.get(d.buf)
 }
 
 // duidText returns "duid:" and the digits of a DUID of a kind that is unique in

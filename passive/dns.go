@@ -156,6 +156,9 @@ func (d *Decoder) resource(x *dnsContext, r dnswire.Record) {
 	if a, ok := r.Addr(); ok && x.announces {
 		d.hostClaim(x, r, a)
 	}
+	if r.Type == dnswire.TypeTXT && len(d.dns.own) > 0 && r.TTL > 0 {
+		d.idClaim(x, r)
+	}
 	d.finish(x.context)
 }
 

@@ -153,8 +153,10 @@ type Claim struct {
 	MAC  MAC
 	IP   netip.Addr
 	Host string // a host name as it was told: with ".local" by mDNS, mostly bare by DHCP
-	// ID is an identifier that its protocol makes unique in the world:
-	// "duid:…" (RFC 4361), "uuid:…" (RFC 4578); "" if there is none.
+	// ID is an identifier that its protocol makes unique in the world, but that
+	// nobody signs: "duid:…" (RFC 4361, RFC 8415), "client:…" (another client id of
+	// DHCP), "uuid:…" (RFC 4578, SSDP), "lldp:…", "deviceid:…" (AirPlay), "hap:…"
+	// (HomeKit), "syncthing:…"; "" if there is none.
 	ID string
 	// Hearsay says that somebody else told this about the device: a DHCP server
 	// about its client, a proxy, a host that answers for another.

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"math/rand/v2"
-	"net/netip"
 	"slices"
 
 	"github.com/lanfolk/lanfolk/packet"
@@ -60,7 +59,7 @@ type said struct {
 	proto  proto
 	asked  bool // the facts depend on whether src is on the link
 	onLink bool
-	src    netip.Addr
+	src    neighbour
 }
 
 // Again is a place for what somebody made of a fact that comes again and again.
@@ -85,7 +84,7 @@ func (d *Decoder) known(f *packet.Frame, emit func(*Fact)) bool {
 	s := m.find()
 	if s == nil || s.link != f.LinkType || s.vlan != f.VLAN || len(s.frame) != x.n+len(x.tail) ||
 		string(s.frame[:x.n]) != string(head) || string(s.frame[x.n:]) != string(x.tail) ||
-		s.asked && d.options.OnLink(f.Interface, s.src) != s.onLink {
+		s.asked && d.onLink(f.Interface, s.src) != s.onLink {
 		m.record(f)
 		return false
 	}
@@ -179,7 +178,7 @@ func (m *memo) record(f *packet.Frame) {
 func (m *memo) forget() { m.taken = nil }
 
 // ask notes that what the frame says depends on whether its source is on the link.
-func (m *memo) ask(src netip.Addr, onLink bool) {
+func (m *memo) ask(src neighbour, onLink bool) {
 	if s := m.taken; s != nil {
 		s.asked, s.src, s.onLink = true, src, onLink
 	}

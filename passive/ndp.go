@@ -288,6 +288,7 @@ func (d *Decoder) ndpClaims(c *context, m *ndpMessage, b []byte) {
 	}
 	if claim.MAC != (MAC{}) && !claim.MAC.Group() {
 		d.claims = append(d.claims, claim)
+		d.learn(c, claim)
 	}
 }
 
