@@ -25,9 +25,10 @@ func drawSighting(t *rapid.T) Sighting {
 		IDHost:     {"a.local", "b.local", "c.local", "d.local", "e.local", "f.local", "localhost"},
 		IDIP:       {"10.0.0.1", "10.0.0.2", "10.0.0.3", "fe80::1"},
 	}
+	values[IDEUI64] = []string{"00:00:5e:00:53:01", "00:00:5e:00:53:02"}
 	weights := []IdentifierKind{IDMAC, IDProtocol, IDHost, IDHost, IDIP, IDIP, IDIP}
 	if rapid.Bool().Draw(t, "claims") { // as strict rules about claimed ids are seldom met else
-		weights = []IdentifierKind{IDMAC, IDMAC, IDProtocol, IDProtocol, IDHost, IDIP}
+		weights = []IdentifierKind{IDMAC, IDMAC, IDProtocol, IDProtocol, IDHost, IDIP, IDEUI64}
 	}
 	for range rapid.IntRange(0, 3).Draw(t, "identifiers") {
 		kind := rapid.SampledFrom(weights).Draw(t, "kind")

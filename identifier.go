@@ -11,10 +11,11 @@ type IdentifierKind string
 
 // The kinds of identifier, strong ones first.
 const (
-	IDMAC      IdentifierKind = "mac"  // strong: a hardware address
-	IDProtocol IdentifierKind = "id"   // strong: a protocol's own device id, "syncthing:P56IOI7-…"
-	IDHost     IdentifierKind = "host" // weak: a host name
-	IDIP       IdentifierKind = "ip"   // weak: an IP address
+	IDMAC      IdentifierKind = "mac"   // strong: a hardware address
+	IDProtocol IdentifierKind = "id"    // strong: a protocol's own device id, "syncthing:P56IOI7-…"
+	IDHost     IdentifierKind = "host"  // weak: a host name
+	IDIP       IdentifierKind = "ip"    // weak: an IP address
+	IDEUI64    IdentifierKind = "eui64" // weak: the MAC that an IPv6 address is made of
 )
 
 // Identifier is a value that tells devices apart. Gateway and Link hold the
@@ -28,7 +29,7 @@ type Identifier struct {
 }
 
 // Strong says whether two sightings that share the identifier are about one
-// device for certain.
+// device: for certain by a MAC, and by an id as long as nothing speaks against it.
 func (i Identifier) Strong() bool { return i.Kind == IDMAC || i.Kind == IDProtocol }
 
 // String returns the identifier as people read it: "mac 02:00:5e:10:00:01 on eth0".
@@ -58,6 +59,30 @@ func MACIdentifier(m MAC, o Origin) Identifier {
 // IPIdentifier identifies a device by an address, on the link where it was seen.
 func IPIdentifier(a netip.Addr, o Origin) Identifier {
 	return Identifier{Kind: IDIP, Value: a.Unmap().WithZone("").String(), Gateway: o.Gateway, Link: o.Link}
+}
+
+// AddressIdentifiers identify a device by an address as IPIdentifier does; and, if
+// its host made it of its MAC (RFC 4291, appendix A), by that, wherever the
+// gateway hears of it.
+func AddressIdentifiers(a netip.Addr, o Origin) []Identifier {
+	ids := append(make([]Identifier, 0, 2), IPIdentifier(a, o))
+	if m := eui64(a); m != (MAC{}) {
+		ids = append(ids, Identifier{Kind: IDEUI64, Value: m.String(), Gateway: o.Gateway})
+	}
+	return ids
+}
+
+// eui64 returns the universally administered MAC that an IPv6 address was made
+// of, the zero MAC if it wasn't.
+func eui64(a netip.Addr) (m MAC) {
+	if !a.Is6() || a.Is4In6() || a.IsMulticast() {
+		return m
+	}
+	b := a.As16()
+	if b[11] != 0xff || b[12] != 0xfe || b[8]&3 != 2 {
+		return m
+	}
+	return MAC{b[8] ^ 2, b[9], b[10], b[13], b[14], b[15]}
 }
 
 // HostIdentifier identifies a device by a host name, on the link where it was

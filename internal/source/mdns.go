@@ -50,7 +50,7 @@ func serviceSighting(o lanfolk.Origin, now time.Time, ev dnssd.Event) (lanfolk.S
 		Time:        now, Lifetime: until(now, ev.Expires), Gone: ev.Op == dnssd.Remove,
 	}
 	for _, a := range ev.Addresses {
-		s.Identifiers = append(s.Identifiers, lanfolk.IPIdentifier(a, o))
+		s.Identifiers = append(s.Identifiers, lanfolk.AddressIdentifiers(a, o)...)
 	}
 	switch {
 	case ev.Resolved:
@@ -84,7 +84,7 @@ func hostSighting(o lanfolk.Origin, ev dnssd.HostEvent) lanfolk.Sighting {
 		Key:  fold(host) + " " + ev.Addr.String(),
 		Name: bareName(host), Host: host,
 		Addresses:   oneAddr(ev.Addr),
-		Identifiers: append(identifiers(lanfolk.MAC{}, "", host, o), lanfolk.IPIdentifier(ev.Addr, o)),
+		Identifiers: append(identifiers(lanfolk.MAC{}, "", host, o), lanfolk.AddressIdentifiers(ev.Addr, o)...),
 		What:        host + " has address " + ev.Addr.String(),
 		State:       lanfolk.Reachable,
 		Time:        ev.Time, Lifetime: until(ev.Time, ev.Expires), Gone: ev.Op == dnssd.Remove,

@@ -38,7 +38,7 @@ func (ns Neighbours) Sighting(now time.Time, n lan.Neighbour) (lanfolk.Sighting,
 		// keeps its rows after the device has fallen silent.
 		Key:         mac.String() + " " + n.IP.String() + " kernel",
 		Addresses:   oneAddr(n.IP),
-		Identifiers: append(identifiers(mac, "", "", o), lanfolk.IPIdentifier(n.IP, o)),
+		Identifiers: append(identifiers(mac, "", "", o), addressOf(mac, n.IP, o)...),
 		What:        "the kernel's table says that " + n.IP.String() + " is at " + mac.String(),
 		State:       lanfolk.Unknown, // it was right once
 		Time:        now, Lifetime: neighbourLifetime,

@@ -137,7 +137,7 @@ func (p *Passive) Sightings(f *passive.Fact, emit func(lanfolk.Sighting)) {
 		}
 		if c.IP.IsValid() && !c.IP.IsUnspecified() {
 			s.Addresses = append(s.Addresses, c.IP)
-			s.Identifiers = append(s.Identifiers, lanfolk.IPIdentifier(c.IP, o))
+			s.Identifiers = append(s.Identifiers, addressOf(lanfolk.MAC(c.MAC), c.IP, o)...)
 		}
 		if len(s.Identifiers) == 0 {
 			continue
@@ -151,6 +151,9 @@ func (p *Passive) Sightings(f *passive.Fact, emit func(lanfolk.Sighting)) {
 		}
 		s.Attributes = attributes(f)
 		emit(s)
+		if id, ok := lasting(s, f, c); ok {
+			emit(id)
+		}
 	}
 	p.signalSightings(f, emit)
 }

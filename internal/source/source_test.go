@@ -190,10 +190,10 @@ func TestClaimsBecomeSightings(t *testing.T) {
 			c.fact.Interface, c.fact.Time = "eth0", noon
 			var got []lanfolk.Sighting
 			new(source.Passive).Sightings(&c.fact, func(s lanfolk.Sighting) { got = append(got, s) })
-			if len(got) != 1 {
-				t.Fatalf("%d sightings; want 1", len(got))
+			if len(got) == 0 {
+				t.Fatal("no sighting")
 			}
-			s := got[0]
+			s := got[0] // what follows it outlives it
 			if s.Key != c.key || s.What != c.what || s.Lifetime != c.life || s.State != c.st || !s.Time.Equal(noon) {
 				t.Errorf("key %q, what %q, lifetime %v, state %s\nwant %q, %q, %v, %s", s.Key, s.What, s.Lifetime, s.State, c.key, c.what, c.life, c.st)
 			}
