@@ -156,7 +156,8 @@ type Claim struct {
 	// ID is an identifier that its protocol makes unique in the world, but that
 	// nobody signs: "duid:…" (RFC 4361, RFC 8415), "client:…" (another client id of
 	// DHCP), "uuid:…" (RFC 4578, SSDP), "lldp:…", "deviceid:…" (AirPlay), "hap:…"
-	// (HomeKit), "syncthing:…"; "" if there is none.
+	// (HomeKit); "" if there is none. Syncthing's is not among them: one host can
+	// make up any number in a second, and it takes a listener to bound them.
 	ID string
 	// Hearsay says that somebody else told this about the device: a DHCP server
 	// about its client, a proxy, a host that answers for another.

@@ -16,8 +16,9 @@ const (
 	portSyncthingGlobal = 22026
 )
 
-// syncthingMessage reads a packet of the Syncthing Device Discovery Protocol v2. No announcement is signed: who
-// makes one claims the ID, and no more. Packets of other versions are nothing to count.
+// syncthingMessage reads a packet of the Syncthing Device Discovery Protocol v2. It claims nothing: no
+// announcement is signed, and the sender's address is known by ARP and neighbour discovery.
+// Packets of other versions are nothing to count.
 func (d *Decoder) syncthingMessage(c *context, b []byte) drop {
 	m := &d.announcement
 	err := m.Parse(b)
@@ -47,10 +48,6 @@ func (d *Decoder) syncthingMessage(c *context, b []byte) drop {
 			message = "answer"
 		}
 		d.field("message", message)
-		if claim := d.ownClaim(c); claim.MAC != (MAC{}) && c.src.Port() != portSyncthingGlobal && c.dst.Port() != portSyncthingGlobal {
-			claim.ID, claim.Lifetime = "syncthing:"+f.Query, syncthing.LocalLifetime
-			d.claims = append(d.claims, claim)
-		}
 		if len(m.Addresses) > 0 {
 			d.fieldText("addresses", d.addressesText(m.Addresses))
 		}

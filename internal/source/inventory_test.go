@@ -168,10 +168,10 @@ func TestInventoryOfAHome(t *testing.T) {
 }
 
 // TestOneHostOnTwoLinks: a host that a capture hears on two links is one device by
-// its Syncthing ID and its name, two if either is missing or the names differ; and
-// what a Syncthing listener hears of it is a part of it.
+// an id of a service and its name, two if either is missing or the names differ; and
+// what is heard of the id alone is a part of it.
 func TestOneHostOnTwoLinks(t *testing.T) {
-	id := "syncthing:P56IOI7-MZJNU2Y-IQGDREY-DM2MGTI-MGL3BXN-PQ6W5BM-TBBZ4TJ-XZWICQ2"
+	id := "uuid:8d2f1c3e5a7b4c6d9e0f112233445566"
 	for _, c := range []struct {
 		name     string
 		id       string
@@ -192,13 +192,13 @@ func TestOneHostOnTwoLinks(t *testing.T) {
 				link := fmt.Sprint("eth", n)
 				for _, f := range []passive.Fact{
 					{Protocol: passive.ProtoDHCP, Claims: []passive.Claim{{MAC: mac, Host: c.names[n]}}},
-					{Protocol: passive.ProtoSyncthing, Response: true, SrcIP: ip, Claims: []passive.Claim{{MAC: mac, IP: ip, ID: c.id}}},
+					{Protocol: passive.ProtoSSDP, Response: true, SrcIP: ip, Claims: []passive.Claim{{MAC: mac, IP: ip, ID: c.id}}},
 				} {
 					f.Interface, f.Time, f.SrcMAC = link, time.Now(), mac
 					new(source.Passive).Sightings(&f, func(s lanfolk.Sighting) { all = append(all, s) })
 				}
 				if c.id != "" {
-					o := lanfolk.Origin{Protocol: "syncthing", Link: link, Source: ip.String()}
+					o := lanfolk.Origin{Protocol: "ssdp", Link: link, Source: ip.String()}
 					all = append(all, lanfolk.Sighting{
 						Origin: o, Kind: lanfolk.KindDevice, Key: fmt.Sprint("heard by ", ip), Time: time.Now(),
 						Identifiers: []lanfolk.Identifier{{Kind: lanfolk.IDProtocol, Value: c.id}, lanfolk.IPIdentifier(ip, o)},
