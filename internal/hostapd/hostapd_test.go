@@ -59,6 +59,20 @@ func (r *rig) tell(reports ...hostapd.Report) {
 	}
 }
 
+// count is how many reports there were.
+func (r *rig) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.told
+}
+
+// report returns what was told last of a station that is connected.
+func (r *rig) report(mac string) hostapd.Report {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.here[mac]
+}
+
 // want checks who is connected once nothing moves any more.
 func (r *rig) want(when string, macs ...string) {
 	r.t.Helper()
@@ -92,7 +106,7 @@ func TestStationsComeAndGo(t *testing.T) {
 		r.want("at the start", macA)
 		f.connect(macB)
 		r.want("one comes", macA, macB)
-		x := r.here[macB]
+		x := r.report(macB)
 		if x.Interface != "wlan0" || x.Radio != (hostapd.Radio{Enabled: true, SSID: "lab", BSSID: "02:00:5e:20:00:00"}) {
 			t.Errorf("%+v", x)
 		}
@@ -120,11 +134,11 @@ func TestStationsAreListedAnew(t *testing.T) {
 		r := run(t, f)
 		r.want("at the start", macA)
 		f.do(func() { f.stations = []string{macB} })
-		told := r.told
+		told := r.count()
 		time.Sleep(hostapd.Refresh + 3*time.Second)
 		r.want("a while later", macB)
-		if r.told != told+2 {
-			t.Errorf("%d reports, want 2", r.told-told)
+		if n := r.count() - told; n != 2 {
+			t.Errorf("%d reports, want 2", n)
 		}
 	})
 }

@@ -93,7 +93,8 @@ func (f *File) Run(ctx context.Context) error {
 			if due == nil && w.concerned(e) {
 				due = time.After(max(settle, time.Until(rest)))
 			}
-		case <-w.errors(): // events were lost, perhaps
+		case err := <-w.errors(): // events were lost, perhaps
+			log.Debug("leases are read again", "path", f.Path, "err", err)
 			if due == nil {
 				due = time.After(max(settle, time.Until(rest)))
 			}

@@ -1,6 +1,7 @@
 package leases
 
 import (
+	"bytes"
 	"net/netip"
 	"time"
 )
@@ -36,6 +37,12 @@ type Lease struct {
 
 // Forever says whether the lease never ends.
 func (l *Lease) Forever() bool { return l.Ends.IsZero() && l.Length == 0 }
+
+// Equal says whether two leases say the same.
+func (l *Lease) Equal(o *Lease) bool {
+	return l.Prefix == o.Prefix && l.Host == o.Host && l.Length == o.Length && l.Free == o.Free && l.Ends.Equal(o.Ends) &&
+		bytes.Equal(l.MAC, o.MAC) && bytes.Equal(l.ClientID, o.ClientID) && bytes.Equal(l.DUID, o.DUID)
+}
 
 // Table is what a server's files say.
 type Table struct {

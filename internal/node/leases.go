@@ -20,6 +20,8 @@ const (
 	// tellLeases is how often leases are told again: for those that never end, and for
 	// links that have come or changed their subnets.
 	tellLeases = time.Minute
+	// leasesAtOnce are handed to the registry in one go.
+	leasesAtOnce = 4096
 )
 
 // leaseFiles are the files of DHCP servers that the node reads.
@@ -112,8 +114,15 @@ func (n *Node) openLeaseFile(f *leaseFile) {
 func (n *Node) tellLeases(f *leaseFile) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.read {
-		n.registry.Observe(f.from.Sightings(time.Now(), f.table, f.changed)...)
+	if !f.read {
+		return
+	}
+	for some := range slices.Chunk(f.from.Sightings(time.Now(), f.table, f.changed), leasesAtOnce) {
+		n.registry.Observe(some...)
+		// A very large file isn't to push others out of the registry's queue, nor its own leases.
+		for tries := 0; len(some) == leasesAtOnce && n.registry.Stats().Queued > leasesAtOnce && tries < 100; tries++ {
+			time.Sleep(20 * time.Millisecond)
+		}
 	}
 }
 

@@ -32,13 +32,18 @@ type toldLease struct {
 	lease leases.Lease
 	spoke time.Time // when its client spoke with the server last, as far as is known
 	link  string
+	told  time.Time
 }
 
 // leaseMemory is how long ago a client may have spoken with the server to be told
 // of: the inventory holds a fact for a month after it was heard.
 const leaseMemory = 29 * 24 * time.Hour
 
-// Sightings returns what a table says at the time now. changed is when the files
+// tellAgain is how long a lease that stays as it is isn't told again: a sighting
+// of it holds as long as it does, but for those that end later than the inventory can hold.
+const tellAgain = time.Hour
+
+// Sightings returns what a table says at the time now that wasn't said before. changed is when the files
 // were last written. A table whose lines can't all be understood takes nothing back that was told before.
 func (x *Leases) Sightings(now time.Time, t leases.Table, changed time.Time) []lanfolk.Sighting {
 	if x.told == nil {
@@ -54,12 +59,18 @@ func (x *Leases) Sightings(now time.Time, t leases.Table, changed time.Time) []l
 		link, used := x.Link(l.Prefix.Addr())
 		key := leaseKey(l.Prefix)
 		stands[key] = true
-		this := toldLease{l, x.spoke(key, l, changed), link}
+		this := toldLease{l, x.spoke(key, l, changed), link, now}
 		if !used || l.Free || this.over(now) {
 			continue
 		}
-		if before, ok := x.told[key]; ok && before.link != link {
-			out = append(out, x.gone(now, key, before))
+		if before, ok := x.told[key]; ok {
+			if before.link == link && before.lease.Equal(&l) && now.Sub(before.told) < tellAgain {
+				holds[key] = true
+				continue
+			}
+			if before.link != link {
+				out = append(out, x.gone(now, key, before))
+			}
 		}
 		if s, ok := x.sighting(now, key, this); ok {
 			holds[key] = true

@@ -90,13 +90,14 @@ func TestLeasesChange(t *testing.T) {
 		want  string // each sighting's key, gone or when heard
 	}{
 		{"two", 0, dnsmasq(line(1, 1, 0), line(2, 2, 0)), "10.0.0.1 at 0s, 10.0.0.2 at 0s"},
-		{"read again: nobody spoke", time.Minute, dnsmasq(line(1, 1, 0), line(2, 2, 0)), "10.0.0.1 at 0s, 10.0.0.2 at 0s"},
-		{"one is renewed", 2 * time.Minute, dnsmasq(line(1, 1, 120), line(2, 2, 0)), "10.0.0.1 at 2m0s, 10.0.0.2 at 0s"},
-		{"one is somebody else's", 3 * time.Minute, dnsmasq(line(1, 1, 120), line(2, 3, 0)), "10.0.0.1 at 2m0s, 10.0.0.2 at 3m0s"},
-		{"one line is broken", 4 * time.Minute, dnsmasq(line(1, 1, 120), "10.0.0.2"), "10.0.0.1 at 2m0s"},
-		{"one is released", 5 * time.Minute, dnsmasq(line(2, 3, 0)), "10.0.0.2 at 3m0s, 10.0.0.1 gone"},
-		{"all run out", 2 * time.Hour, dnsmasq(line(2, 3, 0), "x"), "10.0.0.2 gone"},
-		{"nothing more to take back", 3 * time.Hour, dnsmasq(), ""},
+		{"read again: that is no news", time.Minute, dnsmasq(line(1, 1, 0), line(2, 2, 0)), ""},
+		{"one is renewed", 2 * time.Minute, dnsmasq(line(1, 1, 4000), line(2, 2, 0)), "10.0.0.1 at 2m0s"},
+		{"one is somebody else's", 3 * time.Minute, dnsmasq(line(1, 1, 4000), line(2, 3, 4000)), "10.0.0.2 at 3m0s"},
+		{"one line is broken", 4 * time.Minute, dnsmasq(line(1, 1, 4000), "10.0.0.2"), ""},
+		{"one is released", 5 * time.Minute, dnsmasq(line(2, 3, 4000)), "10.0.0.1 gone"},
+		{"told again after an hour: nobody spoke", 65 * time.Minute, dnsmasq(line(2, 3, 4000)), "10.0.0.2 at 3m0s"},
+		{"all run out", 3 * time.Hour, dnsmasq(line(2, 3, 4000), "x"), "10.0.0.2 gone"},
+		{"nothing more to take back", 4 * time.Hour, dnsmasq(), ""},
 	} {
 		var got []string
 		now := leaseNow.Add(step.after)
