@@ -131,10 +131,16 @@ func (r *Recorder) Record(rows ...lanfolk.Observation) {
 		r.opts.Log.Warn("more is heard than there is room for; what is worth least goes, and is counted")
 	}
 	if early {
-		select {
-		case r.early <- struct{}{}:
-		default:
-		}
+		r.Hurry()
+	}
+}
+
+// Hurry has Run write at once: for who knows that the database is back, while Run
+// would try again only later. It never waits.
+func (r *Recorder) Hurry() {
+	select {
+	case r.early <- struct{}{}:
+	default: // it will already
 	}
 }
 

@@ -379,3 +379,20 @@ func TestRecorderOutlivesALockedDatabase(t *testing.T) {
 		t.Errorf("%+v, %v", o, err)
 	}
 }
+
+// TestHurry: what waits for a database that was away is written as soon as somebody
+// says that it is back.
+func TestHurry(t *testing.T) {
+	m := &memory{err: store.ErrAway}
+	recording(t, m, store.RecorderOptions{}, func(t *testing.T, r *store.Recorder) {
+		r.Record(row(1))
+		time.Sleep(5 * time.Minute) // by now it is tried every 30 s
+		synctest.Wait()
+		m.set(nil)
+		r.Hurry()
+		synctest.Wait()
+		if s := r.Stats(); s.Pending != 0 || s.Err != nil {
+			t.Errorf("at once after Hurry: %+v", s)
+		}
+	})
+}

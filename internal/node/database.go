@@ -33,6 +33,7 @@ type database struct {
 	name  string // what people are shown of it
 	opts  store.Options
 	copy  *inventoryCopy // nil where the database is a file
+	back  func()         // called when it can be used again; set before run
 	log   *slog.Logger
 	db    atomic.Pointer[store.DB]
 	err   atomic.Pointer[error] // why it isn't open, or doesn't answer; nil if all is well, which it is only behind db
@@ -110,6 +111,7 @@ func (d *database) run(ctx context.Context) error {
 			case d.db.Load() == nil:
 				if d.open(ctx) == nil {
 					d.log.Info("the database is open; what was kept in memory is saved now")
+					d.back()
 				}
 			case d.remote():
 				d.ask(ctx)
@@ -135,6 +137,7 @@ func (d *database) ask(ctx context.Context) {
 		d.err.Store(nil)
 		if before != nil {
 			d.log.Info("the database is well again")
+			d.back()
 		}
 	}
 }

@@ -257,6 +257,7 @@ func (n *Node) openInventory(ctx context.Context) error {
 		},
 		Log: n.Log,
 	})
+	n.db.back = n.recorder.Hurry
 	n.selection = sockets.Selection{Names: n.Config.Interfaces, Exclude: n.Config.ExcludeInterfaces}
 	return nil
 }

@@ -23,11 +23,11 @@ type Place struct {
 
 // PlaceIn returns where the database of the node with a state folder is.
 func PlaceIn(state string) (Place, error) {
-	p := Place{Where: filepath.Join(state, config.DatabaseName)}
 	b, err := os.ReadFile(filepath.Join(state, placeName))
 	if errors.Is(err, fs.ErrNotExist) { // it never ran
-		return p, nil
+		return Place{Where: filepath.Join(state, config.DatabaseName)}, nil
 	}
+	var p Place
 	if err == nil {
 		err = json.Unmarshal(b, &p)
 	}
