@@ -86,9 +86,9 @@ func newReader(w *window) (*Reader, error) {
 	}
 	if len(b) < 4 {
 		switch {
-		case err == io.EOF && len(b) == 0:
+		case errors.Is(err, io.EOF) && len(b) == 0:
 			return nil, x.fail("file is empty", nil)
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return nil, x.fail("not a capture file: shorter than any header", nil)
 		}
 		return nil, x.fail("can't be read", err)

@@ -122,6 +122,7 @@ func TestCommandsOfTheDocuments(t *testing.T) {
 	for _, m := range more {
 		docs = append(docs, "docs/"+filepath.Base(m))
 	}
+	docs = append(docs, "docs/protocols/passive.md")
 	lab.Require(t, "root", "ip", "avahi-daemon")
 	d := newDesk(t)
 	for _, doc := range docs {

@@ -6,6 +6,7 @@ package seeds
 import (
 	"encoding/binary"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -90,7 +91,7 @@ func each(t testing.TB, file string, take func(Packet) bool) bool {
 		}
 	}
 	var broken *passive.FormatError
-	if err != nil && !errors.As(err, &broken) && err.Error() != "EOF" {
+	if err != nil && !errors.As(err, &broken) && !errors.Is(err, io.EOF) {
 		t.Fatalf("%s: %v", file, err)
 	}
 	return true
