@@ -168,8 +168,26 @@ func (postgresDialect) all(ctx context.Context, d *DB, f ObservationFilter) iter
 	}
 }
 
+// walkLimit is how long the next rows may take. Before the first of them all are
+// sorted.
+const walkLimit = 5 * time.Minute
+
 // walk calls yield for every row that f asks for, until it returns false.
 func (d *DB) walk(ctx context.Context, f ObservationFilter, yield func(lanfolk.Observation) bool) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	late := fmt.Errorf("%w within %v", ErrAway, walkLimit)
+	watch := time.AfterFunc(walkLimit, func() { cancel(late) })
+	defer watch.Stop()
+	err := d.walkBeside(ctx, watch, f, yield)
+	if err != nil && errors.Is(context.Cause(ctx), late) {
+		return late
+	}
+	return err
+}
+
+// walkBeside does it, and lets watch run only while the server is waited for.
+func (d *DB) walkBeside(ctx context.Context, watch *time.Timer, f ObservationFilter, yield func(lanfolk.Observation) bool) error {
 	tx, err := d.read.BeginTx(ctx, d.snapshot())
 	if err != nil {
 		return err
@@ -180,35 +198,20 @@ func (d *DB) walk(ctx context.Context, f ObservationFilter, yield func(lanfolk.O
 		return err
 	}
 	for {
-		page, err := fetch(ctx, tx)
+		watch.Reset(walkLimit)
+		rows, err := tx.QueryContext(ctx, sqlPostgresFetch)
 		if err != nil {
 			return err
 		}
+		page, err := scanObservations(rows)
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		watch.Stop()
 		for _, x := range page {
 			if !yield(x.Observation) {
 				return nil
 			}
 		}
-		if len(page) == 0 {
-			return nil
-		}
 	}
-}
-
-// fetchLimit is how long the next rows may take. Before the first of them all
-// are sorted.
-const fetchLimit = 5 * time.Minute
-
-func fetch(ctx context.Context, tx *sql.Tx) ([]placed, error) {
-	limited, cancel := context.WithTimeout(ctx, fetchLimit)
-	defer cancel()
-	rows, err := tx.QueryContext(limited, sqlPostgresFetch)
-	if err != nil {
-		return nil, err
-	}
-	page, err := scanObservations(rows)
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		err = fmt.Errorf("%w within %v", ErrAway, fetchLimit)
-	}
-	return page, err
 }

@@ -78,12 +78,14 @@ func (d *DB) bringUp(ctx context.Context, log *slog.Logger) error {
 func (d *DB) version(ctx context.Context) (version int64, err error) {
 	ctx, done := d.limit(ctx)
 	defer func() { err = done(err) }()
-	var schema string
+	var encoding, schema string
 	var versioned, tables bool
-	err = d.read.QueryRowContext(ctx, sqlPostgresIdentify).Scan(&schema, &versioned, &tables)
+	err = d.read.QueryRowContext(ctx, sqlPostgresIdentify).Scan(&encoding, &schema, &versioned, &tables)
 	switch {
 	case err != nil:
 		return 0, err
+	case encoding != "UTF8": // a single name that it can't hold would keep all rows from being written
+		return 0, fmt.Errorf("%w: its encoding is %s; want UTF8", ErrRefused, encoding)
 	case schema == "":
 		return 0, fmt.Errorf("%w: there is no schema of those in search_path", ErrRefused)
 	case tables && !versioned:

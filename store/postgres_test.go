@@ -102,6 +102,7 @@ func refused(t *testing.T, s *server) {
 	noErr(t, open(t, newer, store.Options{}).Close())
 	run(t, session(t, newer), "INSERT INTO lanfolk_version (version_id, is_applied) VALUES (99, true)")
 	run(t, session(t, foreign), "CREATE TABLE device (name text)")
+	run(t, session(t, foreign), "CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
 	for _, c := range []struct {
 		where    string
 		readOnly bool
@@ -114,6 +115,7 @@ func refused(t *testing.T, s *server) {
 		{older, true, store.ErrOlder, "(schema 0, this one reads "},
 		{s.Socket("search_path=nowhere"), false, store.ErrRefused, "there is no schema of those in search_path"},
 		{strings.Replace(older, "/postgres?", "/nothere?", 1), false, store.ErrRefused, `database "nothere" does not exist`},
+		{strings.Replace(s.Socket(), "/postgres?", "/latin?", 1), false, store.ErrRefused, "its encoding is LATIN1; want UTF8"},
 		{strings.Replace(older, "postgres@", "john:s3cret@", 1), false, store.ErrRefused, `role "john" does not exist`},
 		{"postgres://john:s3cret@127.0.0.1:1/x", false, store.ErrAway, "postgres://john@127.0.0.1:1/x: no answer from the database's server: "},
 		{"postgres://john:s3cret@[x", false, nil, "no URL of PostgreSQL"},

@@ -43,10 +43,10 @@ ON CONFLICT (node, name) DO UPDATE SET value = excluded.value, created = exclude
 }
 
 const (
-	// Whether this program's tables, or others of the same names, are in the
-	// schema in which tables are made; which one that is.
+	// How the database keeps text; in which schema tables are made; whether this program's
+	// tables, or others of the same names, are in it.
 	sqlPostgresIdentify = `
-SELECT coalesce(current_schema(), ''),
+SELECT current_setting('server_encoding'), coalesce(current_schema(), ''),
     EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = 'lanfolk_version'),
     EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = current_schema()
         AND tablename IN ('observation', 'device', 'sighting', 'secret'))`
