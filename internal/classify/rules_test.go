@@ -235,12 +235,12 @@ func TestMistakesInRulesAreTold(t *testing.T) {
 	rule := func(lines string) string { return "[[rule]]\n" + lines + "\n" }
 	const good = "name = \"a\"\nsource = \"b\"\nconfidence = 0.5\nclass = \"printer\"\n"
 	for file, want := range map[string]string{
-		rule(good + `when = { "dhcp.vendor_clas" = "x" }`):                                                        `r.toml:6:10: when: there is no kind of signal "dhcp.vendor_clas"; did you mean dhcp.vendor_class?`,
+		rule(good + `when = { "dhcp.vendorclass" = "x" }`):                                                        `r.toml:6:10: when: there is no kind of signal "dhcp.vendorclass"; did you mean dhcp.vendor_class?`,
 		rule(good + `when = {}`):                                                                                  `r.toml:6:8: when: want a table such as { "dhcp.vendor_class" = "MSFT 5.0" }`,
 		rule(good + `when = { "host.name" = [] }`):                                                                `r.toml:6:10: host.name: want a pattern, or an array of patterns`,
 		rule(good + `when = { "host.name" = 5 }`):                                                                 `r.toml:6:24: host.name: want a pattern, or an array of patterns`,
 		rule(good + `when = { "host.name" = "." }`):                                                               `r.toml:6:24: host.name: a dot begins a domain, and none follows`,
-		rule(good + "when = { \"host.name\" = \"x\" }\nmodle=1"):                                                  `r.toml:7:1: modle: unknown key; want name, source, when, model, os, class or confidence`,
+		rule(good + "when = { \"host.name\" = \"x\" }\ncolour=1"):                                                 `r.toml:7:1: colour: unknown key; want name, source, when, model, os, class or confidence`,
 		rule(good + "when = { \"host.name\" = \"x\" }\nmodel=\"{host.nam}\""):                                     `r.toml:7:7: model: {host.nam} names no signal that the rule goes by`,
 		rule(good + "when = { \"host.name\" = \"x\" }\nmodel=\"{host.name*}\""):                                   `r.toml:7:7: model: {host.name*}: not all patterns for host.name have a star`,
 		rule(good + "when = { \"host.name\" = \"x\" }\nmodel=\"a}\""):                                             `r.toml:7:7: model: a brace has no other in "a}"`,

@@ -183,7 +183,8 @@ func inventoryOddities(t *testing.T, open Opener) {
 		}}
 	}
 	a, b := odd("a\xffb"), odd("a\ufffdb")
-	dev := lanfolk.DeviceRecord{ID: "d1", Heard: []string{"\x00\xfe"}, Said: lanfolk.Said{Names: []string{"\xff"}}}
+	dev := lanfolk.DeviceRecord{ID: "d1", Heard: []string{"\x00\xfe"}, Said: lanfolk.Said{Names: []string{"\xff"}},
+		Signals: []lanfolk.Signal{{Kind: "host.name", Value: "\xfd\x00"}, {Kind: "tcp.syn", Value: "tcp1:q"}}}
 	noErr(t, s.Save(context.Background(), lanfolk.Batch{Devices: []lanfolk.DeviceRecord{dev}, Sightings: []lanfolk.StoredSighting{a, b}}))
 	wantSnapshot(t, s, lanfolk.Snapshot{Devices: []lanfolk.DeviceRecord{dev}, Sightings: []lanfolk.StoredSighting{a, b}})
 	noErr(t, s.Save(context.Background(), lanfolk.Batch{Ended: []lanfolk.ID{a.Sighting.ID()}}))
