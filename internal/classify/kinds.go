@@ -110,19 +110,19 @@ func Learnable(kind string) bool {
 // maxSignal is the longest value, in bytes.
 const maxSignal = 512
 
-// New returns the signal of that kind and whether there is one. Spaces at the ends and
-// case of what has none go, and what is too long is cut.
+// New returns the signal of that kind and whether there is one. Spaces at the ends go,
+// DNS names are folded, and what is too long is cut.
 func New(kind, value string) (lanfolk.Signal, bool) {
 	value = strings.TrimSpace(value)
 	if len(value) > maxSignal {
 		value = strings.ToValidUTF8(value[:maxSignal], "")
 	}
 	switch kind {
-	case KindHost, "dns.name", "tls.name", "http.host", KindService, "mdns.query":
+	case KindHostForm, "dns.name", "tls.name", "http.host", KindService, "mdns.query":
 		value = strings.ToLower(strings.TrimSuffix(value, "."))
 	}
-	if kind == KindHost {
-		value = strings.TrimSuffix(value, ".local")
+	if kind == KindHost { // in the letters that it chose: rules may quote them
+		value = strings.TrimSuffix(strings.TrimSuffix(value, "."), ".local")
 	}
 	return lanfolk.Signal{Kind: kind, Value: value}, value != ""
 }

@@ -125,7 +125,7 @@ func TestSightingsHoldSignals(t *testing.T) {
 		s    lanfolk.Sighting
 		want string
 	}{
-		{lanfolk.Sighting{Kind: lanfolk.KindDevice, Host: "Annas-iPhone.local."}, "[{host.name annas-iphone}]"},
+		{lanfolk.Sighting{Kind: lanfolk.KindDevice, Host: "Annas-iPhone.local."}, "[{host.name Annas-iPhone}]"},
 		{lanfolk.Sighting{Kind: lanfolk.KindDevice, Host: "nobody"}, "[]"},
 		{lanfolk.Sighting{Kind: lanfolk.KindDevice, Type: classify.TypeSignal, Attributes: map[string]string{"dhcp.vendor_class": "MSFT 5.0"}}, "[{dhcp.vendor_class MSFT 5.0}]"},
 		{lanfolk.Sighting{Kind: lanfolk.KindService, Type: "_hue._tcp", Origin: lanfolk.Origin{Protocol: "mdns"}}, "[{mdns.service _hue._tcp}]"},

@@ -1,6 +1,7 @@
 package source_test
 
 import (
+	"context"
 	"encoding/hex"
 	"fmt"
 	"math"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"text/tabwriter"
+	"time"
 
 	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/internal/capture"
@@ -333,4 +335,72 @@ func TestRowsTellTheSameAsPackets(t *testing.T) {
 	if same < 500 {
 		t.Errorf("only %d signals", same)
 	}
+}
+
+// By the built-in rules alone, from packets to the inventory: what the devices of the
+// captures are taken to be, and that none is taken for something plainly else.
+func TestBuiltInRulesNameTheDevicesOfTheCaptures(t *testing.T) {
+	t.Parallel()
+	vendors, err := oui.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules, err := classify.BuiltIn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := classify.NewClassifier(nil, rules, nil)
+	var table strings.Builder
+	w := tabwriter.NewWriter(&table, 0, 8, 2, ' ', 0)
+	right := map[string]bool{}
+	for _, s := range readSetups(t) {
+		r := lanfolk.NewRegistry(lanfolk.RegistryOptions{Classifier: c, Vendor: func(m lanfolk.MAC) string { return vendors.Vendor(m) }})
+		p := source.Passive{Tells: c.Tells}
+		_, err := capture.File{Path: filepath.Join(os.Getenv("LANFOLK_PCAPS"), "iotsentinel__"+s.device+"__"+s.file)}.Read(t.Context(), func(f *passive.Fact) error {
+			p.Sightings(f, func(x lanfolk.Sighting) {
+				x.Time = time.Now()
+				r.Observe(x)
+			})
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		stop()
+		if err := r.Run(ctx); err != nil { // it takes what is queued
+			t.Fatal(err)
+		}
+		d, err := r.Device(s.mac.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s %.2f\t%s %.2f\t%s %.2f\n", s.device, d.Vendor, d.Model, d.ModelConfidence, d.OS, d.OSConfidence, d.Class, d.ClassConfidence)
+		if want := classOf(s.device); d.Class == want {
+			right[s.device] = true
+		} else if d.Class != "" && d.Class != "iot" && d.ClassConfidence >= 0.8 {
+			t.Errorf("%s: taken for a %s with %.2f; it is a %s", s.device, d.Class, d.ClassConfidence, want)
+		}
+	}
+	_ = w.Flush()
+	t.Logf("the class of %d devices is right\n%s", len(right), table.String())
+	if len(right) < 12 {
+		t.Errorf("the class of only %d devices is right", len(right))
+	}
+}
+
+// classOf is what a device of the data set is.
+func classOf(name string) string {
+	switch {
+	case strings.Contains(name, "Cam"):
+		return "camera"
+	case strings.Contains(name, "Plug"), name == "D-LinkSwitch", strings.HasPrefix(name, "WeMo") && name != "WeMoLink":
+		return "plug"
+	case strings.HasSuffix(name, "DoorSensor"), strings.HasPrefix(name, "Hue"), strings.HasSuffix(name, "Hub"), strings.HasSuffix(name, "Gateway"),
+		name == "Lightify", name == "WeMoLink":
+		return "hub" // a sensor behind one has the hub's MAC
+	case strings.Contains(name, "Sensor"):
+		return "sensor"
+	}
+	return "appliance"
 }
