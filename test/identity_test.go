@@ -106,9 +106,9 @@ func TestReflectorIsNotWhomItReflects(t *testing.T) {
 	lab.Require(t, "root", "ip", "avahi-daemon")
 	l := lab.New(t)
 	a, b := l.Subnet("a", "10.97.3.0/24"), l.Subnet("b", "10.97.4.0/24")
+	node := l.Host("gate").Join(a).Up(lab.Node{})
 	between := l.Host("between").Join(a).Join(b)
 	between.Avahi(lab.Avahi{Reflector: true, HostName: "between"})
-	node := l.Host("gate").Join(a).Up(lab.Node{})
 	service := []lab.Service{{Name: "web", Type: "_http._tcp", Port: 80}}
 	l.Host("beyond").Join(b).Avahi(lab.Avahi{HostName: "beyond", Services: service})
 	near := l.Host("near").Join(a)
