@@ -92,7 +92,7 @@
 // VLAN tags and eight IPv6 extension headers, holds at most 64 datagrams in
 // fragments (4 of one source, 16 KiB each) and 256 TCP flows (64 of one source,
 // 4 MiB in all). Beside these it holds as many flows with a part of a ClientHello
-// over TCP, and as many by QUIC, for ten seconds. It remembers at most 12 MiB of texts and of what frames said,
+// over TCP, and as many by QUIC, for ten seconds. It remembers at most 20 MiB of texts and of what frames said,
 // so that what is said again needs no memory and little time. A packet that is
 // malformed is counted with its reason and yields no fact.
 //
