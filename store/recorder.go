@@ -30,8 +30,8 @@ type Observations interface {
 type RecorderOptions struct {
 	// Every is how long rows gather before they are written. Default 1 s.
 	Every time.Duration
-	// MaxRows and MaxBytes bound what waits in memory. Defaults 65,536 rows
-	// and 32 MiB.
+	// MaxRows and MaxBytes bound what waits in memory. Defaults 131,072 rows
+	// and 96 MiB: 50,000 rows that are being written and that come again meanwhile.
 	MaxRows  int
 	MaxBytes int
 	// Keep bounds what stays in the database. The zero Retention keeps all.
@@ -79,8 +79,8 @@ type RecorderStats struct {
 
 const (
 	defaultEvery    = time.Second
-	defaultRows     = 1 << 16
-	defaultBytes    = 32 << 20
+	defaultRows     = 1 << 17
+	defaultBytes    = 96 << 20
 	maxBackoff      = 30 * time.Second
 	forgetEvery     = 10 * time.Minute
 	forgetFirst     = time.Minute      // not at once: a start has better things to do
