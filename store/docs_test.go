@@ -20,41 +20,16 @@ import (
 // its indexes, and each of its queries, which must find what was put there for it.
 func TestThePageForAnalystsIsRight(t *testing.T) {
 	t.Parallel()
-	b, err := os.ReadFile("../docs/database.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	page := string(b)
+	page := analystsPage(t)
 	path := filepath.Join(t.TempDir(), "lanfolk.db")
-	db := open(t, path, store.Options{})
-	now := time.Now()
-	at := func(o lanfolk.Observation, protocol string, response bool, query, fingerprint string) lanfolk.Observation {
-		o.Protocol, o.Response, o.Query, o.Fingerprint, o.First, o.Last = protocol, response, query, fingerprint, now, now
-		return o
-	}
-	err = db.SaveObservations(context.Background(), []lanfolk.Observation{
-		at(row(1), "mdns", true, "NAS.local", ""), at(row(1), "mdns", true, "_ipp._tcp.local", ""),
-		at(row(1), "arp", true, "192.0.2.1", ""), at(row(2), "arp", true, "192.0.2.1", ""),
-		at(row(1), "dhcp", false, "nas", "dhcp1:type=1"), at(row(2), "tls", false, "www.example.com", ""),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	saveForAnalysts(t, open(t, path, store.Options{}))
 	reader, err := sql.Open("sqlite", "file:"+path+"?mode=ro")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer reader.Close()
 
-	queries := regexp.MustCompile("(?s)```(sql|sqlite)\n(.*?)```").FindAllStringSubmatch(page, -1)
-	if len(queries) < 7 {
-		t.Errorf("%d queries on the page", len(queries))
-	}
-	for _, q := range queries {
-		if n, err := rowsOf(reader, q[2]); n == 0 || err != nil {
-			t.Errorf("%d rows, %v:\n%s", n, err, q[2])
-		}
-	}
+	checkQueries(t, reader, page, "sqlite")
 
 	var columns []string
 	for _, line := range regexp.MustCompile(`(?m)^\| ([a-z_]+)(?: \*k\*)? \| [A-Z]+ \|`).FindAllStringSubmatch(page, -1) {
@@ -73,6 +48,54 @@ func TestThePageForAnalystsIsRight(t *testing.T) {
 			t.Errorf("the page has no index %s", name)
 		}
 	}
+}
+
+func analystsPage(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("../docs/database.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// saveForAnalysts saves something for each of the page's queries to find.
+func saveForAnalysts(t *testing.T, db *store.DB) {
+	t.Helper()
+	now := time.Now()
+	at := func(o lanfolk.Observation, protocol string, response bool, query, fingerprint string) lanfolk.Observation {
+		o.Protocol, o.Response, o.Query, o.Fingerprint, o.First, o.Last = protocol, response, query, fingerprint, now, now
+		return o
+	}
+	err := db.SaveObservations(context.Background(), []lanfolk.Observation{
+		at(row(1), "mdns", true, "NAS.local", ""), at(row(1), "mdns", true, "_ipp._tcp.local", ""),
+		at(row(1), "arp", true, "192.0.2.1", ""), at(row(2), "arp", true, "192.0.2.1", ""),
+		at(row(1), "dhcp", false, "nas", "dhcp1:type=1"), at(row(2), "tls", false, "www.example.com", ""),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// checkQueries runs the page's queries that are marked as SQL, or as a dialect's.
+func checkQueries(t *testing.T, db *sql.DB, page, dialect string) {
+	t.Helper()
+	queries := regexp.MustCompile("(?s)```(?:sql|"+dialect+")\n(.*?)```").FindAllStringSubmatch(page, -1)
+	if len(queries) < 7 {
+		t.Errorf("%d queries on the page", len(queries))
+	}
+	for _, q := range queries {
+		if n, err := rowsOf(db, q[1]); n == 0 || err != nil {
+			t.Errorf("%d rows, %v:\n%s", n, err, q[1])
+		}
+	}
+}
+
+// analystsAsk runs the page's queries in PostgreSQL.
+func analystsAsk(t *testing.T, s *server) {
+	where := s.schema(t)
+	saveForAnalysts(t, open(t, where, store.Options{Node: "cellar"}))
+	checkQueries(t, session(t, where), analystsPage(t), "psql")
 }
 
 func rowsOf(db *sql.DB, query string) (n int, err error) {

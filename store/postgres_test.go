@@ -88,6 +88,7 @@ func TestPostgres(t *testing.T) {
 		"a row that is heard again touches no index":        hotUpdates,
 		"queries use their index and bounded memory":        plans,
 		"a locked table is waited for, then said":           lockedTable,
+		"the page for analysts is right":                    analystsAsk,
 		"a server that takes nobody or no change is said":   takesNobody,
 		"a full disk is said, and room is used":             fullTablespace,
 		"an answer that doesn't come ends with the context": func(t *testing.T, s *server) { paused(t, s, host) },

@@ -2,6 +2,7 @@ package test
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -31,6 +32,60 @@ func TestFindAsksAloneAndThroughANode(t *testing.T) {
 	ask("alone", func(args ...string) lab.Result { return o.desk.Lanfolk(append(args, "--direct")...).Run() })
 	n := o.desk.Up(lab.Node{})
 	ask("through a node", n.Run)
+}
+
+// What was heard tells the MACs, the addresses and the link of a name: at once, for it is in
+// the node's memory before it is in the database, and without a node afterwards.
+func TestFindTellsTheMACsThatWereHeard(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t)
+	n := o.desk.Up(lab.Node{})
+	mac := o.nas.Link(o.a).MAC.String()
+	type found struct {
+		MACs      []string `json:"macs"`
+		Addresses []string `json:"addresses"`
+		Heard     *struct {
+			Protocol  string `json:"protocol"`
+			SrcMAC    string `json:"src_mac"`
+			DstMAC    string `json:"dst_mac"`
+			Interface string `json:"interface"`
+		} `json:"heard"`
+	}
+	right := func(f found) bool {
+		return slices.Contains(f.MACs, mac) && slices.Contains(f.Addresses, "10.99.1.12") &&
+			f.Heard != nil && f.Heard.Protocol == "mdns" && f.Heard.SrcMAC == mac && f.Heard.DstMAC != "" && f.Heard.Interface == "eth0"
+	}
+	lab.Eventually(t, 10*time.Second, "the MACs of nas.local", func() error {
+		var all []found
+		if err := n.JSON(&all, "find", "nas.local", "--timeout", "1s"); err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(all, right) {
+			return fmt.Errorf("found %+v", all)
+		}
+		return nil
+	})
+	// A host that gives itself away by one packet is known before the next second's write.
+	k := o.camera.Link(o.b)
+	sendDHCP(k, "one-packet")
+	lab.Eventually(t, 900*time.Millisecond, "a row that waits in memory", func() error {
+		var rows []struct {
+			SrcMAC string `json:"src_mac"`
+		}
+		if err := n.JSON(&rows, "fingerprints", "--query", "one-packet", "--latest"); err != nil {
+			return err
+		}
+		if len(rows) != 1 || rows[0].SrcMAC != k.MAC.String() {
+			return fmt.Errorf("rows %+v", rows)
+		}
+		return nil
+	})
+	n.Stop()
+	r := o.desk.Lanfolk("find", "nas.local", "--state", n.State, "--via", "fingerprints", "-o", "jsonl").Run()
+	var f found
+	if err := json.Unmarshal([]byte(r.Stdout), &f); err != nil || r.Exit != 0 || !right(f) {
+		t.Errorf("without a node: exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
+	}
 }
 
 // Packets get lost, both ways: questions are asked again. With 15 of 100 lost, a
