@@ -91,8 +91,11 @@ func defaultRing() int {
 	if err := unix.Sysinfo(&s); err != nil {
 		return minDefaultRing
 	}
-	return ringFor(uint64(s.Totalram) * uint64(s.Unit))
+	return ringFor(memoryOf(s.Totalram, s.Unit))
 }
+
+// memoryOf is a machine's memory in bytes; the kernel counts in words of its own.
+func memoryOf[Word uint32 | uint64](count Word, unit uint32) uint64 { return uint64(count) * uint64(unit) }
 
 // ringFor is the size of the ring for a machine with so much memory, in bytes.
 func ringFor(memory uint64) int {

@@ -89,7 +89,7 @@ func TestHeardKeepsAll(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	d := passive.NewDecoder(passive.Options{})
 	now := noon
-	for n := range 20_000 {
+	for n := range 6_000 {
 		now = now.Add(time.Duration(r.IntN(int(3 * time.Millisecond))))
 		b := frames[r.IntN(1+r.IntN(len(frames)))] // some much more often
 		d.Decode(packet.Frame{Data: b, Length: len(b), LinkType: packet.LinkEthernet, Interface: "eth0", Time: now}, func(f *passive.Fact) {
@@ -255,7 +255,7 @@ func TestHeardCountsWithoutDelay(t *testing.T) {
 func TestHeardIsBounded(t *testing.T) {
 	l := newLedger()
 	h := l.heard(&source.Passive{})
-	const many = 40_000
+	const many = 20_000
 	first := claims("host-0.local", false)
 	for i := range many {
 		f := claims(fmt.Sprintf("host-%d.local", i), false)
