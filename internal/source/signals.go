@@ -275,10 +275,10 @@ func (p *Passive) onLink(a netip.Addr) bool {
 }
 
 // signalSightings tells the inventory those signals that can make a difference there.
-// What a device offers by mDNS is left out: the node's own browser knows whose it is,
-// even where a reflector or a proxy says it.
+// What a device offers by mDNS, and that it announces itself by Syncthing, is left out: the
+// node's own listeners know whose it is, even where a reflector or a proxy says it.
 func (p *Passive) signalSightings(f *passive.Fact, emit func(lanfolk.Sighting)) {
-	if p.Tells == nil || p.self(f) || f.Protocol == passive.ProtoMDNS && f.Response {
+	if p.Tells == nil || p.self(f) || f.Protocol == passive.ProtoMDNS && f.Response || f.Protocol == passive.ProtoSyncthing {
 		return
 	}
 	p.Signals(f, func(mac lanfolk.MAC, x lanfolk.Signal) {
