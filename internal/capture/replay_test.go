@@ -231,6 +231,7 @@ func ethernetFrames(t *testing.T, path string) (frames [][]byte) {
 // TestLiveEqualsReplay: what is made of the frames of a file as they pass a link is what is
 // made of the file.
 func TestLiveEqualsReplay(t *testing.T) {
+	t.Parallel()
 	nstest.Run(t, func(t *testing.T) {
 		dir := os.Getenv("LANFOLK_PCAPS")
 		if dir == "" {
@@ -303,6 +304,7 @@ func goldenFrames(t *testing.T) (frames [][]byte) {
 // TestTaggedFramesLive: the kernel takes the outer tag off and tells it beside the
 // frame; the rows are those of the file, where it stands in the frame.
 func TestTaggedFramesLive(t *testing.T) {
+	t.Parallel()
 	nstest.Run(t, func(t *testing.T) {
 		w := newWire(t)
 		golden := goldenFrames(t)
@@ -400,6 +402,7 @@ func tlsRows(rows map[lanfolk.ObservationKey]uint64) (n uint64) {
 }
 
 func TestLongClientHelloLive(t *testing.T) {
+	t.Parallel()
 	nstest.Run(t, func(t *testing.T) {
 		w := newWire(t)
 		hello := clientHello(t, 300) // more than 4,000 bytes
@@ -430,6 +433,7 @@ func TestLongClientHelloLive(t *testing.T) {
 // TestOffloadedClientHelloLive: what the kernel hands to a link in one piece, to be
 // cut by the network card, is heard in one piece.
 func TestOffloadedClientHelloLive(t *testing.T) {
+	t.Parallel()
 	nstest.Run(t, func(t *testing.T) {
 		w := newWireOf(t, 1500)
 		w.from.AddAddress(t, "eth0", "10.99.0.1/24")
