@@ -29,6 +29,10 @@ func (sqliteDialect) each(ctx context.Context, tx *sql.Tx, statement string, row
 		return err
 	}
 	defer s.Close()
+	return execEach(ctx, s, rows, common)
+}
+
+func execEach(ctx context.Context, s *sql.Stmt, rows iter.Seq2[[]any, error], common []any) error {
 	i := 0
 	for args, err := range rows {
 		if err != nil {
