@@ -1,6 +1,7 @@
 package lanfolk
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -391,7 +392,7 @@ func modelMates(facts []*fact) (mates func(m, n *ident) bool, home func(*ident) 
 			groups[key] = append(groups[key], m)
 		}
 	}
-	for key, all := range groups {
+	agree := func(all []*ident) bool {
 		kinds := map[string][]set{"": namesOf(all)}
 		for _, m := range all {
 			own := map[string]set{}
@@ -407,15 +408,32 @@ func modelMates(facts []*fact) (mates func(m, n *ident) bool, home func(*ident) 
 				kinds[kind] = append(kinds[kind], ids)
 			}
 		}
-		good := len(all) > 1
 		for _, sets := range kinds {
 			if common, n := inCommon(sets); n > 0 && len(common) == 0 {
-				good = false
+				return false
 			}
 		}
-		if good {
+		return len(all) > 1
+	}
+	for key, all := range groups {
+		if agree(all) {
 			for _, m := range all {
 				class[m] = key
+			}
+			continue
+		}
+		same := map[string][]*ident{}
+		for _, m := range all {
+			if len(names[m]) > 0 {
+				k := fmt.Sprint(names[m])
+				same[k] = append(same[k], m)
+			}
+		}
+		for k, some := range same {
+			if agree(some) {
+				for _, m := range some {
+					class[m] = key + " of " + k
+				}
 			}
 		}
 	}

@@ -23,6 +23,8 @@ import (
 //     tells the ids of two devices is a mate of neither.
 //   - They are none if they contradict each other: if those that have names have
 //     none in common, or those that have ids of some kind not one of that kind.
+//     Then those among them are mates that go by just the same names, unless
+//     they contradict each other, too.
 //
 // It is a rule about sets, not about chains: who joins A with B and B with C
 // would have to join all of them. retie applies it to those MACs alone that a
@@ -381,19 +383,26 @@ func (m *ident) alike(ids []*ident) []*ident {
 	return all
 }
 
-// pair finds a MAC's mates. Those that are alike get them with it.
+// pair finds a MAC's mates. Those that are alike get theirs with it.
 func (c *core) pair(m *ident) {
-	ids := m.counts()
-	mates := m.alike(ids)
-	if len(mates) < 2 || contradiction(mates) != "" {
+	all := m.alike(m.counts())
+	if len(all) == 0 {
 		c.setMates(m, nil)
-		for _, n := range mates {
-			c.setMates(n, nil)
+		return
+	}
+	if len(all) > 1 && contradiction(all) == "" {
+		for _, n := range all {
+			c.setMates(n, all)
 		}
 		return
 	}
-	for _, n := range mates {
-		c.setMates(n, mates)
+	// Who repeats an id under a name of its own must not part those that share theirs.
+	for _, n := range all {
+		same := slices.DeleteFunc(slices.Clone(all), func(x *ident) bool { return !slices.Equal(x.names(), n.names()) })
+		if len(same) < 2 || len(n.names()) == 0 || contradiction(same) != "" {
+			same = nil
+		}
+		c.setMates(n, same)
 	}
 }
 
@@ -478,7 +487,8 @@ func (m *ident) names() []string {
 		names = append(names, foldHost(name))
 		return true
 	})
-	return names
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // idKind is what a claimed id begins with: "duid" of "duid:0001…".

@@ -43,6 +43,9 @@ func TestMates(t *testing.T) {
 		{"different names contradict", []Sighting{ // machines cloned from one image
 			sight("dhcp/a", macN(1), "id=duid:1", "host=web1"), sight("dhcp/b", macN(2), "id=duid:1", "host=web2"),
 		}, []string{"dhcp/a", "dhcp/b"}},
+		{"a copy with a name of its own doesn't part a host with two MACs", []Sighting{
+			sight("dhcp/a", macN(1), "id=duid:1", "host=nas"), sight("dhcp/b", macN(2), "id=duid:1", "host=nas.local"), sight("dhcp/c", macN(3), "id=duid:1", "host=web2"),
+		}, []string{"dhcp/a dhcp/b", "dhcp/c"}},
 		{"so do different ids of another kind", []Sighting{
 			sight("dhcp/a", macN(1), "id=duid:1"), sight("dhcp/b", macN(2), "id=duid:1"),
 			sight("ssdp/a", macN(1), "id=uuid:1"), sight("ssdp/b", macN(2), "id=uuid:2"),
