@@ -53,7 +53,8 @@ var ErrRefused = errors.New("reverse: the hub refuses it")
 type Outgoing struct {
 	Type Type
 	// Content is what there is to send. ReadAt may wait for what is still to
-	// come; it returns io.EOF at the end and only there. Nil is nothing.
+	// come, and return less than was asked for, so that it is sent at once; it
+	// returns io.EOF at the end and only there. Nil is nothing.
 	Content io.ReaderAt
 	// End returns how it ended. It is called when Content has ended.
 	End func() End
