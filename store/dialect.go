@@ -31,6 +31,9 @@ type dialect interface {
 	// forgetRows is how many rows go in one transaction, so that nobody else who
 	// writes waits for long.
 	forgetRows() int64
+	// keepsReady says whether statements are kept ready on a connection. A server's
+	// driver does that itself, where what stands between allows it.
+	keepsReady() bool
 	// giveBack gives space back to the disk that rows left that went.
 	giveBack(ctx context.Context, d *DB) error
 	// check looks for damage.

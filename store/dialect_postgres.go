@@ -139,6 +139,8 @@ func (postgresDialect) forgetRows() int64 { return 20_000 }
 // waited for.
 func (postgresDialect) closing() time.Duration { return 2 * time.Second }
 
+func (postgresDialect) keepsReady() bool { return false }
+
 // giveBack leaves it to the server, which uses the space again.
 func (postgresDialect) giveBack(context.Context, *DB) error { return nil }
 

@@ -67,6 +67,8 @@ func (sqliteDialect) forgetRows() int64 { return 500 }
 
 func (sqliteDialect) closing() time.Duration { return 0 }
 
+func (sqliteDialect) keepsReady() bool { return true }
+
 // keptFreePages is how many empty pages stay in the file to be used again: 4 MiB.
 const keptFreePages = 4 << 20 / pageBytes
 

@@ -149,7 +149,7 @@ func (d *DB) page(ctx context.Context, f ObservationFilter, n int) ([]placed, er
 
 func (d *DB) query(ctx context.Context, query string, args ...any) (page []placed, err error) {
 	err = d.reading(ctx, "read observations", func(ctx context.Context) error {
-		rows, err := d.read.QueryContext(ctx, query, args...)
+		rows, err := d.ask(ctx, query, args)
 		if err != nil {
 			return err
 		}
@@ -157,6 +157,13 @@ func (d *DB) query(ctx context.Context, query string, args ...any) (page []place
 		return err
 	})
 	return page, err
+}
+
+func (d *DB) ask(ctx context.Context, query string, args []any) (*sql.Rows, error) {
+	if !d.keepsReady() {
+		return d.read.QueryContext(ctx, query, args...)
+	}
+	return d.ready.query(ctx, d.read, query, args)
 }
 
 // scanObservations reads rows to their end.

@@ -39,6 +39,7 @@ type DB struct {
 	scope []any   // behind the arguments of what is a node's own
 	write *sql.DB // nil if the database is read-only
 	read  *sql.DB
+	ready prepared
 }
 
 func newDB(kind dialect, path string, read *sql.DB, scope ...any) *DB {
