@@ -36,10 +36,7 @@ func TestThePageForAnalystsIsRight(t *testing.T) {
 		columns = append(columns, line[1])
 	}
 	slices.Sort(columns)
-	var have []string
-	for _, name := range strings.Fields(list(t, reader, "SELECT name FROM pragma_table_info('observation') ORDER BY name")) {
-		have = append(have, name)
-	}
+	have := strings.Fields(list(t, reader, "SELECT name FROM pragma_table_info('observation') ORDER BY name"))
 	if !slices.Equal(columns, have) {
 		t.Errorf("the page has the columns %v, the table %v", columns, have)
 	}
