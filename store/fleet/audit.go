@@ -1,0 +1,47 @@
+package fleet
+
+import (
+	"context"
+	"iter"
+	"time"
+)
+
+// An Entry is one line of the audit.
+type Entry struct {
+	Seq     uint64 // 1, 2, 3, …; set by Append
+	Time    time.Time
+	Who     string   // a user, uid:N of the local socket, or hub
+	What    string   // run, result, sign-in, token.create, grant, revoke, …
+	Gateway string   // "" where it is about none
+	Ref     string   // the command's, token's or grant's id
+	Detail  string   // the command's line, say
+	Outcome string   // how it ended; "" for an intent
+	Hash    [32]byte // over the entry and the one before; set by Append
+}
+
+// A Head is the end of the audit at some moment.
+type Head struct {
+	Seq  uint64   // of the last entry; 0 if there is none
+	Hash [32]byte // its hash
+	Time time.Time
+}
+
+// AuditFilter says which entries are meant; the zero value is all.
+type AuditFilter struct {
+	Gateway, Who, Ref string
+	Before            uint64 // numbers below this one; 0 is from the end
+	Limit             int    // 0 is 100, and so is anything above 1000
+}
+
+// Audit is a log whose entries hold each other by a chain of hashes. All of its
+// methods may be called at once.
+type Audit interface {
+	// Append adds entries in their order, all or none, and returns the new head.
+	Append(ctx context.Context, entries ...Entry) (Head, error)
+	// Head returns the end.
+	Head(ctx context.Context) (Head, error)
+	// Entries returns a page, the newest first.
+	Entries(ctx context.Context, f AuditFilter) ([]Entry, error)
+	// All returns every entry from the first on.
+	All(ctx context.Context) iter.Seq2[Entry, error]
+}

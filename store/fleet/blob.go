@@ -1,0 +1,72 @@
+package fleet
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// BlobInfo is what the database has on a result that is whole.
+type BlobInfo struct {
+	ID      string // the command's
+	Gateway string
+	Size    int64
+	SHA256  [32]byte
+	Stored  time.Time
+}
+
+// BlobUsage is how much room results take, unfinished ones included.
+type BlobUsage struct {
+	Bytes, MaxBytes int64 // MaxBytes is 0 for no bound
+	Blobs           int   // that are whole
+	Partial         int   // that are not
+}
+
+// MaxSmallBlob bounds what Blobs.Put takes: such a blob lies in the database, as
+// a file of its own for each of thousands of short answers would cost a sync.
+const MaxSmallBlob = 16 << 10
+
+// Blobs keeps results. All of its methods may be called at once.
+type Blobs interface {
+	// Write begins a blob, or goes on with one that isn't whole. ErrExists if it
+	// is whole, ErrConflict if another writer has it, ErrQuota.
+	Write(ctx context.Context, id, gateway string, now time.Time) (BlobWriter, error)
+	// Put keeps a whole blob of at most MaxSmallBlob bytes at once. It takes the
+	// place of one that isn't whole, and changes nothing if the same is there.
+	// ErrExists if another is, ErrConflict while there is a writer.
+	Put(ctx context.Context, id, gateway string, data []byte, now time.Time) (BlobInfo, error)
+	// Stat returns what there is on a blob that is whole; ErrUnknown.
+	Stat(ctx context.Context, id string) (BlobInfo, error)
+	// Open reads a blob that is whole; ErrUnknown.
+	Open(ctx context.Context, id string) (BlobInfo, io.ReadSeekCloser, error)
+	// Remove drops a blob, whole or not. One that isn't there is no error;
+	// ErrConflict while there is a writer.
+	Remove(ctx context.Context, id string) error
+	// Sweep drops blobs that are older than the retention, unfinished ones that
+	// nobody has written to for a day, and, above nine tenths of the quota, the
+	// oldest. It returns how many.
+	Sweep(ctx context.Context, now time.Time) (int, error)
+	// Usage returns how much room is taken.
+	Usage(ctx context.Context) (BlobUsage, error)
+}
+
+// A BlobWriter appends to one blob. It is for one goroutine.
+type BlobWriter interface {
+	// Chunks returns how many chunks are kept, and Size how many bytes they have.
+	Chunks() uint64
+	Size() int64
+	// Content reads them from the start.
+	Content() (io.ReadCloser, error)
+	// Append keeps the next chunk, whose first byte stands at offset in the blob:
+	// ErrGap if that isn't the Size. ErrQuota, store.ErrFull: the chunk isn't kept,
+	// those before are. What Append kept survives the end of this process; after a
+	// loss of power Chunks may be fewer.
+	Append(ctx context.Context, offset int64, chunk []byte) error
+	// Finish makes the blob whole; then it survives the loss of power, too.
+	// ErrMismatch if it hasn't size bytes. The caller vouches for the hash.
+	Finish(ctx context.Context, size int64, sha256 [32]byte, now time.Time) (BlobInfo, error)
+	// Abort drops the blob.
+	Abort(ctx context.Context) error
+	// Close ends the use; what was kept stays.
+	Close() error
+}
