@@ -325,6 +325,6 @@ func roleHear(args []string) error {
 	s := recorder.Stats()
 	out.Recorded, out.Pending, out.RowsLost = recorded, s.Pending, s.Dropped
 	out.Registry = registry.Stats()
-	out.User, out.Sys, out.MaxRSS = seconds(u.Utime), seconds(u.Stime), u.Maxrss
+	out.User, out.Sys, out.MaxRSS = seconds(u.Utime), seconds(u.Stime), int64(u.Maxrss) //nolint:unconvert // an int32 on some machines
 	return json.NewEncoder(os.Stdout).Encode(out)
 }

@@ -37,7 +37,7 @@ func spend(b testing.TB, name string, args ...string) spent {
 	}
 	s := spent{wall: time.Since(start), cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), out: out.Bytes()}
 	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		s.peak = u.Maxrss << 10
+		s.peak = int64(u.Maxrss) << 10 //nolint:unconvert // an int32 on some machines
 	}
 	return s
 }

@@ -399,7 +399,7 @@ func BenchmarkPassiveFile(b *testing.B) {
 		records = append(records, f...)
 	}
 	b.SetBytes(int64(len(records) / len(frames)))
-	r, err := passive.NewReader(&repeated{header: header, records: records, times: 1 << 40})
+	r, err := passive.NewReader(&repeated{header: header, records: records, times: 1 << 30})
 	if err != nil {
 		b.Fatal(err)
 	}

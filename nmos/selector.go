@@ -264,6 +264,6 @@ func (s *selector) rank(now time.Time) {
 	}
 	s.ranked = s.needs.Rank(s.kinds, found)
 	if !s.fresh && before == 0 && s.selected == nil && len(s.ranked.Groups) > 0 {
-		s.gathered = now.Add(gatherTime + time.Duration(s.draw(int(gatherChance))))
+		s.gathered = now.Add(gatherTime + time.Duration(s.draw(int(gatherChance/time.Millisecond)))*time.Millisecond)
 	}
 }

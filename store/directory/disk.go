@@ -58,7 +58,7 @@ func (d folder) free() (int64, error) {
 	if err := syscall.Statfs(string(d), &s); err != nil {
 		return 0, fmt.Errorf("free space of %s: %w", string(d), err)
 	}
-	return int64(s.Bavail) * s.Bsize, nil
+	return int64(s.Bavail) * int64(s.Bsize), nil //nolint:unconvert // an int32 on some machines
 }
 
 // open opens the state for writing, and makes an empty one if there is none.
