@@ -95,7 +95,9 @@ func defaultRing() int {
 }
 
 // memoryOf is a machine's memory in bytes; the kernel counts in words of its own.
-func memoryOf[Word uint32 | uint64](count Word, unit uint32) uint64 { return uint64(count) * uint64(unit) }
+func memoryOf[Word uint32 | uint64](count Word, unit uint32) uint64 {
+	return uint64(count) * uint64(unit)
+}
 
 // ringFor is the size of the ring for a machine with so much memory, in bytes.
 func ringFor(memory uint64) int {
