@@ -36,6 +36,7 @@ func roles() map[string]func(args []string) error {
 		"dns-zone":    roleDNSZone,
 		"nmos-select": roleNMOSSelect, "nmos-failover": roleNMOSFailOver, "tged-load": roleTGEDLoad,
 		"blast": roleBlast, "hear": roleHear,
+		"reverse-hub":     roleReverseHub,
 		"syncthing-serve": roleSyncthingServe, "syncthing-load": roleSyncthingLoad,
 	}
 }

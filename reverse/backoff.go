@@ -11,11 +11,11 @@ const (
 	steady = time.Minute
 )
 
-// backoff returns how long to wait before the next attempt, after n that failed:
+// pause returns how long to wait before the next attempt, after n that failed:
 // a random part of a ceiling that doubles with each (exponential backoff with
 // full jitter), so that all the gateways that lost a hub at once don't come back
 // at once. Chance is in [0, 1).
-func backoff(n int, chance float64) time.Duration {
+func pause(n int, chance float64) time.Duration {
 	ceiling := maxBackoff
 	if n < 6 { // 2^6 s is more than a minute
 		ceiling = minBackoff << n

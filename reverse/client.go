@@ -90,7 +90,7 @@ func (c *Client) Run(ctx context.Context) error {
 		if hopeless(err) {
 			n = max(n, 6) // it takes people to change that: ask seldom
 		}
-		wait := backoff(n, c.chance())
+		wait := pause(n, c.chance())
 		c.failed(n+1, err, wait)
 		select {
 		case <-ctx.Done():

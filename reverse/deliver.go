@@ -75,7 +75,7 @@ func (c *Client) deliver(ctx context.Context, id, label string, out *Outgoing) e
 		case <-l.done: // the next link is a new chance
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(backoff(n, c.chance())):
+		case <-time.After(pause(n, c.chance())):
 		}
 	}
 }

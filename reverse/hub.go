@@ -61,7 +61,8 @@ type Results interface {
 }
 
 // A Result is one command's result while it comes. It is used by one goroutine
-// at a time.
+// at a time. An error of Write and Finish may be tried again, with the same
+// chunk, unless it is ErrTooLarge or ErrUnknown.
 type Result interface {
 	// Held returns which chunk comes next, and what the ones before held; nil if
 	// next is 0. It is called once, first.
@@ -69,7 +70,9 @@ type Result interface {
 	// Limit returns how many bytes the result may have; 0 is no limit.
 	Limit() uint64
 	// Write keeps the next chunk. When it returns, the chunk survives whatever
-	// may happen to the hub. It may take its time, and holds up nothing else.
+	// may happen to the hub; of the last chunk, which m.Last marks, Finish may
+	// see to that, which follows at once. It may take its time, and holds up
+	// nothing else.
 	Write(ctx context.Context, m Meta, data []byte) error
 	// Finish is called after the last chunk, whose length and hash were right; m
 	// is its meta. Then, too, the result survives.

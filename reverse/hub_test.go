@@ -443,7 +443,7 @@ func (g *gateway) Delivered(id string, err error) {
 }
 
 // said returns what Delivered was called with.
-func (g *gateway) said(id string) (error, bool) { //nolint:revive,staticcheck // the error is a value here
+func (g *gateway) said(id string) (error, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	err, ok := g.delivered[id]

@@ -97,7 +97,7 @@ func (f *follower) run(ctx context.Context, cancel context.CancelCauseFunc) {
 		case <-l.done:
 		case <-ctx.Done():
 			return
-		case <-time.After(backoff(n, f.client.chance())):
+		case <-time.After(pause(n, f.client.chance())):
 		}
 	}
 }

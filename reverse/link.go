@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
@@ -42,10 +43,12 @@ func (c *Client) open(foreign bool) (*link, error) {
 	var dialled atomic.Bool
 	options := append(dialOptions(),
 		grpc.WithTransportCredentials(creds),
-		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: connectWithin}),
+		// grpc would dial again by itself; when, is for Run to say.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			MinConnectTimeout: connectWithin, Backoff: backoff.Config{BaseDelay: time.Hour, Multiplier: 1, MaxDelay: time.Hour},
+		}),
 		grpc.WithChainUnaryInterceptor(c.nameUnary), grpc.WithChainStreamInterceptor(c.nameStream),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			// grpc would dial again by itself; when, is for Run to say.
 			if dialled.Swap(true) {
 				return nil, errLost
 			}

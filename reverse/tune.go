@@ -38,7 +38,8 @@ const (
 	maxHeaders       = 16 << 10         // bytes
 	handshakeWithin  = 20 * time.Second // TLS and HTTP/2
 	idleConnection   = 5 * time.Minute  // without a call: it isn't a gateway's
-	writeBuffer      = 32 << 10         // borrowed while there is something to write
+	writeBuffer      = 4 << 10          // of the hub, which says little; borrowed while it speaks
+	clientBuffer     = 32 << 10         // of the gateway
 	minPingInterval  = 5 * time.Second
 	maxReply         = 1 << 20 // bytes of what a hub says in one message
 	serverReadBuffer = 0       // frames are read from TLS's own buffer
@@ -50,7 +51,6 @@ func serverOptions(maxMessage int) []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ReadBufferSize(serverReadBuffer),
 		grpc.WriteBufferSize(writeBuffer),
-		grpc.SharedWriteBuffer(true),
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connectionWindow),
 		grpc.MaxRecvMsgSize(maxMessage),
@@ -68,8 +68,7 @@ func serverOptions(maxMessage int) []grpc.ServerOption {
 func dialOptions() []grpc.DialOption {
 	return []grpc.DialOption{
 		grpc.WithReadBufferSize(0),
-		grpc.WithWriteBufferSize(writeBuffer),
-		grpc.WithSharedWriteBuffer(true),
+		grpc.WithWriteBufferSize(clientBuffer),
 		grpc.WithStaticStreamWindowSize(streamWindow),
 		grpc.WithStaticConnWindowSize(connectionWindow),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReply)),
