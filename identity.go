@@ -133,6 +133,9 @@ func (c *core) identify() {
 		}
 		if p.dev == nil {
 			p.dev = c.newDevice(p.eldest().first)
+			if slices.ContainsFunc(p.facts, func(f *fact) bool { return f.dev != nil }) {
+				p.dev.split = c.now
+			}
 		}
 	}
 }

@@ -3,6 +3,7 @@ package lanfolk
 import (
 	"slices"
 	"strings"
+	"time"
 )
 
 // Bounds of what is kept of a device beside its live sightings.
@@ -13,6 +14,10 @@ const (
 	maxAliases    = 16
 	maxSaid       = 64 // names, tags, separated identifiers each
 )
+
+// brief is how long a device that split off another may live by host names and
+// addresses alone, and be forgotten at its end.
+const brief = int64(10 * time.Second)
 
 // device is a device as the core keeps it.
 type device struct {
@@ -25,6 +30,7 @@ type device struct {
 
 	first, last int64
 	due         int64 // when its timer runs out
+	split       int64 // when it split off another, 0 if it didn't
 
 	// memory holds identifiers that it was known by and no live fact has, the
 	// latest last. heard, protocols and gateway are the picture before its
@@ -339,6 +345,10 @@ func (c *core) settleEmpty() {
 		if d.nlive > 0 || d.into != nil || d.forgotten {
 			continue
 		}
+		if c.remnant(d) {
+			c.forget(d)
+			continue
+		}
 		d.anchored = false
 		c.touch(d)
 		c.unsavedDevice(d)
@@ -347,6 +357,14 @@ func (c *core) settleEmpty() {
 		}
 	}
 	c.emptied = c.emptied[:0]
+}
+
+// remnant says whether a device that nothing speaks of was only what was left of another
+// for a moment: what a device says ends piece by piece, and that which leads from a host's name to
+// its MAC may be the first to go.
+func (c *core) remnant(d *device) bool {
+	return d.split > 0 && c.now-d.split < brief && len(d.facts) == 0 && len(d.aliases) == 0 && !d.named() &&
+		!slices.ContainsFunc(d.memory, func(i *ident) bool { return i.strong })
 }
 
 // setRetention sets the time at which a device that nothing speaks of is

@@ -21,7 +21,8 @@ const (
 
 // A name's rank: what sort of fact it comes from, the best first.
 const (
-	rankDevice  = iota // a fact about the device itself
+	rankGateway = iota // what a gateway says of the host that it runs on
+	rankDevice         // a fact about the device itself
 	rankHost           // its host name
 	rankService        // the name of one of its services
 )
@@ -69,8 +70,11 @@ func (d *device) portrait() portrait {
 		c := f.content()
 		if c.name != "" {
 			rank := rankDevice
-			if f.service() {
+			switch {
+			case f.service():
 				rank = rankService
+			case f.scope.Kind == KindGateway:
+				rank = rankGateway
 			}
 			p.names = append(p.names, rankedName{rank, foldHost(c.name), c.name})
 		}
