@@ -56,6 +56,7 @@ func TestBuiltInRulesNameCommonDevices(t *testing.T) {
 		signals                        []string
 	}{
 		{"a PC", "Dell Inc.", "", "Windows", "computer", []string{"dhcp.vendor_class=MSFT 5.0", "host.name=DESKTOP-AB12CD3", "dns.name=www.msftconnecttest.com"}},
+		{"a laptop that runs lldpd", "Intel Corporate", "", "Ubuntu", "computer", []string{"lldp.system_description=Ubuntu 24.04 LTS Linux 6.8.0-45-generic #45-Ubuntu SMP x86_64", "lldp.capability=access-point", "lldp.capability=station"}},
 		{"an Android phone with a random MAC", "", "", "Android 14", "phone", []string{"dhcp.vendor_class=android-dhcp-14", "dns.name=connectivitycheck.gstatic.com"}},
 		{"an iPhone with a random MAC", "", "iPhone", "iOS", "phone", []string{"host.name=Annas-iPhone.local", "dhcp.parameters=1,121,3,6,15,108,114,119,252"}},
 		{"an iPad", "Apple, Inc.", "iPad", "iPadOS", "tablet", []string{"host.name=Annas-iPad"}},
