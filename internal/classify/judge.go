@@ -194,9 +194,37 @@ func nest(all []*candidate) []*candidate {
 	return kept
 }
 
-// extends says whether long begins with the words of short.
+// extends says whether long begins with the words of short, or is a system that is built
+// on short.
 func extends(long, short string) bool {
-	return len(long) > len(short) && strings.EqualFold(long[:len(short)], short) && long[len(short)] == ' '
+	if len(long) > len(short) && strings.EqualFold(long[:len(short)], short) && long[len(short)] == ' ' {
+		return true
+	}
+	base := baseOf(long)
+	return base != "" && (strings.EqualFold(base, short) || extends(base, short))
+}
+
+// baseOf returns the system that another one is built on, "" if that isn't known. BusyBox, kernels
+// and the like tell only the base.
+func baseOf(system string) string {
+	system = strings.ToLower(system)
+	for _, x := range [...]struct {
+		base    string
+		systems []string
+	}{
+		{"Android", []string{"fire os"}},
+		{"Linux", []string{
+			"android", "arch linux", "arista eos", "chromeos", "debian", "dsm", "fedora", "openmediavault", "openwrt", "roku os",
+			"routeros", "tizen", "ubuntu", "unraid", "webos",
+		}},
+	} {
+		for _, s := range x.systems {
+			if system == s || strings.HasPrefix(system, s+" ") {
+				return x.base
+			}
+		}
+	}
+	return ""
 }
 
 // hundredths rounds a confidence, so that it doesn't change with what makes no

@@ -358,3 +358,38 @@ func BenchmarkClassify(b *testing.B) {
 		c.Classify(all, "Philips Lighting BV")
 	}
 }
+
+// TestSystemBuiltOnAnother: what tells only that a host runs Linux doesn't contradict what
+// tells which one.
+func TestSystemBuiltOnAnother(t *testing.T) {
+	t.Parallel()
+	c := builtIn(t, `
+[[rule]]
+name = "kernel"
+source = "a test"
+when = { "dhcp.vendor_class" = "udhcp*" }
+os = "Linux"
+confidence = 0.5
+
+[[rule]]
+name = "host"
+source = "a test"
+when = { "host.name" = "*" }
+os = "{host.name}"
+confidence = 0.5
+`)
+	for name, want := range map[string]lanfolk.Answer{
+		"OpenWrt":   {Value: "OpenWrt", Confidence: 0.75},
+		"Debian 12": {Value: "Debian 12", Confidence: 0.75},
+		"Fire OS":   {Value: "Fire OS", Confidence: 0.75},
+		"iOS":       {Value: "Linux", Confidence: 0.33},
+	} {
+		k := c.Classify(signals("dhcp.vendor_class=udhcp 1.36", "host.name="+name), "")
+		if k.OS != want {
+			t.Errorf("%s: %v, want %v", name, k.OS, want)
+		}
+		if name != "iOS" && slices.ContainsFunc(k.Reasons, func(r lanfolk.Conclusion) bool { return r.Answer == "os" && r.Verdict == "contradicts" }) {
+			t.Errorf("%s: %v", name, k.Reasons)
+		}
+	}
+}
