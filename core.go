@@ -1,6 +1,7 @@
 package lanfolk
 
 import (
+	"slices"
 	"time"
 )
 
@@ -8,6 +9,7 @@ import (
 type limits struct {
 	sightings, perSource, devices int
 	retention, serviceRetention   time.Duration
+	answered4, answered6          int // addresses that a MAC may answer for and not have
 }
 
 // tombstone is how long a goodbye is remembered, so that a packet from before
@@ -39,10 +41,12 @@ type core struct {
 	handDev int
 	nobody  device // holds the services that name no device
 
-	pending []*fact   // placed by settle
-	seeds   []*fact   // joined anew by settle
-	shaken  []*ident  // of which retie looks at the ties
-	macs    []*ident  // scratch of retie
+	pending []*fact  // placed by settle
+	seeds   []*fact  // joined anew by settle
+	shaken  []*ident // of which retie looks at the ties
+	macs    []*ident // scratch of retie
+	answers map[*ident]*answers
+	turned  []*fact   // of which reveal looks whether their address counts
 	emptied []*device // may have lost their last live fact
 	timers  timers
 
@@ -67,7 +71,7 @@ type core struct {
 func newCore(l limits, newID func() string, vendor func(MAC) string) *core {
 	c := &core{
 		interner: newInterner(), limits: l, newID: newID, vendor: vendor,
-		devices: map[string]*device{}, ended: map[ID]struct{}{}, forgotten: map[string]struct{}{},
+		devices: map[string]*device{}, answers: map[*ident]*answers{}, ended: map[ID]struct{}{}, forgotten: map[string]struct{}{},
 	}
 	c.nobody.nameless = true
 	return c
@@ -179,7 +183,7 @@ func (c *core) create(s *Sighting, sc *scope, hash uint32, heard, ends int64) {
 	c.scratch = pack(c.scratch[:0], s)
 	f := &fact{
 		scope: sc, src: src, blob: string(c.scratch), hash: hash,
-		first: heard, heard: heard, ends: ends, state: stateIndex(s.State), gone: s.Gone,
+		first: heard, heard: heard, ends: ends, state: stateIndex(s.State), gone: s.Gone, replies: s.replies(),
 	}
 	f.slot = c.facts.put(hash, f)
 	c.setTimer(f)
@@ -246,27 +250,27 @@ func (c *core) renew(f *fact, s *Sighting, heard, ends int64) {
 	if ends < f.due {
 		c.setTimer(f)
 	}
-	ids := c.identsOf(s)
+	ids, replies := c.identsOf(s), s.replies()
 	switch {
 	case !f.live():
 		if f.gone {
 			f.first = heard
 		}
 		f.ended, f.gone = false, false
-		c.releaseIdents(f.ids)
-		f.ids = ids
+		c.releaseIdents(f.all())
+		f.ids, f.veiled, f.replies = ids, 0, replies
 		if f.dev != nil {
 			f.dev.nlive++
 		}
 		c.await(f)
-	case !sameIdents(f.ids, ids):
+	case !sameIdents(f.all(), ids), f.replies != replies, replies && !slices.Equal(f.all(), ids):
 		c.leave(f)
-		c.releaseIdents(f.ids)
-		f.ids = ids
+		c.releaseIdents(f.all())
+		f.ids, f.veiled, f.replies = ids, 0, replies
 		c.await(f)
 	default:
-		c.releaseIdents(f.ids)
-		f.ids = ids
+		c.releaseIdents(f.all())
+		f.ids = ids[:len(f.ids)]
 	}
 	if f.dev != nil {
 		f.dev.last = max(f.dev.last, heard)
@@ -294,8 +298,8 @@ func (c *core) goodbye(f *fact, heard, ends int64) {
 		c.unlink(f)
 		c.touch(d)
 	}
-	c.releaseIdents(f.ids)
-	f.ids, f.view = nil, nil
+	c.releaseIdents(f.all())
+	f.ids, f.veiled, f.view = nil, 0, nil
 	f.gone, f.ended, f.heard, f.ends = true, false, heard, ends
 	if ends < f.due {
 		c.setTimer(f)
@@ -316,11 +320,11 @@ func (c *core) drop(f *fact) {
 		c.touch(f.dev)
 		c.unlink(f)
 	}
-	c.releaseIdents(f.ids)
+	c.releaseIdents(f.all())
 	if !f.gone {
 		c.endedFact(f)
 	}
-	f.ids, f.view = nil, nil
+	f.ids, f.veiled, f.view = nil, 0, nil
 	c.facts.remove(f.hash, f.slot)
 	c.leaveSource(f.src)
 	f.dead = true

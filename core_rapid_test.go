@@ -37,6 +37,11 @@ func drawSighting(t *rapid.T) Sighting {
 			s.Identifiers = append(s.Identifiers, id)
 		}
 	}
+	if s.Kind == KindDevice && rapid.Bool().Draw(t, "answer") {
+		mac := rapid.SampledFrom(values[IDMAC][:3]).Draw(t, "answers")
+		s.Type = TypeAnswer
+		s.Identifiers = []Identifier{{Kind: IDMAC, Value: mac, Link: "eth0"}, {Kind: IDIP, Value: rapid.SampledFrom(append(values[IDIP], "fe80::2")).Draw(t, "for"), Link: "eth0"}}
+	}
 	s.State = rapid.SampledFrom([]State{Unknown, Reachable, Unreachable, Lost}).Draw(t, "state")
 	s.Lifetime = time.Duration(rapid.IntRange(1, 120).Draw(t, "lifetime")) * time.Second
 	return s

@@ -18,7 +18,7 @@ func testCore() *core {
 	n := 0
 	c := newCore(limits{
 		sightings: 100000, perSource: 50000, devices: 100000,
-		retention: DefaultRetention, serviceRetention: DefaultServiceRetention,
+		answered4: 2, answered6: 1, retention: DefaultRetention, serviceRetention: DefaultServiceRetention,
 	}, func() string { n++; return fmt.Sprintf("d%d", n) }, func(m MAC) string {
 		if m[0] == 0 {
 			return "Acme"

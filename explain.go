@@ -29,7 +29,7 @@ func (c *core) explain(d *device) []Evidence {
 		n, why := c.nextEvidence(open, reached, len(out) == 0)
 		f := open[n]
 		open = slices.Delete(open, n, n+1)
-		out = append(out, f.evidence(why))
+		out = append(out, c.evidence(f, why))
 		for _, i := range f.ids {
 			if i.joins() && reached[i] == nil && (!i.claimed || i.leads()) {
 				reached[i] = f
@@ -38,7 +38,7 @@ func (c *core) explain(d *device) []Evidence {
 	}
 	for _, f := range d.facts {
 		if f.ended {
-			out = append(out, f.evidence("ran out at "+timeOf(f.ends).Format("2006-01-02T15:04:05Z")))
+			out = append(out, c.evidence(f, "ran out at "+timeOf(f.ends).Format("2006-01-02T15:04:05Z")))
 		}
 	}
 	return out
@@ -83,14 +83,17 @@ func (f *fact) title() string {
 	return strings.TrimSpace(f.scope.Protocol + " " + c.key)
 }
 
-func (f *fact) evidence(why string) Evidence {
-	c := f.content()
+func (c *core) evidence(f *fact, why string) Evidence {
+	x := f.content()
 	e := Evidence{
-		Time: timeOf(f.heard), Protocol: f.scope.Protocol, Interface: f.scope.Link, What: c.what,
+		Time: timeOf(f.heard), Protocol: f.scope.Protocol, Interface: f.scope.Link, What: x.what,
 		Identifiers: f.identifiers(), WhyJoined: why,
 	}
 	if e.What == "" {
-		e.What = c.key
+		e.What = x.key
+	}
+	if f.veiled > 0 {
+		e.WhyJoined += "; " + c.proxied(f)
 	}
 	for _, i := range f.ids {
 		if i.muted > 0 {

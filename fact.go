@@ -51,6 +51,9 @@ type fact struct {
 	loose   bool  // placed, and in a component without a MAC
 	pending bool  // in core.pending, not attached yet
 	shaken  bool  // in core.seeds
+	replies bool  // a sighting of TypeAnswer
+	turned  bool  // pending for another time, and counted already; see reveal
+	veiled  uint8 // identifiers behind those in ids that don't count; see veil
 	unsaved bool  // in core.unsavedFacts
 }
 
@@ -187,11 +190,12 @@ func (f *fact) same(s *Sighting) bool {
 	c := f.content()
 	if c.name != s.Name || c.typ != s.Type || c.host != s.Host || c.what != s.What || c.port != s.Port ||
 		c.addresses != len(s.Addresses) || c.attributes != len(s.Attributes) ||
-		len(f.ids) != len(s.Identifiers) || f.src.addr != s.Origin.Source {
+		len(f.ids)+int(f.veiled) != len(s.Identifiers) || f.src.addr != s.Origin.Source {
 		return false
 	}
+	ids := f.all()
 	for i := range s.Identifiers {
-		if !f.ids[i].is(&s.Identifiers[i]) {
+		if !ids[i].is(&s.Identifiers[i]) {
 			return false
 		}
 	}
@@ -226,8 +230,9 @@ func (f *fact) sighting() Sighting {
 }
 
 func (f *fact) identifiers() []Identifier {
-	ids := make([]Identifier, len(f.ids))
-	for i, id := range f.ids {
+	all := f.all()
+	ids := make([]Identifier, len(all))
+	for i, id := range all {
 		ids[i] = id.identifier()
 	}
 	return ids

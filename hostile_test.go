@@ -53,6 +53,16 @@ func TestFloods(t *testing.T) {
 		"one MAC with all addresses": func(k int) Sighting {
 			return sight(fmt.Sprint("a/", k), "mac=00:00:5e:00:53:01", ip(k), life(k))
 		},
+		"one MAC answers for all addresses": func(k int) Sighting {
+			return answerFor(fmt.Sprint("a/", k), "mac=00:00:5e:00:53:01", fmt.Sprintf("10.%d.%d.%d", k>>16, k>>8&255, k&255))
+		},
+		"one MAC that is a proxy now and then": func(k int) Sighting {
+			n := fmt.Sprintf("10.%d.%d.%d", k>>16, k>>8&255, k&255)
+			if k%2 == 0 {
+				return sight(fmt.Sprint("a/", k), "mac=00:00:5e:00:53:01", fmt.Sprintf("ip=10.0.%d.%d", k>>9&255, k>>1&255), life(k))
+			}
+			return answerFor(fmt.Sprint("a/", k), "mac=00:00:5e:00:53:01", n)
+		},
 		"one id with all MACs": func(k int) Sighting { return sight(fmt.Sprint("a/", k), mac(k), "id=p:1", life(k)) },
 		"one MAC with all ids": func(k int) Sighting {
 			return sight(fmt.Sprint("a/", k), "mac=00:00:5e:00:53:01", fmt.Sprint("id=duid:", k), life(k))

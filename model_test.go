@@ -26,6 +26,9 @@ func (c *core) check(t interface {
 			t.Fatalf("fact %s: slot %d at %d, dead %v", f.key(), f.slot, n, f.dead)
 		}
 		if f.live() {
+			if want := c.modelLent(f); want != (f.veiled > 0) {
+				t.Fatalf("fact %s: its address is a proxy's: %v, want %v", f.key(), f.veiled > 0, want)
+			}
 			if f.dev == nil || f.dev.into != nil || f.dev.forgotten {
 				t.Fatalf("fact %s: live, but its device is %+v", f.key(), f.dev)
 			}
@@ -56,9 +59,9 @@ func (c *core) check(t interface {
 			return true
 		})
 		for _, f := range c.facts.items {
-			if f != nil && has(f.ids, i) {
+			if f != nil && has(f.all(), i) {
 				refs++
-				if f.live() {
+				if f.live() && has(f.ids, i) {
 					n--
 				}
 			}
@@ -460,4 +463,49 @@ func modelMates(facts []*fact) (mates func(m, n *ident) bool, home func(*ident) 
 		return first
 	}
 	return mates, home
+}
+
+// modelLent computes the rule of proxy.go from scratch: whether the address of a fact is one
+// that its MAC only answers for, as for too many.
+func (c *core) modelLent(f *fact) bool {
+	pair := func(f *fact) (m, ip *ident) {
+		ids := f.all()
+		if f.scope.Kind != KindDevice || f.content().typ != TypeAnswer || len(ids) < 2 || ids[0].scope.kind != IDMAC || ids[1].scope.kind != IDIP || ids[0].void || ids[1].void {
+			return nil, nil
+		}
+		for _, i := range ids[2:] {
+			if i.scope.kind != IDEUI64 {
+				return nil, nil
+			}
+		}
+		return ids[0], ids[1]
+	}
+	m, ip := pair(f)
+	if m == nil {
+		return false
+	}
+	only := map[string]bool{} // addresses of its family and link that it answers for and hasn't
+	six := strings.Contains(ip.value, ":")
+	for _, own := range []bool{false, true} {
+		for _, g := range c.facts.items {
+			if g == nil || !g.live() || !has(g.all(), m) {
+				continue
+			}
+			_, answered := pair(g)
+			for _, i := range g.all() {
+				switch {
+				case i.scope != ip.scope || strings.Contains(i.value, ":") != six:
+				case !own && answered == i:
+					only[i.value] = true
+				case own && answered != i:
+					delete(only, i.value)
+				}
+			}
+		}
+	}
+	most := c.answered4
+	if six {
+		most = c.answered6
+	}
+	return only[ip.value] && len(only) > most
 }

@@ -5,6 +5,11 @@ package lanfolk
 
 // attach makes the fact a holder of its identifiers.
 func (c *core) attach(f *fact) {
+	if !f.turned {
+		c.count(f, 1)
+	}
+	f.turned = false
+	c.veil(f)
 	for _, i := range f.ids {
 		joined := i.joins()
 		i.add(f)
@@ -40,9 +45,18 @@ func (c *core) seed(f *fact) {
 // more, and has those joined anew that were joined through it. It does
 // nothing for a fact that isn't placed.
 func (c *core) leave(f *fact) {
-	if f.pending {
-		return
+	if !f.pending || f.turned {
+		c.count(f, -1)
+		f.turned = false
 	}
+	if !f.pending {
+		c.detach(f, true)
+	}
+}
+
+// detach makes a fact that is placed no holder of its identifiers, which its device may
+// keep in memory.
+func (c *core) detach(f *fact, keep bool) {
 	var few [maxIdentifiers]*ident
 	rest := few[:0] // what others hold and did hold together with f
 	var crossed []*ident
@@ -56,7 +70,7 @@ func (c *core) leave(f *fact) {
 		switch {
 		case i.n() == 0:
 			i.dev = nil
-			if f.dev != nil {
+			if f.dev != nil && keep {
 				c.own(f.dev, i)
 				c.keepIdent(f.dev, i)
 			}
@@ -139,6 +153,7 @@ func holdsAll(f *fact, ids []*ident) bool {
 
 // settle places new facts and joins anew what was shaken.
 func (c *core) settle() {
+	c.reveal()
 	c.retie()
 	for n := 0; n < len(c.pending); n++ {
 		f := c.pending[n]
@@ -154,6 +169,7 @@ func (c *core) settle() {
 			continue
 		}
 		c.attach(f)
+		c.reveal()
 		c.retie()
 		if f.shaken || !c.place(f) {
 			c.seed(f)

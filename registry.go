@@ -92,6 +92,7 @@ func NewRegistry(o RegistryOptions) *Registry {
 	}
 	r := &Registry{o: o, saving: make(chan struct{}, 1), queue: queue{max: o.Queue, ready: make(chan struct{}, 1)}}
 	r.core = newCore(limits{
+		answered4: maxAnswered4, answered6: maxAnswered6,
 		sightings: o.MaxSightings, perSource: o.MaxPerSource, devices: o.MaxDevices,
 		retention: o.Retention, serviceRetention: o.ServiceRetention,
 	}, o.NewID, o.Vendor)

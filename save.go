@@ -116,16 +116,20 @@ func (c *core) restore(now time.Time, s Snapshot) error {
 	for n := range s.Sightings {
 		c.restoreSighting(&s.Sightings[n])
 	}
+	held := make([]*fact, 0, len(c.pending))
 	for _, f := range c.pending {
 		f.pending = false
 		if len(f.ids) == 0 {
 			c.link(f, &c.nobody)
 			continue
 		}
-		c.attach(f)
-		c.seed(f)
+		held = append(held, f)
 	}
 	c.pending = nil
+	c.attachAll(held)
+	for _, f := range held {
+		c.seed(f)
+	}
 	c.retie()
 	c.rejoin()
 	for _, d := range c.order {
@@ -227,7 +231,7 @@ func (c *core) restoreSighting(st *StoredSighting) {
 	}
 	f := &fact{
 		scope: sc, blob: string(pack(nil, s)), hash: c.hash(sc.num, s.Key), first: nanos(st.FirstSeen),
-		heard: min(nanos(s.Time), c.now), state: stateIndex(s.State),
+		heard: min(nanos(s.Time), c.now), state: stateIndex(s.State), replies: s.replies(),
 	}
 	f.first = min(f.first, f.heard)
 	life := s.Lifetime

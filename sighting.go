@@ -30,6 +30,10 @@ const (
 	Lost State = "lost"
 )
 
+// TypeAnswer is the type of a device's sighting by which a MAC answers for an address,
+// which may be another's: who answers for many is a proxy, and they aren't its own.
+const TypeAnswer = "answer"
+
 // Origin says who told us a fact, by which protocol, on which link.
 type Origin struct {
 	Protocol string `json:"protocol"` // "mdns", "arp", "dhcp", …

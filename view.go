@@ -79,6 +79,9 @@ func (d *device) portrait() portrait {
 			p.names = append(p.names, rankedName{rank, foldHost(c.name), c.name})
 		}
 		for range c.addresses {
+			if f.veiled > 0 {
+				break // another's
+			}
 			p.addresses = append(p.addresses, c.nextAddr())
 		}
 		for _, i := range f.ids {

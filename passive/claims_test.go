@@ -89,6 +89,16 @@ func TestProxies(t *testing.T) {
 	if len(got) != 1 || !got[0].Hearsay || got[0].IP.String() != "fe80::77" {
 		t.Errorf("NDP proxy: %+v", got)
 	}
+	// With a link-layer address in it and no override flag, it says that it is a proxy (RFC 4861 §7.2.4).
+	server6 := netip.MustParseAddr("fe80::77")
+	for flag, mac := range map[byte]passive.MAC{0x40: {}, 0x60: passive.MAC(macA)} {
+		own := slices.Concat([]byte{136, 0, 0, 0, flag, 0, 0, 0}, client6.AsSlice(), []byte{2, 1}, macA)
+		be.PutUint16(own[2:], ^sum(client6, server6, own))
+		got = claims(t, passive.Options{}, ethernet(eth(macB, macA, 0x86dd, ip6(58, client6, server6, 255, own))))
+		if len(got) != 1 || got[0].IP != client6 || got[0].MAC != mac || got[0].Hearsay != (mac == passive.MAC{}) {
+			t.Errorf("with flags %#x: %+v", flag, got)
+		}
+	}
 	// Without the option the frame's source is the sender's, but not for another.
 	na = na[:24]
 	clear(na[2:4])

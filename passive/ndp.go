@@ -276,6 +276,12 @@ func (d *Decoder) ndpClaims(c *context, m *ndpMessage, b []byte) {
 		// A proxy answers for another with its own MAC (RFC 4861 §7.2.8).
 		claim.IP, claim.Router = m.target, b[4]&0x80 != 0
 		claim.Hearsay = m.target != c.src.Addr()
+		if m.link != (MAC{}) && b[4]&0x20 == 0 {
+			// With its own link-layer address in it, and no override flag: RFC 4861
+			// §7.2.4 has only proxies and those with an anycast address say that.
+			d.claims = append(d.claims, Claim{IP: m.target, Hearsay: true})
+			return
+		}
 	}
 	if claim.MAC == (MAC{}) && !claim.Hearsay {
 		claim.MAC = c.srcMAC

@@ -13,9 +13,10 @@ import (
 
 // found is what `devices` prints of one.
 type found struct {
-	ID    string
-	Names []string
-	MACs  []string
+	ID        string
+	Names     []string
+	MACs      []string
+	Addresses []string
 }
 
 // byMAC returns the device that has a link's MAC.

@@ -33,7 +33,7 @@ func (ns Neighbours) Sighting(now time.Time, n lan.Neighbour) (lanfolk.Sighting,
 	}
 	o := lanfolk.Origin{Protocol: protocol, Gateway: ns.Gateway, Link: link, Source: n.IP.String()}
 	s := lanfolk.Sighting{
-		Origin: o, Kind: lanfolk.KindDevice,
+		Origin: o, Kind: lanfolk.KindDevice, Type: lanfolk.TypeAnswer, // as the kernel asked for it
 		// Not the key of what capture hears by the same protocol: the kernel
 		// keeps its rows after the device has fallen silent.
 		Key:         mac.String() + " " + n.IP.String() + " kernel",

@@ -146,7 +146,10 @@ func (p *Passive) Sightings(f *passive.Fact, emit func(lanfolk.Sighting)) {
 		if c.Hearsay {
 			s.State = lanfolk.Unknown // somebody else said so: no sign of life
 		}
-		if c.Router {
+		switch {
+		case answers(f, c):
+			s.Type = lanfolk.TypeAnswer
+		case c.Router:
 			s.Type = "router"
 		}
 		s.Attributes = attributes(f)
@@ -156,6 +159,19 @@ func (p *Passive) Sightings(f *passive.Fact, emit func(lanfolk.Sighting)) {
 		}
 	}
 	p.signalSightings(f, emit)
+}
+
+// answers says whether a claim by ARP or neighbour discovery may be a proxy's, who
+// answers in its own name when it is asked for another's address. In whose name a host
+// asks, and what it announces unasked, is its own.
+func answers(f *passive.Fact, c passive.Claim) bool {
+	switch f.Protocol {
+	case passive.ProtoARP:
+		return c.Hearsay || f.Field("kind") == "reply"
+	case passive.ProtoNDP:
+		return c.Hearsay || f.Field("message") == "na" && strings.Contains(f.Field("flags"), "s")
+	}
+	return false
 }
 
 // self says whether lanfolk itself sent the packet: a question by mDNS that
@@ -194,6 +210,8 @@ func claimKey(f *passive.Fact, c passive.Claim) string {
 	if c.Hearsay {
 		// What others say must not take the place of what the device says.
 		parts = append(parts, "hearsay")
+	} else if answers(f, c) {
+		parts = append(parts, "answer") // nor what a proxy would say, too
 	}
 	return strings.Join(parts, " ")
 }
