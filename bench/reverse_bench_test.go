@@ -233,6 +233,8 @@ func BenchmarkReverse(b *testing.B) {
 		b.ReportMetric(took.Seconds(), "s/connect")
 		b.ReportMetric(each(idle.RSS-before.RSS), "KB/gateway")
 		b.ReportMetric(each(idle.Heap-before.Heap), "heap-KB/gateway")
+		b.ReportMetric(each(idle.Live-before.Live), "live-KB/gateway")
+		b.ReportMetric(each(after.Live-before.Live), "live-after-KB/gateway")
 		b.ReportMetric(each(idle.Stacks-before.Stacks), "stack-KB/gateway")
 		b.ReportMetric(each(after.RSS-before.RSS), "after-KB/gateway")
 		b.ReportMetric(all.Took/1000, "s/all")

@@ -38,7 +38,8 @@ type reverseReport struct {
 	Address  string    // on "listen"
 	Online   int       // on "online"
 	RSS      int       // KB, on "memory": after a garbage collection
-	Heap     int       // KB
+	Heap     int       // KB, with what lies between
+	Live     int       // KB of it that are in use
 	Stacks   int       // KB
 	Took     float64   // ms, on "all" and "one ID": until all results were there
 	Each     []float64 // ms, on "times N ID": of one command after another
@@ -180,10 +181,11 @@ func (h *benchHub) obey(line, address string) (r reverseReport, err error) {
 	case "online":
 		r.Online = len(h.Online())
 	case "memory":
+		runtime.GC() // a pool keeps what it has over one collection
 		debug.FreeOSMemory()
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
-		r.Heap, r.Stacks = int(m.HeapInuse/1024), int(m.StackInuse/1024)
+		r.Heap, r.Live, r.Stacks = int(m.HeapInuse/1024), int(m.HeapAlloc/1024), int(m.StackInuse/1024)
 		r.RSS, err = residentKB()
 	case "one":
 		var took time.Duration

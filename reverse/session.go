@@ -40,30 +40,43 @@ func (s *session) end(why error) {
 	})
 }
 
-// SubscribeCommand is reverse_access.Reverser's.
+// subscribe is reverse_access.Reverser's SubscribeCommand.
 func (s *Server) subscribe(req *reversepb.CommandRequest, stream grpc.ServerStreamingServer[reversepb.CommandReply]) error {
-	ctx := stream.Context()
-	p, c, err := s.who(ctx, req.GetId())
+	ss, err := s.begin(stream.Context(), req.GetId())
 	if err != nil {
 		return err
 	}
+	return s.finish(ss, ss.serve(stream))
+}
+
+// begin makes the gateway that calls one that listens.
+func (s *Server) begin(ctx context.Context, id string) (*session, error) {
+	p, c, err := s.who(ctx, id)
+	if err != nil {
+		return nil, err
+	}
 	if p.Gateway == "" {
 		s.count.Identity.Add(1)
-		return status.Error(codes.InvalidArgument, "reverse: the id is empty")
+		return nil, status.Error(codes.InvalidArgument, "reverse: the id is empty")
 	}
 	epoch, err := s.Sessions.Begin(ctx, p)
 	if err != nil {
-		return refusal(err)
+		return nil, refusal(err)
 	}
 	ss := &session{
 		Session: Session{Peer: p, Epoch: epoch, Since: time.Now()}, conn: c,
 		commands: make(chan order), done: make(chan struct{}),
 	}
-	why := s.enter(ss)
-	if why == nil {
-		why = ss.serve(ctx, stream)
-		s.leave(ss)
+	if why := s.enter(ss); why != nil {
+		s.Sessions.End(ss.Session, why)
+		return nil, refusal(why)
 	}
+	return ss, nil
+}
+
+// finish takes the session off, and returns what the gateway is told.
+func (s *Server) finish(ss *session, why error) error {
+	s.leave(ss)
 	s.Sessions.End(ss.Session, why)
 	return refusal(why)
 }
@@ -124,7 +137,8 @@ func (s *session) see() {
 }
 
 // serve sends what is handed to it until the session ends, and returns why.
-func (s *session) serve(ctx context.Context, stream grpc.ServerStreamingServer[reversepb.CommandReply]) error {
+func (s *session) serve(stream grpc.ServerStreamingServer[reversepb.CommandReply]) error {
+	ctx := stream.Context()
 	// The gateway learns that it is listed before there is a command.
 	if err := stream.SendHeader(nil); err != nil {
 		return err

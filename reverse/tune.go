@@ -56,6 +56,7 @@ func serverOptions(maxMessage int) []grpc.ServerOption {
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxHeaderListSize(maxHeaders),
+		grpc.HeaderTableSize(0), // remembering what a gateway said before takes more than hearing it again
 		grpc.ConnectionTimeout(handshakeWithin),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			Time: pingAfterHub, Timeout: pongWithin, MaxConnectionIdle: idleConnection,
