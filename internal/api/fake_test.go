@@ -16,6 +16,7 @@ type inventory struct {
 	mu       sync.Mutex
 	devices  map[string]*lanfolk.Device
 	evidence map[string][]lanfolk.Evidence
+	reasons  map[string][]lanfolk.Conclusion // nil: one for each class
 	orphans  map[string]*lanfolk.Service // services of which no device is known
 	watchers map[chan lanfolk.Event]lanfolk.Filter
 	failing  error // of SetNames and its like
@@ -138,6 +139,11 @@ func (v *inventory) Reasons(ref string) ([]lanfolk.Conclusion, error) {
 	d, err := v.Device(ref)
 	if err != nil || d.Class == "" {
 		return nil, err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.reasons != nil {
+		return v.reasons[d.ID], nil
 	}
 	return []lanfolk.Conclusion{{
 		Answer: "class", Value: d.Class, Confidence: d.ClassConfidence, Rule: "printer-raw", Source: "Bonjour Printing Specification",

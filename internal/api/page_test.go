@@ -32,6 +32,7 @@ func TestPage(t *testing.T) {
 		{"the list is live", testPageLive},
 		{"search and filters", testPageSearch},
 		{"a device with its evidence", testPageDevice},
+		{"what a device is, and why", testPageClass},
 		{"names and tags", testPageRename},
 		{"separate and rejoin", testPageSeparate},
 		{"hostile text", testPageHostile},
@@ -196,6 +197,57 @@ func testPageDevice(t *testing.T, b browser) {
 	if got := eval[string](p, `document.activeElement.getAttribute("href")`); got != "#/device/d000000000000003" {
 		t.Errorf("the focus went to %q", got)
 	}
+}
+
+// testPageClass: model, system and kind stand in the list and in the panel, there with what speaks for
+// and against them; and both follow when more is heard.
+func testPageClass(t *testing.T, b browser) {
+	v := newInventory()
+	d := made{name: "thing", vendor: "Example Chips", state: lanfolk.Reachable, protocols: []string{"dhcp"}}.device(1, time.Now())
+	v.reasons = map[string][]lanfolk.Conclusion{}
+	v.put(d)
+	n, p := serve(t, v), b.tab(t)
+	p.open(n)
+	p.do(chromedp.Click(chromedp.CSS(`#list a[href="#/device/` + d.ID + `"]`)))
+	p.wait(`!document.getElementById("panel").hidden && document.querySelector("#panel .facts")`)
+	if text := eval[string](p, `document.getElementById("panel").innerText`); strings.Contains(text, "Model") || strings.Contains(text, "Kind") || strings.Contains(text, "reason") {
+		t.Errorf("the panel of what nobody knows:\n%s", text)
+	}
+	c := *d
+	c.Model, c.ModelConfidence, c.OS, c.OSConfidence, c.Class, c.ClassConfidence = "Kettle <b>2</b>", 0.874, "Example OS", 1, "camera", 0.6
+	signal := []lanfolk.Signal{{Kind: "host.name", Value: "kettle-<i>7</i>\u202e"}, {Kind: "mac.vendor", Value: "Example Chips"}}
+	v.mu.Lock()
+	v.reasons[d.ID] = []lanfolk.Conclusion{
+		{Answer: "model", Value: c.Model, Confidence: 0.9, Rule: "kettles", Source: "its manual, page 12", Signals: signal, Verdict: "agrees"},
+		{Answer: "model", Value: "Toaster", Confidence: 0.3, Rule: "toasters", Source: "a guess", Signals: signal[1:], Verdict: "contradicts"},
+		{Answer: "os", Value: c.OS, Confidence: 1, Rule: "tag os=Example OS", Source: "a person said so", Signals: []lanfolk.Signal{}, Verdict: "agrees"},
+		{Answer: "os", Value: "Linux", Confidence: 0.6, Rule: "linux", Source: "DHCP", Signals: signal[:1], Verdict: "overruled"},
+	}
+	v.mu.Unlock()
+	v.put(&c) // soon after the panel was opened, as signals come
+	p.wait(`document.querySelectorAll("#panel .facts .because").length === 4 && document.querySelector("#list .sub").textContent.includes("Kettle")`)
+	text := eval[string](p, `[...document.querySelectorAll("#panel details")].forEach(d => d.open = true), document.getElementById("panel").innerText`)
+	for _, want := range []string{
+		"Kettle <b>2</b> 87 %", "2 reasons", "Kettle <b>2</b> 90 % – its manual, page 12", "host.name kettle-<i>7</i>", "mac.vendor Example Chips",
+		"against it: Toaster 30 % – a guess", "Example OS you said so", "overruled: Linux 60 % – DHCP", "camera 60 %",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the panel lacks %q:\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "\u202e") || eval[bool](p, `Boolean(document.querySelector("#panel .facts b > *, #panel .facts i"))`) {
+		t.Error("what a device says became a part of the page")
+	}
+	if got := eval[string](p, `document.querySelector("#list .mark use").getAttribute("href")`); !strings.HasSuffix(got, "#camera") {
+		t.Errorf("the list's picture is %q", got)
+	}
+	eval[any](p, `import("/text.js").then((m) => { m.tick(); window.ticked = true }), 0`)
+	p.wait("window.ticked")
+	first := eval[string](p, `[...document.querySelectorAll("#panel dt")].find(e => e.textContent === "First heard").nextSibling.textContent`)
+	if strings.Contains(first, "undefined") || !strings.Contains(first, fmt.Sprint(d.FirstSeen.Year())) {
+		t.Errorf("first heard %q", first)
+	}
+	p.shoot("class")
 }
 
 func testPageRename(t *testing.T, b browser) {

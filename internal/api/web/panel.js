@@ -52,6 +52,15 @@ export class Panel {
     this.draw(true);
   }
 
+  // reload asks for the evidence anew, every two seconds at most.
+  reload() {
+    if (this.due) return;
+    this.due = setTimeout(() => {
+      this.due = 0;
+      if (this.id) this.load();
+    }, Math.max(0, this.loadedAt + 2000 - Date.now()));
+  }
+
   draw(anew = false) {
     if (!this.id || this.editing) return;
     const d = devices.get(this.id);
@@ -68,7 +77,7 @@ export class Panel {
     // The times change all the time; they alone are no reason to draw all anew.
     const picture = JSON.stringify([d.names, d.state, d.addresses, d.macs, d.vendor, d.model, d.model_confidence, d.os, d.os_confidence, d.class, d.class_confidence, d.tags, d.protocols, d.aliases, d.separated,
       services.map((s) => [s.id, s.name, s.state, s.addresses, s.port, s.attributes])]);
-    if (picture !== this.drawn && this.drawn && Date.now() - this.loadedAt > 2000) this.load();
+    if (picture !== this.drawn && this.drawn) this.reload();
     if (picture === this.drawn && !anew) {
       const seen = this.body.querySelector("#last-seen time");
       if (seen && seen.dateTime !== d.last_seen) seen.replaceWith(when(d.last_seen, " ago"));

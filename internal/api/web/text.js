@@ -113,5 +113,5 @@ export function refresh(e, now) {
 
 export function tick() {
   const now = Date.now();
-  for (const e of document.querySelectorAll("time")) refresh(e, now);
+  for (const e of document.querySelectorAll("time[data-ending]")) refresh(e, now);
 }
