@@ -116,13 +116,27 @@ func (a AskFingerprints) tell(ctx context.Context, row lanfolk.Observation, emit
 	emit(s)
 }
 
-// addresses adds to a device's addresses what it said last by ARP and by NDP, and
-// what the kernel's table holds.
+// familiesLookedAt bounds how many rows of one name and MAC are looked at: by IPv4 and
+// by IPv6, in announcements and in answers to one host alone.
+const familiesLookedAt = 8
+
+// addresses adds to a device's addresses those from which it announced the same name, what
+// it said last by ARP and by NDP, and what the kernel's table holds.
 func (a AskFingerprints) addresses(ctx context.Context, row lanfolk.Observation, known []netip.Addr) []netip.Addr {
 	add := func(ip netip.Addr) {
 		ip = ip.Unmap().WithZone("")
 		if ip.IsValid() && !ip.IsUnspecified() && !ip.IsMulticast() && !slices.Contains(known, ip) {
 			known = append(known, ip)
+		}
+	}
+	// What a row says of a name doesn't leave its link, so that its sender is the host itself.
+	if isHostName(row) {
+		f := store.ObservationFilter{Query: row.Query, Protocol: row.Protocol, SrcMAC: row.SrcMAC, Response: yes(), Link: row.Link, Limit: familiesLookedAt}
+		rows, _, err := a.Rows.ObservationPage(ctx, f)
+		for _, other := range rows {
+			if err == nil && row.Last.Sub(other.Last) <= neighbourLifetime {
+				add(other.SrcIP)
+			}
 		}
 	}
 	for _, protocol := range []string{passive.ProtoARP, passive.ProtoNDP} {

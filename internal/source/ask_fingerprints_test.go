@@ -35,7 +35,7 @@ func TestAskFingerprints(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	group := lanfolk.MAC{1, 0, 0x5e, 0, 0, 0xfb}
+	group, group6 := lanfolk.MAC{1, 0, 0x5e, 0, 0, 0xfb}, lanfolk.MAC{0x33, 0x33, 0, 0, 0, 0xfb}
 	row := func(second int, protocol string, response bool, query string, src, dst lanfolk.MAC, ip string) lanfolk.Observation {
 		at := noon.Add(time.Duration(second) * time.Second)
 		o := lanfolk.Observation{
@@ -54,7 +54,10 @@ func TestAskFingerprints(t *testing.T) {
 	}
 	nas, lamp, desk, router := lanfolk.MAC{2, 5: 1}, lanfolk.MAC{2, 5: 2}, lanfolk.MAC{2, 5: 3}, lanfolk.MAC{2, 5: 4}
 	err = db.SaveObservations(t.Context(), []lanfolk.Observation{
-		row(1, "mdns", true, "NAS.local", lamp, group, "192.0.2.2"), // it had the name before
+		row(1, "mdns", true, "NAS.local", lamp, group, "192.0.2.2"),    // it had the name before
+		row(1, "mdns", true, "NAS.local", nas, group6, "2001:db8::11"), // its other family
+		row(1, "mdns", true, "tv.local", nas, group6, "2001:db8::12"),  // a name that it speaks for
+		row(-7200, "mdns", true, "NAS.local", nas, desk, "192.0.2.77"), // an address of old
 		row(2, "mdns", true, "NAS.local", nas, group, "192.0.2.1"),
 		row(3, "mdns", false, "nas.local", desk, group, "192.0.2.3"), // who asks hasn't it
 		row(4, "arp", true, "192.0.2.11", nas, desk, ""),
@@ -77,8 +80,8 @@ func TestAskFingerprints(t *testing.T) {
 		}, nil
 	}}
 	for query, want := range map[string]string{
-		"nas.local":          "NAS 02:00:00:00:00:01 [192.0.2.1 192.0.2.11 2001:db8::1] mdns eth0",
-		"nas":                "NAS 02:00:00:00:00:01 [192.0.2.1 192.0.2.11 2001:db8::1] mdns eth0",
+		"nas.local":          "NAS 02:00:00:00:00:01 [192.0.2.1 2001:db8::11 192.0.2.11 2001:db8::1] mdns eth0",
+		"nas":                "NAS 02:00:00:00:00:01 [192.0.2.1 2001:db8::11 192.0.2.11 2001:db8::1] mdns eth0",
 		"desk":               "desk 02:00:00:00:00:03 [192.0.2.3] llmnr eth0",
 		"192.0.2.11":         " 02:00:00:00:00:01 [192.0.2.11 2001:db8::1] arp eth0",
 		"02:00:00:00:00:03":  "desk 02:00:00:00:00:03 [192.0.2.3] llmnr eth0",
