@@ -17,7 +17,7 @@ type inventory struct {
 	devices  map[string]*lanfolk.Device
 	evidence map[string][]lanfolk.Evidence
 	reasons  map[string][]lanfolk.Conclusion // nil: one for each class
-	orphans  map[string]*lanfolk.Service // services of which no device is known
+	orphans  map[string]*lanfolk.Service     // services of which no device is known
 	watchers map[chan lanfolk.Event]lanfolk.Filter
 	failing  error // of SetNames and its like
 }
