@@ -124,7 +124,8 @@ func rowQuery(f *passive.Fact) string {
 func (p *Passive) Sightings(f *passive.Fact, emit func(lanfolk.Sighting)) {
 	for _, c := range f.Claims {
 		o := lanfolk.Origin{Protocol: f.Protocol, Gateway: p.Gateway, Link: f.Interface, Self: p.self(f)}
-		if f.SrcIP.IsValid() {
+		// Who has no address yet is somebody, too: the inventory bounds what each speaker says.
+		if f.SrcIP.IsValid() && !f.SrcIP.IsUnspecified() {
 			o.Source = f.SrcIP.String()
 		} else {
 			o.Source = f.SrcMAC.String()
