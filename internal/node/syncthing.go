@@ -40,7 +40,7 @@ type syncthingSpeaker struct {
 // openSyncthing makes what hears and announces.
 func (n *Node) openSyncthing() error {
 	c, s := n.Config.Syncthing, &n.syncthing
-	s.heard.Gateway = n.Config.Name
+	s.heard.Gateway, s.heard.MAC = n.Config.Name, n.reflection.macs.of
 	announce := c.Announce.On()
 	if c.Listen || announce && c.Announce.Local {
 		s.listener = sockets.SyncthingListener(n.selection, n.Log)

@@ -3,6 +3,7 @@ package source
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -29,16 +30,20 @@ const ProtocolSyncthing = "syncthing"
 //   - of a service on each port that it announces, with its addresses there; from
 //     hearsay only while the device itself isn't heard.
 //
-// Nobody signs announcements: whoever speaks may be anyone. So no hardware address
-// is ever joined by them, and each piece of evidence says whose word it is.
+// Nobody signs announcements: whoever speaks may be anyone. So each piece of evidence says
+// whose word it is, and of one hardware address it is told of syncthingTied devices at most that
+// they have it: who makes up IDs by the thousand is not to undo what others are known by.
 //
 // The zero Syncthing is ready for use. Its methods may be called from any goroutine.
 type Syncthing struct {
 	Gateway string // this node's name, "" for a node alone
+	// MAC knows neighbours by their link's index and address; nil: nobody does.
+	MAC func(link int, host netip.Addr) (net.HardwareAddr, bool)
 
 	mu      sync.Mutex
 	devices map[syncthingKey]*syncthingDevice
-	changed chan struct{} // closed by the next event; nil while nobody waits
+	tied    map[lanfolk.MAC]map[syncthing.DeviceID]int // how many words tie them
+	changed chan struct{}                              // closed by the next event; nil while nobody waits
 }
 
 type syncthingKey struct {
@@ -50,6 +55,10 @@ type syncthingKey struct {
 // device has some addresses, and the same false name from ever more made-up sources must not cost ever more.
 const syncthingWords = 8
 
+// syncthingTied is of how many devices at most a hardware address is told: a machine runs one
+// Syncthing, or one for each of a few users.
+const syncthingTied = 4
+
 // syncthingDevice is what is said of a device on a link.
 type syncthingDevice struct {
 	said  []syncthingWord // the one that was heard first comes first; at most syncthingWords
@@ -59,14 +68,15 @@ type syncthingDevice struct {
 // syncthingWord is what one host says.
 type syncthingWord struct {
 	syncthing.Heard
-	at time.Time
+	at  time.Time
+	mac lanfolk.MAC // from where, the zero MAC if that isn't known or not to be told
 }
 
 // Feed hears until run returns, which it hands what to call with each event, and tells what
 // is heard. It forgets what an earlier run heard.
 func (x *Syncthing) Feed(run func(event func(syncthing.Event)) error, observe func(...lanfolk.Sighting)) error {
 	x.mu.Lock()
-	x.devices = nil
+	x.devices, x.tied = nil, nil
 	x.mu.Unlock()
 	return run(func(e syncthing.Event) { observe(x.Event(time.Now(), e)...) })
 }
@@ -96,18 +106,65 @@ func (x *Syncthing) Event(now time.Time, e syncthing.Event) []lanfolk.Sighting {
 	i := slices.IndexFunc(d.said, func(w syncthingWord) bool { return w.Source.Addr() == h.Source.Addr() && w.Extra == h.Extra })
 	switch {
 	case e.Kind == syncthing.Gone:
-		d.said = slices.DeleteFunc(d.said, func(w syncthingWord) bool { return w.Source.Addr() == h.Source.Addr() && w.Extra == h.Extra })
+		if i >= 0 {
+			x.untie(d.said[i])
+			d.said = slices.Delete(d.said, i, i+1)
+		}
 		if len(d.said) == 0 {
 			delete(x.devices, key)
 			return nil
 		}
 		return x.services(now, d)
 	case i >= 0:
-		d.said[i] = syncthingWord{h, now}
-	case !d.add(syncthingWord{h, now}):
-		return []lanfolk.Sighting{x.device(syncthingWord{h, now})}
+		d.said[i].Heard, d.said[i].at = h, now
+	case !d.add(syncthingWord{Heard: h, at: now}):
+		return []lanfolk.Sighting{x.device(syncthingWord{Heard: h, at: now})}
+	default:
+		i = len(d.said) - 1
 	}
-	return append([]lanfolk.Sighting{x.device(syncthingWord{h, now})}, x.services(now, d)...)
+	x.tie(&d.said[i])
+	return append([]lanfolk.Sighting{x.device(d.said[i])}, x.services(now, d)...)
+}
+
+// tie notes which hardware address the word came from, if that is to be told.
+func (x *Syncthing) tie(w *syncthingWord) {
+	if w.Extra || x.MAC == nil {
+		return
+	}
+	found, ok := x.MAC(w.Link.Index, bare(w.Source.Addr()))
+	if !ok || len(found) != len(w.mac) || lanfolk.MAC(found) == w.mac {
+		return // what was known before holds: the kernel forgets who is silent for a while
+	}
+	x.untie(*w)
+	w.mac = lanfolk.MAC{}
+	mac := lanfolk.MAC(found)
+	ids := x.tied[mac]
+	if _, known := ids[w.ID]; !known && len(ids) >= syncthingTied {
+		return
+	}
+	if ids == nil {
+		if x.tied == nil {
+			x.tied = map[lanfolk.MAC]map[syncthing.DeviceID]int{}
+		}
+		ids = map[syncthing.DeviceID]int{}
+		x.tied[mac] = ids
+	}
+	ids[w.ID]++
+	w.mac = mac
+}
+
+// untie forgets what tie noted.
+func (x *Syncthing) untie(w syncthingWord) {
+	ids := x.tied[w.mac]
+	if ids == nil {
+		return
+	}
+	if ids[w.ID]--; ids[w.ID] <= 0 {
+		delete(ids, w.ID)
+	}
+	if len(ids) == 0 {
+		delete(x.tied, w.mac)
+	}
 }
 
 // add adds what one more host says, if there is room: who came first stays, but for hearsay, which makes
@@ -181,6 +238,9 @@ func (x *Syncthing) device(w syncthingWord) lanfolk.Sighting {
 		s.What = "hearsay: " + o.Source + " says of " + h.ID.Short() + " that it is" + atAddresses(h.Addresses)
 		s.State = lanfolk.Unreachable // it wasn't heard itself: no sign of life
 	} else {
+		if w.mac != (lanfolk.MAC{}) {
+			s.Identifiers = append(s.Identifiers, lanfolk.MACIdentifier(w.mac, o))
+		}
 		s.Identifiers = append(s.Identifiers, lanfolk.IPIdentifier(h.Source.Addr(), o))
 		s.Addresses = oneAddr(h.Source.Addr())
 	}

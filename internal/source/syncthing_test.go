@@ -415,3 +415,80 @@ func TestSyncthingOfManySources(t *testing.T) {
 		t.Errorf("%d sightings", n)
 	}
 }
+
+// A host with two links that announces one ID on both is one device if it goes by one name on
+// both; one that only repeats the ID is joined with neither. MACs are told of few IDs each, so nobody
+// is parted from what he is known by.
+func TestSyncthingOfTwoLinksIsOneDevice(t *testing.T) {
+	macs := map[string]net.HardwareAddr{"10.0.0.5": {0, 0, 0x5e, 0, 0x53, 5}, "10.1.0.5": {0, 0, 0x5e, 0, 0x53, 6}, "10.0.0.9": {0, 0, 0x5e, 0, 0x53, 9}}
+	synctest.Test(t, func(t *testing.T) {
+		r := lanfolk.NewRegistry(lanfolk.RegistryOptions{})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go func() { _ = r.Run(ctx) }()
+		var known bool
+		x := &source.Syncthing{MAC: func(_ int, a netip.Addr) (net.HardwareAddr, bool) { m, ok := macs[a.String()]; return m, known && ok }}
+		hear := func(i int, text string) {
+			e := said(t, text)
+			if i > 0 {
+				e.Heard.ID = syncthing.CertificateID([]byte{byte(i)})
+			}
+			r.Observe(x.Event(time.Now(), e)...)
+			synctest.Wait()
+		}
+		name := func(ip, link, host string) {
+			o := lanfolk.Origin{Protocol: "mdns", Link: link, Source: ip}
+			r.Observe(lanfolk.Sighting{
+				Origin: o, Kind: lanfolk.KindDevice, Key: ip, Time: time.Now(), State: lanfolk.Reachable, Lifetime: time.Hour,
+				Identifiers: []lanfolk.Identifier{lanfolk.MACIdentifier(lanfolk.MAC(macs[ip]), o), lanfolk.IPIdentifier(netip.MustParseAddr(ip), o), lanfolk.HostIdentifier(host, o)},
+			})
+			synctest.Wait()
+		}
+		name("10.0.0.5", "eth0", "nas.local")
+		name("10.1.0.5", "eth1", "nas.local")
+		name("10.0.0.9", "eth0", "liar.local")
+		hear(0, "appeared 10.0.0.5 eth0 10.0.0.5:22000")
+		hear(0, "appeared 10.1.0.5 eth1 10.1.0.5:22000")
+		known = true // the kernel learns of them later
+		hear(0, "refreshed 10.0.0.5 eth0 10.0.0.5:22000")
+		hear(0, "refreshed 10.1.0.5 eth1 10.1.0.5:22000")
+		one := func(when string) {
+			t.Helper()
+			d, err := r.Device("00:00:5e:00:53:05")
+			if err != nil || len(d.MACs) != 2 || len(r.Devices(lanfolk.Filter{Protocol: "syncthing"})) > 2 {
+				t.Errorf("%s: %+v, %v; of %d devices", when, d, err, len(r.Devices(lanfolk.Filter{})))
+			}
+			if liar, err := r.Device("00:00:5e:00:53:09"); err != nil || len(liar.MACs) != 1 {
+				t.Errorf("%s: the liar is %+v, %v", when, liar, err)
+			}
+		}
+		one("both known")
+		if n := len(r.Devices(lanfolk.Filter{})); n != 2 {
+			t.Errorf("%d devices, want the two-homed one and the liar", n)
+		}
+		for i := range 64 {
+			hear(i+1, "appeared 10.0.0.9 eth0 10.0.0.9:22000")
+			hear(i+100, "appeared 10.0.0.5 eth0 10.0.0.5:22000") // in its name, as nothing is signed
+		}
+		one("thousands of IDs")
+		_, evidence, err := r.Explain("00:00:5e:00:53:05")
+		tied := 0
+		for _, e := range evidence {
+			if e.Protocol == "syncthing" && slices.ContainsFunc(e.Identifiers, func(i lanfolk.Identifier) bool { return i.Kind == lanfolk.IDMAC }) {
+				tied++
+			}
+		}
+		if err != nil || tied != 5 { // its ID by both MACs, and three that were made up
+			t.Errorf("%d announcements tell a MAC: %v", tied, err)
+		}
+		hear(1, "gone 10.0.0.9 eth0")
+		hear(0, "appeared 10.0.0.9 eth0 10.0.0.9:22000")
+		for _, mac := range macs {
+			if d, err := r.Device(mac.String()); err != nil || len(d.MACs) != 1 {
+				t.Errorf("somebody else announces the ID, too: %+v, %v", d, err)
+			}
+		}
+		cancel()
+		synctest.Wait()
+	})
+}

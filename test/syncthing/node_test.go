@@ -150,12 +150,20 @@ func speak(h *lab.Host, name string, args ...string) *lab.Process {
 // Two nodes hear a device that has a link with each of them: one device, whatever family it speaks and
 // on how many links. Its ids survive a restart of the node.
 func TestNodesHearADevice(t *testing.T) {
+	lab.Require(t, "avahi-daemon")
 	l := newLab(t)
 	ours, theirs := l.Subnet("ours", "10.98.1.0/24", "fd98:1::/64"), l.Subnet("theirs", "10.98.2.0/24", "fd98:2::/64")
 	gate := l.Host("gate").Join(ours).Join(theirs)
 	other := l.Host("other").Join(theirs)
 	device := l.Host("device").Join(ours).Join(theirs)
+	// The gate has met the device, as gateways do, so it knows its hardware addresses.
+	for _, subnet := range []*lab.Subnet{ours, theirs} {
+		for _, a := range []netip.Addr{device.Link(subnet).V4, device.Link(subnet).V6} {
+			gate.Run("ping", "-c1", "-W2", a.String())
+		}
+	}
 	node, second := gate.Up(lab.Node{}), other.Up(lab.Node{})
+	device.Avahi(lab.Avahi{HostName: "alpha-host"}) // one name on both links is the second sign
 	speaker := speak(device, "alpha", "--address", ":22000", "--address", "192.0.2.7:22001")
 
 	services := func(n *lab.RunningNode) []known { return list(t, n, "services", "--protocol", "syncthing") }
@@ -185,8 +193,17 @@ func TestNodesHearADevice(t *testing.T) {
 			t.Errorf("it holds for %v", life)
 		}
 	}
-	devices := list(t, node, "devices", "--protocol", "syncthing")
-	if len(devices) != 1 || !slices.Contains(devices[0].Addresses, device.Link(ours).V4.String()) || !slices.Contains(devices[0].Addresses, device.Link(theirs).V4.String()) {
+	var devices []known
+	lab.Eventually(t, 20*time.Second, "one device with both hardware addresses", func() error {
+		devices = list(t, node, "devices", "--protocol", "syncthing")
+		for _, subnet := range []*lab.Subnet{ours, theirs} {
+			if len(devices) != 1 || !slices.Contains(devices[0].MACs, device.Link(subnet).MAC.String()) {
+				return fmt.Errorf("%+v", devices)
+			}
+		}
+		return nil
+	})
+	if !slices.Contains(devices[0].Addresses, device.Link(ours).V4.String()) || !slices.Contains(devices[0].Addresses, device.Link(theirs).V4.String()) {
 		t.Fatalf("devices: %+v; want one, at both addresses", devices)
 	}
 
