@@ -20,9 +20,7 @@ func (d *DB) SaveObservations(ctx context.Context, rows []lanfolk.Observation) e
 		return nil
 	}
 	return d.inTx(ctx, "save observations", func(ctx context.Context, tx *sql.Tx) error {
-		return d.each(ctx, tx, d.sql.putObservation, argsOf(d.oneEach(rows), func(o lanfolk.Observation) ([]any, error) {
-			return observationArgs(&o), nil
-		}))
+		return d.AddObservations(ctx, tx, rows)
 	})
 }
 

@@ -2,6 +2,8 @@ package fleet
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"iter"
 	"time"
 )
@@ -44,4 +46,20 @@ type Audit interface {
 	Entries(ctx context.Context, f AuditFilter) ([]Entry, error)
 	// All returns every entry from the first on.
 	All(ctx context.Context) iter.Seq2[Entry, error]
+}
+
+// chain returns the hash of an entry that follows one with the hash before: SHA-256
+// over before and the entry's fields, each behind its length, so that no two entries
+// give the same bytes.
+func (e *Entry) chain(before [32]byte) [32]byte {
+	b := make([]byte, 0, 256)
+	b = append(b, "lanfolk audit 1\n"...)
+	b = append(b, before[:]...)
+	b = binary.BigEndian.AppendUint64(b, e.Seq)
+	b = binary.BigEndian.AppendUint64(b, uint64(nanos(e.Time)))
+	for _, field := range []string{e.Who, e.What, e.Gateway, e.Ref, e.Detail, e.Outcome} {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(field)))
+		b = append(b, field...)
+	}
+	return sha256.Sum256(b)
 }

@@ -22,19 +22,11 @@ type BlobUsage struct {
 	Partial         int   // that are not
 }
 
-// MaxSmallBlob bounds what Blobs.Put takes: such a blob lies in the database, as
-// a file of its own for each of thousands of short answers would cost a sync.
-const MaxSmallBlob = 16 << 10
-
 // Blobs keeps results. All of its methods may be called at once.
 type Blobs interface {
 	// Write begins a blob, or goes on with one that isn't whole. ErrExists if it
 	// is whole, ErrConflict if another writer has it, ErrQuota.
-	Write(ctx context.Context, id, gateway string, now time.Time) (BlobWriter, error)
-	// Put keeps a whole blob of at most MaxSmallBlob bytes at once. It takes the
-	// place of one that isn't whole, and changes nothing if the same is there.
-	// ErrExists if another is, ErrConflict while there is a writer.
-	Put(ctx context.Context, id, gateway string, data []byte, now time.Time) (BlobInfo, error)
+	Write(ctx context.Context, id, gateway string) (BlobWriter, error)
 	// Stat returns what there is on a blob that is whole; ErrUnknown.
 	Stat(ctx context.Context, id string) (BlobInfo, error)
 	// Open reads a blob that is whole; ErrUnknown.
@@ -62,9 +54,12 @@ type BlobWriter interface {
 	// those before are. What Append kept survives the end of this process; after a
 	// loss of power Chunks may be fewer.
 	Append(ctx context.Context, offset int64, chunk []byte) error
-	// Finish makes the blob whole; then it survives the loss of power, too.
-	// ErrMismatch if it hasn't size bytes. The caller vouches for the hash.
-	Finish(ctx context.Context, size int64, sha256 [32]byte, now time.Time) (BlobInfo, error)
+	// Finish keeps the last chunk, which may be empty, and makes the blob whole; then
+	// it survives the loss of power, too. ErrMismatch if it hasn't size bytes with it.
+	// The caller vouches for the hash. If the hub ends before Finish returns, the
+	// blob is either whole or wants the last chunk again. A blob of one small chunk
+	// costs no file.
+	Finish(ctx context.Context, last []byte, size int64, sha256 [32]byte, now time.Time) (BlobInfo, error)
 	// Abort drops the blob.
 	Abort(ctx context.Context) error
 	// Close ends the use; what was kept stays.

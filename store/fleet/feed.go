@@ -36,11 +36,11 @@ type Batch struct {
 	Kind    Kind
 	Epoch   string
 	Seq     uint64 // 0, 1, 2, … in each epoch
-	// Snapshot is true in batch 0 of an inventory's epoch: items of earlier epochs
-	// go. So a new epoch begins with all that there is, in one batch or several.
+	// Snapshot is true in batch 0 of an Inventory's epoch: what it says, and the
+	// batches after it up to the Complete one, is all that there is.
 	Snapshot bool
-	// Complete is true in the batch that ends a snapshot: what earlier epochs had
-	// and this one hasn't said goes then, and not before.
+	// Complete is true in the batch that ends a snapshot. What was there from
+	// earlier epochs and was not said again goes then, and not before.
 	Complete bool
 	Items    []Item // of an Inventory; Gateway and Position are set by Take
 	// Observations, of Fingerprints, are added to the rows of package store, under
@@ -66,4 +66,7 @@ type Feed interface {
 	Changes(ctx context.Context, after uint64, limit int) ([]Item, error)
 	// Forget drops a gateway's items and marks. The items show as gone.
 	Forget(ctx context.Context, gateway string) error
+	// Compact drops what went at or before a position: nobody will ask for changes
+	// after an earlier one, but for 0.
+	Compact(ctx context.Context, position uint64) error
 }

@@ -1,0 +1,225 @@
+package fleet
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/lanfolk/lanfolk/store/internal/text"
+)
+
+// maxSmall bounds a blob that lies in the database: a file for each of thousands of
+// short answers would cost as many syncs of the disk.
+const maxSmall = 16 << 10
+
+// blobWriter is the one writer of a blob.
+type blobWriter struct {
+	b       *blobs
+	id      string
+	gateway string
+	part    *part  // nil until there is a chunk
+	free    func() // nil when it is closed
+	ended   bool   // whole, or dropped
+}
+
+func (b *blobs) Write(ctx context.Context, id, gateway string) (BlobWriter, error) {
+	doing := "write the result of " + id
+	if gateway == "" || len(gateway) >= maxOwner || strings.ContainsAny(gateway, "\n") {
+		return nil, fmt.Errorf("fleet: %s: %w: gateway %q", doing, ErrInvalid, gateway)
+	}
+	free, err := b.hold(id)
+	if err != nil {
+		return nil, fmt.Errorf("fleet: %s: %w", doing, err)
+	}
+	w := &blobWriter{b: b, id: id, gateway: gateway, free: free}
+	if err := w.resume(ctx); err != nil {
+		free()
+		return nil, err
+	}
+	return w, nil
+}
+
+// resume looks at what is there.
+func (w *blobWriter) resume(ctx context.Context) error {
+	doing := "write the result of " + w.id
+	_, err := w.b.Stat(ctx, w.id)
+	if err == nil {
+		return fmt.Errorf("fleet: %s: %w", doing, ErrExists)
+	}
+	if !errors.Is(err, ErrUnknown) {
+		return err
+	}
+	info, err := w.b.root.Stat(fileOf(w.id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fileError(doing, err)
+	}
+	owner, err := ownerOf(w.b.root, fileOf(w.id)+partSuffix)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fileError(doing, err)
+	}
+	if w.part, err = openPart(w.b.root, w.id, w.gateway); err != nil {
+		return fileError(doing, err)
+	}
+	// What was cut off, or was another gateway's, is given back.
+	if err := w.b.reserve(owner, -info.Size()); err == nil {
+		err = w.b.reserve(w.gateway, w.part.size)
+	}
+	if err != nil {
+		_ = w.part.close()
+		return fmt.Errorf("fleet: %s: %w", doing, err)
+	}
+	return nil
+}
+
+func (w *blobWriter) Chunks() uint64 {
+	if w.part == nil {
+		return 0
+	}
+	return w.part.chunks
+}
+
+func (w *blobWriter) Size() int64 {
+	if w.part == nil {
+		return 0
+	}
+	return w.part.size
+}
+
+func (w *blobWriter) Content() (io.ReadCloser, error) {
+	if w.part == nil {
+		return io.NopCloser(strings.NewReader("")), nil
+	}
+	f, err := w.b.root.Open(fileOf(w.id))
+	if err != nil {
+		return nil, fileError("read the result of "+w.id, err)
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(f, w.part.size), f}, nil
+}
+
+// room checks the bounds for n more bytes and takes them.
+func (w *blobWriter) room(n int64) error {
+	if limit := w.b.o.MaxBlobBytes; limit > 0 && w.Size()+n > limit {
+		return fmt.Errorf("%w: a result may have %d bytes", ErrQuota, limit)
+	}
+	return w.b.reserve(w.gateway, n)
+}
+
+func (w *blobWriter) Append(ctx context.Context, offset int64, chunk []byte) error {
+	doing := "write the result of " + w.id
+	switch {
+	case w.ended || w.free == nil:
+		return fmt.Errorf("fleet: %s: %w: its writer has ended", doing, ErrInvalid)
+	case offset != w.Size():
+		return fmt.Errorf("fleet: %s: %w: byte %d came, %d is wanted", doing, ErrGap, offset, w.Size())
+	case ctx.Err() != nil:
+		return fmt.Errorf("fleet: %s: %w", doing, ctx.Err())
+	}
+	if err := w.room(int64(len(chunk))); err != nil {
+		return fmt.Errorf("fleet: %s: %w", doing, err)
+	}
+	err := w.open()
+	if err == nil {
+		err = w.part.append(chunk)
+	}
+	if err != nil {
+		_ = w.b.reserve(w.gateway, -int64(len(chunk))) // giving back never fails
+	}
+	return fileError(doing, err)
+}
+
+// open makes the files when they are needed.
+func (w *blobWriter) open() (err error) {
+	if w.part == nil {
+		w.part, err = openPart(w.b.root, w.id, w.gateway)
+	}
+	return err
+}
+
+func (w *blobWriter) Finish(ctx context.Context, last []byte, size int64, sha256 [32]byte, now time.Time) (BlobInfo, error) {
+	doing := "finish the result of " + w.id
+	switch {
+	case w.ended || w.free == nil:
+		return BlobInfo{}, fmt.Errorf("fleet: %s: %w: its writer has ended", doing, ErrInvalid)
+	case w.Size()+int64(len(last)) != size:
+		return BlobInfo{}, fmt.Errorf("fleet: %s: %w: %d bytes, want %d", doing, ErrMismatch, w.Size()+int64(len(last)), size)
+	}
+	if err := w.room(int64(len(last))); err != nil {
+		return BlobInfo{}, fmt.Errorf("fleet: %s: %w", doing, err)
+	}
+	i := BlobInfo{ID: w.id, Gateway: w.gateway, Size: size, SHA256: sha256, Stored: fromNanos(nanos(now))}
+	var err error
+	if inside := w.part == nil && len(last) <= maxSmall; inside {
+		err = w.b.put(ctx, doing, i, 1, last)
+	} else if err = fileError(doing, w.sync(last)); err == nil {
+		err = w.b.put(ctx, doing, i, 0, nil)
+	}
+	if err != nil {
+		if w.part != nil {
+			err = errors.Join(err, w.part.data.Truncate(w.part.size))
+		}
+		_ = w.b.reserve(w.gateway, -int64(len(last))) // giving back never fails
+		return BlobInfo{}, err
+	}
+	w.ended = true
+	if w.part != nil {
+		// The row is there: a list that stays is removed at the next start.
+		_ = w.b.root.Remove(fileOf(w.id) + partSuffix)
+	}
+	return i, nil
+}
+
+// sync writes the last chunk, which the list of chunks doesn't name: until there is a
+// row it doesn't count. Then all of the file is on the disk.
+func (w *blobWriter) sync(last []byte) error {
+	if err := w.open(); err != nil {
+		return err
+	}
+	if _, err := w.part.data.WriteAt(last, w.part.size); err != nil {
+		return errors.Join(err, w.part.data.Truncate(w.part.size))
+	}
+	return errors.Join(w.part.data.Sync(), syncFolder(w.b.root, path.Dir(fileOf(w.id))), syncFolder(w.b.root, "."))
+}
+
+// put writes the row of a blob that is whole.
+func (b *blobs) put(ctx context.Context, doing string, i BlobInfo, inside int64, content []byte) error {
+	if content == nil {
+		content = []byte{}
+	}
+	return b.group.do(ctx, doing, func(ctx context.Context, tx *sql.Tx) error {
+		return change(ctx, tx, ErrExists, `INSERT INTO fleet_blob (`+blobColumns+`, content) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING`,
+			i.ID, text.Encode(i.Gateway), nanos(i.Stored), i.Size, i.SHA256[:], inside, content)
+	})
+}
+
+func (w *blobWriter) Abort(ctx context.Context) error {
+	if w.ended || w.free == nil {
+		return nil
+	}
+	w.ended = true
+	return w.b.remove(ctx, w.id)
+}
+
+func (w *blobWriter) Close() error {
+	if w.free == nil {
+		return nil
+	}
+	free := w.free
+	w.free = nil
+	defer free()
+	if w.part == nil {
+		return nil
+	}
+	return fileError("close the result of "+w.id, w.part.close())
+}
