@@ -7,9 +7,14 @@ import (
 	"encoding/base64"
 	"fmt"
 	"strings"
-
-	"golang.org/x/crypto/argon2"
 )
+
+// An Argon2id derives a key from a password as RFC 9106 says; it has the signature of
+// IDKey in golang.org/x/crypto/argon2. memory is in KiB.
+type Argon2id func(password, salt []byte, passes, memory uint32, threads uint8, length uint32) []byte
+
+// argon2Version is 1.3, the one of RFC 9106.
+const argon2Version = 0x13
 
 // A cost is what a guess at a password takes.
 type cost struct {
@@ -33,21 +38,27 @@ const (
 
 // passwords hashes and checks them.
 type passwords struct {
-	cost cost
+	argon2id Argon2id
+	cost     cost
 	turn chan struct{} // one token for each that may hash
 }
 
-func newPasswords(c cost) *passwords { return &passwords{c, make(chan struct{}, maxHashing)} }
+func newPasswords(a Argon2id, c cost) *passwords {
+	return &passwords{a, c, make(chan struct{}, maxHashing)}
+}
 
 // derive runs argon2id when it is its turn.
 func (p *passwords) derive(ctx context.Context, password string, salt []byte, c cost, length int) ([]byte, error) {
+	if p.argon2id == nil { // never anything weaker instead
+		return nil, fmt.Errorf("%w: nothing to hash passwords with", ErrInvalid)
+	}
 	select {
 	case p.turn <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 	defer func() { <-p.turn }()
-	return argon2.IDKey([]byte(password), salt, c.passes, c.kib, c.threads, uint32(length)), nil
+	return p.argon2id([]byte(password), salt, c.passes, c.kib, c.threads, uint32(length)), nil
 }
 
 // hash returns what is kept of a password, in the PHC string format.
@@ -59,7 +70,7 @@ func (p *passwords) hash(ctx context.Context, password string) (string, error) {
 		return "", err
 	}
 	b64 := base64.RawStdEncoding
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, p.cost.kib, p.cost.passes, p.cost.threads,
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2Version, p.cost.kib, p.cost.passes, p.cost.threads,
 		b64.EncodeToString(salt), b64.EncodeToString(key)), nil
 }
 
@@ -77,7 +88,7 @@ func (p *passwords) check(ctx context.Context, password, kept string) (bool, err
 // parsePHC reads what hash wrote, perhaps at another cost.
 func parsePHC(s string) (c cost, salt, key []byte, ok bool) {
 	parts := strings.Split(s, "$")
-	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" || parts[2] != fmt.Sprintf("v=%d", argon2.Version) {
+	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" || parts[2] != fmt.Sprintf("v=%d", argon2Version) {
 		return c, nil, nil, false
 	}
 	if n, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &c.kib, &c.passes, &c.threads); n != 3 || err != nil {
