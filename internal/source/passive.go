@@ -124,8 +124,9 @@ func rowQuery(f *passive.Fact) string {
 func (p *Passive) Sightings(f *passive.Fact, emit func(lanfolk.Sighting)) {
 	for _, c := range f.Claims {
 		o := lanfolk.Origin{Protocol: f.Protocol, Gateway: p.Gateway, Link: f.Interface, Self: p.self(f)}
-		// Who has no address yet is somebody, too: the inventory bounds what each speaker says.
-		if f.SrcIP.IsValid() && !f.SrcIP.IsUnspecified() {
+		// The inventory bounds what each speaker says. Who has no address yet is somebody, too, and the
+		// address in an ARP message is what it says, not who says it.
+		if f.SrcIP.IsValid() && !f.SrcIP.IsUnspecified() && f.Protocol != passive.ProtoARP {
 			o.Source = f.SrcIP.String()
 		} else {
 			o.Source = f.SrcMAC.String()

@@ -22,6 +22,15 @@ func TestSpeakersWithoutAnAddress(t *testing.T) {
 		if addr == "192.0.2.7" {
 			want = addr
 		}
+		if addr == "192.0.2.7" {
+			arp := *f
+			arp.Protocol = passive.ProtoARP
+			new(source.Passive).Sightings(&arp, func(s lanfolk.Sighting) {
+				if s.Origin.Source != mac.String() {
+					t.Errorf("by ARP the speaker is %q, want %v", s.Origin.Source, mac)
+				}
+			})
+		}
 		n := 0
 		new(source.Passive).Sightings(f, func(s lanfolk.Sighting) {
 			if n++; s.Origin.Source != want {
