@@ -40,7 +40,7 @@ const (
 type passwords struct {
 	argon2id Argon2id
 	cost     cost
-	turn chan struct{} // one token for each that may hash
+	turn     chan struct{} // one token for each that may hash
 }
 
 func newPasswords(a Argon2id, c cost) *passwords {
