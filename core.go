@@ -330,9 +330,14 @@ func (c *core) drop(f *fact) {
 	f.dead = true
 }
 
-// evict makes room for one fact: of a few that the hand passes it drops one
-// that has ended, else one of a device nobody named, else the one not heard of
-// for longest.
+// newcomer is how long something is heard before it is no newcomer any more. When
+// there is no more room newcomers go first: frames with MACs that somebody makes up
+// come by the million, and must not push out what was there all day and is silent now.
+const newcomer = time.Hour
+
+// evict makes room for one fact: of a few that the hand passes it drops one that
+// has ended, else one of a newcomer, else one of a device nobody named; of
+// equal ones the one not heard of for longest.
 func (c *core) evict() bool {
 	var worst *fact
 	worstRank := -1
@@ -342,12 +347,7 @@ func (c *core) evict() bool {
 		if f == nil {
 			continue
 		}
-		rank := 0
-		if !f.live() {
-			rank = 2
-		} else if f.dev == nil || !f.dev.named() {
-			rank = 1
-		}
+		rank := f.worthless()
 		if worst == nil || rank > worstRank || (rank == worstRank && f.heard < worst.heard) {
 			worst, worstRank = f, rank
 		}
@@ -358,6 +358,24 @@ func (c *core) evict() bool {
 	c.stats.Evicted++
 	c.drop(worst)
 	return true
+}
+
+// worthless says how little is lost with a fact: 0 for one of a device that a person
+// named, up to 3 for one that has ended.
+func (f *fact) worthless() int {
+	first := f.first
+	if f.dev != nil {
+		first = min(first, f.dev.first)
+	}
+	switch {
+	case !f.live():
+		return 3
+	case f.dev != nil && f.dev.named():
+		return 0
+	case f.heard-first < int64(newcomer):
+		return 2
+	}
+	return 1
 }
 
 // await hands a fact to settle, which places it.

@@ -147,6 +147,40 @@ func TestBounds(t *testing.T) {
 			t.Errorf("what a person named was forgotten: %v", err)
 		}
 	})
+	t.Run("all sightings, by made-up MACs", func(t *testing.T) {
+		c := testCore()
+		c.sightings, c.limits.devices = 50, 60
+		residents := make([]string, 10)
+		for k := range residents {
+			residents[k] = fmt.Sprintf("00:00:5e:00:00:%02x", k)
+			for _, after := range []time.Duration{0, 2 * time.Hour} {
+				s := at(sight(fmt.Sprint("a/", k), "mac="+residents[k]), after)
+				s.Lifetime = 24 * time.Hour
+				c.observe(t0.Add(after), s)
+			}
+		}
+		// Five of them ended, and are remembered.
+		for k := range 5 {
+			s := at(sight(fmt.Sprint("a/", k), "mac="+residents[k]), 2*time.Hour)
+			s.Gone = true
+			c.observe(t0.Add(2*time.Hour), s)
+		}
+		for k := range 5000 {
+			now := 3*time.Hour + time.Duration(k)*time.Millisecond
+			s := at(sight(fmt.Sprint("b/", k), fmt.Sprintf("mac=02:00:5e:01:%02x:%02x", k>>8, k&255)), now)
+			s.Lifetime = time.Duration(1+k%3) * 100 * time.Millisecond
+			c.observe(t0.Add(now), s)
+		}
+		c.check(t)
+		if c.facts.used > 50 || len(c.order)-c.holes > 120 {
+			t.Errorf("%d sightings, %d devices", c.facts.used, len(c.order)-c.holes)
+		}
+		for _, mac := range residents {
+			if _, err := c.resolve(mac); err != nil {
+				t.Errorf("a flood of made-up MACs pushed out who was there for hours: %v", err)
+			}
+		}
+	})
 	t.Run("timers", func(t *testing.T) {
 		c := testCore()
 		for k := range 20000 { // ever shorter lifetimes, each of which needs an earlier timer

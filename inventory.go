@@ -149,8 +149,8 @@ func (c *core) delist(d *device) {
 	c.order, c.holes = kept, 0
 }
 
-// makeRoom forgets a device that nothing speaks of and nobody named, when
-// there are as many devices as there may be.
+// makeRoom forgets a device that nothing speaks of and nobody named, a newcomer
+// if there is one, when there are as many devices as there may be.
 func (c *core) makeRoom() {
 	if len(c.order)-c.holes < c.limits.devices {
 		return
@@ -166,7 +166,7 @@ func (c *core) makeRoom() {
 		if looked++; looked > 64 {
 			break
 		}
-		if d.nlive == 0 && !d.emptied && !d.named() && (worst == nil || d.last < worst.last) {
+		if d.nlive == 0 && !d.emptied && !d.named() && (worst == nil || d.lesserThan(worst)) {
 			worst = d
 		}
 	}
@@ -174,6 +174,14 @@ func (c *core) makeRoom() {
 		c.stats.EvictedDevices++
 		c.forget(worst)
 	}
+}
+
+// lesserThan says whether less is lost with d than with another device.
+func (d *device) lesserThan(other *device) bool {
+	if a, b := d.last-d.first < int64(newcomer), other.last-other.first < int64(newcomer); a != b {
+		return a
+	}
+	return d.last < other.last
 }
 
 // forget removes a device and all that is remembered of it.

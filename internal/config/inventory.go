@@ -17,7 +17,7 @@ type Inventory struct {
 	Retention Duration `toml:"retention"`
 	// ForgetServices is how long a service that has run out is shown.
 	ForgetServices Duration `toml:"forget_services"`
-	// MaxSightings is how many facts are held at most.
+	// MaxSightings is how many facts are held at most, 0 for as many as fit the machine.
 	MaxSightings int `toml:"max_sightings"`
 }
 
@@ -25,14 +25,13 @@ func defaultInventory() Inventory {
 	return Inventory{
 		Retention:      Duration{lanfolk.DefaultRetention},
 		ForgetServices: Duration{lanfolk.DefaultServiceRetention},
-		MaxSightings:   4_000_000,
 	}
 }
 
 func (i Inventory) check(bad func(key string, err error)) {
 	const least, most = 1000, 100_000_000
-	if i.MaxSightings < least || i.MaxSightings > most {
-		bad("max_sightings", fmt.Errorf("want %d to %d, not %d", least, most, i.MaxSightings))
+	if i.MaxSightings != 0 && i.MaxSightings < least || i.MaxSightings > most {
+		bad("max_sightings", fmt.Errorf("want %d to %d, or 0 for as many as fit, not %d", least, most, i.MaxSightings))
 	}
 }
 

@@ -3,6 +3,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -231,6 +232,7 @@ func (n *Node) openInventory(ctx context.Context) error {
 		return err
 	}
 	c := n.Config.Inventory
+	facts := cmp.Or(c.MaxSightings, factsFor(machineMemory()))
 	n.registry = lanfolk.NewRegistry(lanfolk.RegistryOptions{
 		Vendor:           vendor,
 		Classifier:       n.classifier,
@@ -238,7 +240,8 @@ func (n *Node) openInventory(ctx context.Context) error {
 		Sink:             n.db,
 		Retention:        c.Retention.Duration(),
 		ServiceRetention: c.ForgetServices.Duration(),
-		MaxSightings:     c.MaxSightings,
+		MaxSightings:     facts,
+		MaxDevices:       max(facts/2, 1000),
 		Log:              n.Log,
 	})
 	snapshot, err := n.db.Snapshot(ctx)
