@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/thejerf/suture/v4"
 
@@ -102,6 +103,21 @@ func (n *Node) drop(s *suture.Supervisor, r capturing) {
 	}
 }
 
+// droppedSoon is how long it takes at most until runCaptures knows that a link is gone.
+const droppedSoon = 5 * time.Second
+
+// untilDropped returns the error of a capture. That its link is gone is no failure: it
+// is dropped then, for which it waits.
+func untilDropped(ctx context.Context, err error) error {
+	if errors.Is(err, lan.ErrLinkGone) {
+		select {
+		case <-ctx.Done():
+		case <-time.After(droppedSoon):
+		}
+	}
+	return err
+}
+
 // capturePart captures on one link.
 func (n *Node) capturePart(l packet.Link, filter *pcapfilter.Filter) *part {
 	heard := &source.Heard{
@@ -118,7 +134,7 @@ func (n *Node) capturePart(l packet.Link, filter *pcapfilter.Filter) *part {
 		name: "capture " + l.Name,
 		run: func(ctx context.Context) error {
 			defer heard.End()
-			return live.Run(ctx, heard.Fact)
+			return untilDropped(ctx, live.Run(ctx, heard.Fact))
 		},
 		detail: func() string {
 			s := live.Stats()
