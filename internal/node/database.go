@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -23,7 +24,10 @@ const (
 	checkPatience    = 5 * time.Second
 )
 
-var errNotOpen = errors.New("the database isn't open")
+var (
+	errNotOpen  = errors.New("the database isn't open")
+	errVanished = errors.New("the database's file was deleted, moved or replaced; put it back, or start the node anew")
+)
 
 // database is the store, or the reason why there is none at present: a full
 // disk, another process's lock or a server that is away must not keep the node from
@@ -35,6 +39,7 @@ type database struct {
 	copy  *inventoryCopy // nil where the database is a file
 	back  func()         // called when it can be used again; set before run
 	log   *slog.Logger
+	file  *os.File       // that of SQLite, locked, while db is open
 	db    atomic.Pointer[store.DB]
 	err   atomic.Pointer[error] // why it isn't open, or doesn't answer; nil if all is well, which it is only behind db
 }
@@ -87,6 +92,11 @@ func (d *database) remote() bool { return d.copy != nil }
 
 func (d *database) open(ctx context.Context) error {
 	db, err := store.Open(ctx, d.where, d.opts)
+	if err == nil && !d.remote() {
+		if d.file, err = lockFile(d.where); err != nil {
+			err = errors.Join(err, db.Close())
+		}
+	}
 	if err != nil {
 		d.err.Store(&err)
 		return err
@@ -115,6 +125,8 @@ func (d *database) run(ctx context.Context) error {
 				}
 			case d.remote():
 				d.ask(ctx)
+			default:
+				d.look()
 			}
 		}
 	}
@@ -142,6 +154,22 @@ func (d *database) ask(ctx context.Context) {
 	}
 }
 
+// look notes whether SQLite's file is still the one that its name leads to. What is
+// written into another is lost when the node ends, so nothing is meanwhile.
+func (d *database) look() {
+	before := d.err.Load()
+	switch same := sameFile(d.file, d.where); {
+	case !same && before == nil:
+		err := fmt.Errorf("%s: %w", d.where, errVanished)
+		d.err.Store(&err)
+		d.log.Error("nothing is saved", "err", err)
+	case same && before != nil:
+		d.err.Store(nil)
+		d.log.Info("the database's file is back")
+		d.back()
+	}
+}
+
 // health returns why the database can't be used at present, nil if it can.
 func (d *database) health() error {
 	if err := d.err.Load(); err != nil {
@@ -153,7 +181,7 @@ func (d *database) health() error {
 // get returns the store, or an error that says why there is none.
 func (d *database) get() (*store.DB, error) {
 	err := d.health() // first: it is nil only once the store is there
-	if db := d.db.Load(); db != nil {
+	if db := d.db.Load(); db != nil && (err == nil || d.remote()) {
 		return db, nil
 	}
 	return nil, err
@@ -164,6 +192,9 @@ func (d *database) Close() error {
 	err := d.copy.close()
 	if db := d.db.Load(); db != nil {
 		err = errors.Join(err, db.Close())
+	}
+	if d.file != nil {
+		err = errors.Join(err, d.file.Close()) // after the store: it would let go of SQLite's own locks, too
 	}
 	return err
 }

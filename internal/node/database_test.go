@@ -63,3 +63,66 @@ func TestDamagedDatabaseKeepsTheNodeFromStarting(t *testing.T) {
 		t.Errorf("the damaged file was changed: %q, %v", b, err)
 	}
 }
+
+func TestDatabaseIsOneNodes(t *testing.T) {
+	path := saved(t)
+	log := slog.New(slog.DiscardHandler)
+	first, err := openDatabase(t.Context(), config.Store{Path: path}, "", t.TempDir(), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	if _, err := openDatabase(t.Context(), config.Store{Path: path}, "", t.TempDir(), log); !errors.Is(err, ErrTaken) {
+		t.Errorf("a second node with another state folder: %v; want %v", err, ErrTaken)
+	}
+	if err := first.Commit(t.Context(), []lanfolk.DeviceRecord{{ID: "d2"}}); err != nil {
+		t.Errorf("the first node can't write any more: %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	second, err := openDatabase(t.Context(), config.Store{Path: path}, "", t.TempDir(), log)
+	if err != nil {
+		t.Fatalf("after the first ended: %v", err)
+	}
+	second.Close()
+}
+
+func TestDatabaseWhoseFileVanishesTakesNothing(t *testing.T) {
+	path := saved(t)
+	d, err := openDatabase(t.Context(), config.Store{Path: path}, "", t.TempDir(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	hurried := 0
+	d.back = func() { hurried++ }
+	rows := []lanfolk.Observation{{ObservationKey: lanfolk.ObservationKey{Protocol: "mdns", Query: "nas.local"}, Count: 1}}
+	save := func() error { return d.SaveObservations(t.Context(), rows) }
+
+	d.look()
+	if err := save(); err != nil || d.health() != nil {
+		t.Fatalf("all is well, but: %v, %v", err, d.health())
+	}
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	d.look()
+	if err := save(); !errors.Is(err, errVanished) || !errors.Is(d.health(), errVanished) {
+		t.Errorf("moved away: %v, health %v; want %v", err, d.health(), errVanished)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.look()
+	if err := save(); !errors.Is(err, errVanished) {
+		t.Errorf("replaced: %v; want %v", err, errVanished)
+	}
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+	d.look()
+	if err := save(); err != nil || d.health() != nil || hurried != 1 {
+		t.Errorf("put back: %v, health %v, %d times told", err, d.health(), hurried)
+	}
+}
