@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lanfolk/lanfolk"
+	"github.com/lanfolk/lanfolk/dnswire"
 	"github.com/lanfolk/lanfolk/packet"
 	"github.com/lanfolk/lanfolk/passive"
 )
@@ -42,10 +43,11 @@ type flow struct {
 }
 
 // Observation returns the row of the fingerprint database that f counts for,
-// and whether there is one: what lanfolk itself asked isn't news, and a packet
-// counts once for a row, however many records it has for the name.
+// and whether there is one: what lanfolk itself asked isn't news, EDNS options
+// are no name that anybody asks for, and a packet counts once for a row, however
+// many records it has for the name.
 func (p *Passive) Observation(f *passive.Fact) (lanfolk.Observation, bool) {
-	if p.self(f) || p.heard(f) || p.again(f) {
+	if p.self(f) || p.heard(f) || edns(f) || p.again(f) {
 		return lanfolk.Observation{}, false
 	}
 	return lanfolk.Observation{
@@ -60,6 +62,9 @@ func (p *Passive) Observation(f *passive.Fact) (lanfolk.Observation, bool) {
 		First: f.Time, Last: f.Time, Count: 1,
 	}, true
 }
+
+// edns says whether the fact is a message's EDNS options, which are told as a record.
+func edns(f *passive.Fact) bool { return f.Record != nil && f.QType == uint16(dnswire.TypeOPT) }
 
 // again says whether the packet has counted for the fact's row already. The
 // rest of a row's key is the same for all facts of a packet.

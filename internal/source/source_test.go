@@ -114,7 +114,11 @@ func TestFactBecomesARow(t *testing.T) {
 	if _, ok := p.Observation(f); !ok {
 		t.Error("another name in the same packet counts for no row")
 	}
-	f.Query, f.Number = "printer.local", 0
+	f.Query, f.QType, f.Record, f.Number = ".", 41, &passive.Record{Name: ".", Type: 41}, 3
+	if _, ok := p.Observation(f); ok {
+		t.Error("EDNS options became a row, as a name that somebody asks for")
+	}
+	f.Query, f.QType, f.Record, f.Number = "printer.local", 0, nil, 0
 	if _, ok := p.Observation(f); !ok {
 		t.Error("the next packet, which bears the same time, counts for no row")
 	}
