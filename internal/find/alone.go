@@ -2,6 +2,7 @@ package find
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/lanfolk/lanfolk"
@@ -42,7 +43,7 @@ func alone(s lanfolk.Sighting) Answer {
 	d := &lanfolk.Device{
 		Aliases: []string{}, Names: []string{}, MACs: []lanfolk.MAC{}, Addresses: addresses,
 		State: state, Protocols: []string{s.Origin.Protocol}, Services: []*lanfolk.Service{},
-		Gateway: s.Origin.Gateway, Tags: []string{}, FirstSeen: s.Time, LastSeen: s.Time,
+		Gateway: s.Origin.Gateway, Tags: []string{}, Separated: []lanfolk.Identifier{}, FirstSeen: s.Time, LastSeen: s.Time,
 	}
 	if s.Name != "" {
 		d.Names = append(d.Names, s.Name)
@@ -55,5 +56,11 @@ func alone(s lanfolk.Sighting) Answer {
 			d.MACs = append(d.MACs, mac)
 		}
 	}
+	d.RandomMAC = randomMAC(d.MACs)
 	return Answer{Device: d}
+}
+
+// randomMAC says whether there are MACs, and all are locally administered.
+func randomMAC(macs []lanfolk.MAC) bool {
+	return len(macs) > 0 && !slices.ContainsFunc(macs, func(m lanfolk.MAC) bool { return !m.Local() })
 }

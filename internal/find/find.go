@@ -130,6 +130,7 @@ func (f Finder) addHeard(ctx context.Context, q Query, s lanfolk.Sighting, a *An
 	a.Heard = &row
 	if d := a.Device; d != nil && d.ID == "" && len(d.MACs) == 0 && row.SrcIP.IsValid() && slices.Contains(d.Addresses, row.SrcIP) {
 		d.MACs = []lanfolk.MAC{row.SrcMAC}
+		d.RandomMAC = randomMAC(d.MACs)
 	}
 }
 
