@@ -39,7 +39,7 @@ type database struct {
 	copy  *inventoryCopy // nil where the database is a file
 	back  func()         // called when it can be used again; set before run
 	log   *slog.Logger
-	file  *os.File       // that of SQLite, locked, while db is open
+	file  *os.File // that of SQLite, locked, while db is open
 	db    atomic.Pointer[store.DB]
 	err   atomic.Pointer[error] // why it isn't open, or doesn't answer; nil if all is well, which it is only behind db
 }
