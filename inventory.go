@@ -462,7 +462,7 @@ func (c *core) revive(a *device) {
 func (d *device) record() DeviceRecord {
 	r := DeviceRecord{
 		ID: d.id, Identifiers: []Identifier{}, Heard: slices.Clone(d.heard), Protocols: slices.Clone(d.protocols),
-		Gateway: d.gateway, FirstSeen: timeOf(d.first), LastSeen: timeOf(d.last),
+		Gateway: d.gateway, FirstSeen: timeOf(d.first), LastSeen: timeOf(d.last), Split: timeOf(d.split),
 	}
 	if d.into != nil {
 		r.MergedInto = d.into.id

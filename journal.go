@@ -31,7 +31,9 @@ type DeviceRecord struct {
 	Signals   []Signal  `json:"signals,omitempty"`
 	FirstSeen time.Time `json:"first_seen"`
 	LastSeen  time.Time `json:"last_seen"`
-	Said      Said      `json:"said"`
+	// Split is when it split off another device, the zero time if it didn't.
+	Split time.Time `json:"split,omitzero"`
+	Said  Said      `json:"said"`
 }
 
 // Said is what a person said about a device.

@@ -1,6 +1,7 @@
 package lanfolk
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -178,9 +179,14 @@ func (c *core) lend(t *answers, ip *ident, a *answer) {
 	}
 	c.turned = append(c.turned, a.by...)
 	if proxy != (len(lent) > most) {
+		n := len(c.turned)
 		for i := range lent {
 			c.turned = append(c.turned, t.addrs[i].by...)
 		}
+		// In an order that no map and no restart changes.
+		slices.SortFunc(c.turned[n:], func(a, b *fact) int {
+			return cmp.Or(cmp.Compare(a.first, b.first), cmp.Compare(a.key(), b.key()))
+		})
 	}
 	if len(lent) == 0 {
 		delete(t.lent, s)
@@ -228,6 +234,7 @@ func (c *core) reveal() {
 		}
 		if f.dev != nil { // nil if it was attached in this step
 			c.touch(f.dev)
+			c.unsavedDevice(f.dev) // its record may name the address
 		}
 		f.turned = true
 		c.await(f)

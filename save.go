@@ -155,7 +155,7 @@ func (c *core) restoreDevices(records []DeviceRecord) error {
 		}
 		d := &device{
 			id: r.ID, first: nanos(r.FirstSeen), last: nanos(r.LastSeen), heard: slices.Clone(r.Heard),
-			protocols: slices.Clone(r.Protocols), gateway: r.Gateway, signals: boundSignals(slices.Clone(r.Signals)),
+			protocols: slices.Clone(r.Protocols), gateway: r.Gateway, split: nanos(r.Split), signals: boundSignals(slices.Clone(r.Signals)),
 		}
 		if !r.Said.Empty() {
 			said := r.Said.clone()
