@@ -70,7 +70,7 @@ func (w *blobWriter) resume(ctx context.Context) error {
 		return fileError(doing, err)
 	}
 	// What was cut off, or was another gateway's, is given back.
-	if err := w.b.reserve(owner, -info.Size()); err == nil {
+	if err = w.b.reserve(owner, -info.Size()); err == nil {
 		err = w.b.reserve(w.gateway, w.part.size)
 	}
 	if err != nil {

@@ -30,8 +30,6 @@ type Options struct {
 	MaxBytes, MaxGatewayBytes, MaxBlobBytes int64
 	// Retention is how long a result is kept; 0 is for ever.
 	Retention time.Duration
-	// Argon2id hashes passwords; without it none is set or right.
-	Argon2id Argon2id
 }
 
 // Open returns a hub's storage in a database, which must stay open for as long as it is
@@ -43,7 +41,7 @@ func Open(ctx context.Context, db *store.DB, o Options) (*Fleet, error) {
 		Feed:     &feed{db, &group{db: db}},
 		Once:     &once{db, &group{db: db}},
 		Audit:    &audit{db, &group{db: db}},
-		Accounts: &accounts{db, &group{db: db}, newPasswords(o.Argon2id, passwordCost())},
+		Accounts: &accounts{db, &group{db: db}, newPasswords(passwordCost())},
 		close:    func() error { return nil },
 	}
 	if o.BlobFolder == "" {

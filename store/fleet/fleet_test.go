@@ -2,8 +2,6 @@ package fleet_test
 
 import (
 	"context"
-	"crypto/pbkdf2"
-	"crypto/sha256"
 	"database/sql"
 	"fmt"
 	"path/filepath"
@@ -18,15 +16,6 @@ import (
 	"github.com/lanfolk/lanfolk/test/lab"
 )
 
-// standIn derives keys quickly; the hub hands argon2id in.
-func standIn(password, salt []byte, passes, memory uint32, threads uint8, length uint32) []byte {
-	key, err := pbkdf2.Key(sha256.New, string(password), salt, int(passes), int(length))
-	if err != nil {
-		panic(err)
-	}
-	return key
-}
-
 // hub opens storage in a database and a folder.
 func hub(t testing.TB, where, folder string, o fleet.Options) conformance.Hub {
 	t.Helper()
@@ -34,7 +23,7 @@ func hub(t testing.TB, where, folder string, o fleet.Options) conformance.Hub {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.BlobFolder, o.Argon2id = folder, standIn
+	o.BlobFolder = folder
 	f, err := fleet.Open(context.Background(), db, o)
 	if err != nil {
 		t.Fatal(err)

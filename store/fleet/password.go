@@ -7,14 +7,12 @@ import (
 	"encoding/base64"
 	"fmt"
 	"strings"
+
+	"golang.org/x/crypto/argon2"
 )
 
-// An Argon2id derives a key from a password as RFC 9106 says; it has the signature of
-// IDKey in golang.org/x/crypto/argon2. memory is in KiB.
-type Argon2id func(password, salt []byte, passes, memory uint32, threads uint8, length uint32) []byte
-
 // argon2Version is 1.3, the one of RFC 9106.
-const argon2Version = 0x13
+const argon2Version = argon2.Version
 
 // A cost is what a guess at a password takes.
 type cost struct {
@@ -38,27 +36,21 @@ const (
 
 // passwords hashes and checks them.
 type passwords struct {
-	argon2id Argon2id
-	cost     cost
-	turn     chan struct{} // one token for each that may hash
+	cost cost
+	turn chan struct{} // one token for each that may hash
 }
 
-func newPasswords(a Argon2id, c cost) *passwords {
-	return &passwords{a, c, make(chan struct{}, maxHashing)}
-}
+func newPasswords(c cost) *passwords { return &passwords{c, make(chan struct{}, maxHashing)} }
 
-// derive runs argon2id when it is its turn.
+// derive runs Argon2id (RFC 9106) when it is its turn.
 func (p *passwords) derive(ctx context.Context, password string, salt []byte, c cost, length int) ([]byte, error) {
-	if p.argon2id == nil { // never anything weaker instead
-		return nil, fmt.Errorf("%w: nothing to hash passwords with", ErrInvalid)
-	}
 	select {
 	case p.turn <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 	defer func() { <-p.turn }()
-	return p.argon2id([]byte(password), salt, c.passes, c.kib, c.threads, uint32(length)), nil
+	return argon2.IDKey([]byte(password), salt, c.passes, c.kib, c.threads, uint32(length)), nil
 }
 
 // hash returns what is kept of a password, in the PHC string format.
