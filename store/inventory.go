@@ -26,6 +26,7 @@ type (
 		Gateway     string          `json:"gateway,omitempty"`
 		FirstSeen   time.Time       `json:"first_seen,omitzero"`
 		LastSeen    time.Time       `json:"last_seen,omitzero"`
+		Split       time.Time       `json:"split,omitzero"`
 		Names       []string        `json:"names,omitempty"` // a person said these
 		Tags        []string        `json:"tags,omitempty"`
 		Separated   []identifierDoc `json:"separated,omitempty"`
@@ -147,6 +148,7 @@ func deviceArgs(r lanfolk.DeviceRecord) ([]any, error) {
 		Gateway:     text.Encode(r.Gateway),
 		FirstSeen:   inRange(r.FirstSeen),
 		LastSeen:    inRange(r.LastSeen),
+		Split:       inRange(r.Split),
 		Names:       convert(r.Said.Names, text.Encode),
 		Tags:        convert(r.Said.Tags, text.Encode),
 		Separated:   convert(r.Said.Separated, identifierDocOf),
@@ -165,6 +167,7 @@ func deviceOf(id sql.RawBytes, d *deviceDoc) lanfolk.DeviceRecord {
 		Gateway:     text.Decode(d.Gateway),
 		FirstSeen:   d.FirstSeen,
 		LastSeen:    d.LastSeen,
+		Split:       d.Split,
 		Signals:     convert(d.Signals, signalOf),
 		Said: lanfolk.Said{
 			Names:     convert(d.Names, text.Decode),

@@ -243,7 +243,7 @@ func TestCheckFindsDamageInTheMiddle(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	overwrite(t, path, 20*4096, strings.Repeat("x", 40*4096))
+	overwrite(t, path, 100*4096, strings.Repeat("x", 40*4096)) // behind what is read to open it
 	db = open(t, path, store.Options{})
 	if err := db.Check(context.Background()); !errors.Is(err, store.ErrDamaged) || !strings.Contains(err.Error(), path) {
 		t.Errorf("after: %v", err)

@@ -105,7 +105,9 @@ func SplitServer(s string) (host string, port uint16, err error) {
 	switch {
 	case err != nil && (host == "" || strings.ContainsAny(host, ":/ \t[]@")):
 		return "", 0, fmt.Errorf("syncthing: server %q: want HOST or HOST:PORT", s)
-	case err == nil && (ip.IsUnspecified() || toAll(ip.Unmap())):
+	case err == nil && strings.ContainsAny(ip.Zone(), ":/ \t[]@"):
+		return "", 0, fmt.Errorf("syncthing: server %q: no link has that name", s)
+	case err == nil && (ip.WithZone("").IsUnspecified() || toAll(ip.Unmap())):
 		return "", 0, fmt.Errorf("syncthing: server %q: no host has that address", s)
 	}
 	return host, port, nil
