@@ -26,6 +26,8 @@ type dialect interface {
 	// limit bounds how long a call waits for the database, which may lie behind
 	// a network. done tells of the error what that means.
 	limit(ctx context.Context) (limited context.Context, done func(error) error)
+	// step returns the context for a read that is one step into an index.
+	step(ctx context.Context) context.Context
 	// all reads every row that f asks for, the one heard last first.
 	all(ctx context.Context, d *DB, f ObservationFilter) iter.Seq2[lanfolk.Observation, error]
 	// forgetRows is how many rows go in one transaction, so that nobody else who

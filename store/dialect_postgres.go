@@ -117,6 +117,8 @@ func (postgresDialect) snapshot() *sql.TxOptions {
 	return &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead}
 }
 
+func (postgresDialect) step(ctx context.Context) context.Context { return ctx }
+
 // postgresLimit is how long a call may take. A host that has vanished would
 // otherwise be waited for until TCP gives up.
 const postgresLimit = 30 * time.Second

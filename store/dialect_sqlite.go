@@ -57,6 +57,15 @@ func (sqliteDialect) limit(ctx context.Context) (context.Context, func(error) er
 	return ctx, func(err error) error { return err }
 }
 
+// step leaves out what watches a context meanwhile, in goroutines of database/sql and of the
+// driver: it takes longer than the step. No reader waits for a writer.
+func (sqliteDialect) step(ctx context.Context) context.Context {
+	if ctx.Err() != nil {
+		return ctx
+	}
+	return context.WithoutCancel(ctx)
+}
+
 // all reads page by page, so that no snapshot keeps the -wal file from being
 // emptied for long.
 func (sqliteDialect) all(ctx context.Context, d *DB, f ObservationFilter) iter.Seq2[lanfolk.Observation, error] {

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/store/internal/text"
@@ -79,6 +80,9 @@ func (d *DB) ObservationPage(ctx context.Context, f ObservationFilter) ([]lanfol
 // there is one. For a name that is one step into an index: so discovery learns
 // the MACs that a name belongs to.
 func (d *DB) Latest(ctx context.Context, f ObservationFilter) (lanfolk.Observation, bool, error) {
+	if f.Query != "" && !strings.Contains(f.Query, "*") {
+		ctx = d.step(ctx)
+	}
 	page, err := d.page(ctx, f, 1)
 	if err != nil || len(page) == 0 {
 		return lanfolk.Observation{}, false, err
@@ -88,7 +92,7 @@ func (d *DB) Latest(ctx context.Context, f ObservationFilter) (lanfolk.Observati
 
 // Observation returns the row with a key, and whether there is one.
 func (d *DB) Observation(ctx context.Context, key lanfolk.ObservationKey) (lanfolk.Observation, bool, error) {
-	page, err := d.query(ctx, sqlObservationColumns+"key = $1", rowKey(&key))
+	page, err := d.query(d.step(ctx), sqlObservationColumns+"key = $1", rowKey(&key))
 	if err != nil || len(page) == 0 {
 		return lanfolk.Observation{}, false, err
 	}
