@@ -379,3 +379,19 @@ func FuzzReadRecords(f *testing.F) {
 		}
 	})
 }
+
+// What a line says that came late, or twice, takes nothing back.
+func TestCommandNeverGoesBack(t *testing.T) {
+	id, tab := newIDs(1)[0], newTable()
+	for _, s := range []state{accepted, started, accepted, done, started, done, acknowledged, done, accepted} {
+		before := tab.entries[id]
+		was := state("")
+		if before != nil {
+			was = before.state
+		}
+		tab.apply(record{ID: id, State: s, Result: okResult("x")})
+		if e := tab.entries[id]; e.state.rank() < was.rank() || e.state == acknowledged && (e.result != nil || tab.open != 0) {
+			t.Errorf("%s after %s: %+v, %d are open", s, was, e, tab.open)
+		}
+	}
+}
