@@ -15,15 +15,15 @@ import (
 
 	"github.com/lanfolk/lanfolk/dnswire"
 	"github.com/lanfolk/lanfolk/passive"
+	folder "github.com/lanfolk/lanfolk/test/captures"
 )
 
 // captures returns the capture files in the folder that a variable names. A
 // clone without them is legal, and then the test says what it left out; a
 // variable that names no folder with captures is an error.
 func captures(t testing.TB, variable string) []string {
-	dir := os.Getenv(variable)
+	dir := folder.Folder(t, variable)
 	if dir == "" {
-		t.Logf("left out: real captures; %s names no folder", variable)
 		return nil
 	}
 	entries, err := os.ReadDir(dir)

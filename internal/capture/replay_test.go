@@ -27,6 +27,7 @@ import (
 	"github.com/lanfolk/lanfolk/packet"
 	"github.com/lanfolk/lanfolk/passive"
 	"github.com/lanfolk/lanfolk/store"
+	"github.com/lanfolk/lanfolk/test/captures"
 )
 
 // wire is a veth pair between two namespaces that say nothing themselves.
@@ -232,11 +233,11 @@ func ethernetFrames(t *testing.T, path string) (frames [][]byte) {
 // made of the file.
 func TestLiveEqualsReplay(t *testing.T) {
 	t.Parallel()
+	dir := captures.Folder(t, "LANFOLK_PCAPS")
+	if dir == "" {
+		return
+	}
 	nstest.Run(t, func(t *testing.T) {
-		dir := os.Getenv("LANFOLK_PCAPS")
-		if dir == "" {
-			t.Skip("left out: real captures; LANFOLK_PCAPS names no folder")
-		}
 		files, err := filepath.Glob(filepath.Join(dir, "*.*cap*"))
 		if err != nil || len(files) == 0 {
 			t.Fatal("no captures", err)

@@ -50,7 +50,7 @@ func Files(t testing.TB) (files []string) {
 	t.Helper()
 	for _, variable := range []string{"LANFOLK_PCAPS", "LANFOLK_PCAPS_BAD"} {
 		dir := os.Getenv(variable)
-		if dir == "" {
+		if dir == "" || dir == "none" {
 			continue
 		}
 		entries, err := os.ReadDir(dir)
