@@ -240,25 +240,23 @@ func (c *Client) verdict(say func(time.Time)) {
 	c.nudge()
 }
 
-// Changes yields where things stand, and then every change, until ctx ends. A
-// reader that is slow misses changes of the list, and if it is very slow
-// selections.
+// Changes yields where things stand, and then every change from this call on,
+// until ctx ends. Of a reader that is slow only changes of the list are left out,
+// and if it is very slow selections. It is read once.
 func (c *Client) Changes(ctx context.Context) iter.Seq[State] {
+	c.init()
+	if c.err != nil {
+		return func(func(State) bool) {}
+	}
+	w := &watcher{ready: make(chan struct{}, 1)}
+	c.mu.Lock()
+	c.watchers[w] = struct{}{}
+	w.put(c.last)
+	c.mu.Unlock()
+	unread := context.AfterFunc(ctx, func() { c.forget(w) })
 	return func(yield func(State) bool) {
-		c.init()
-		if c.err != nil {
-			return
-		}
-		w := &watcher{ready: make(chan struct{}, 1)}
-		c.mu.Lock()
-		c.watchers[w] = struct{}{}
-		w.put(c.last)
-		c.mu.Unlock()
-		defer func() {
-			c.mu.Lock()
-			delete(c.watchers, w)
-			c.mu.Unlock()
-		}()
+		defer c.forget(w)
+		defer unread()
 		for {
 			c.mu.Lock()
 			queue := w.queue
@@ -276,6 +274,12 @@ func (c *Client) Changes(ctx context.Context) iter.Seq[State] {
 			}
 		}
 	}
+}
+
+func (c *Client) forget(w *watcher) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.watchers, w)
 }
 
 func (w *watcher) put(st State) {

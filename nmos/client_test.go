@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -131,6 +132,34 @@ func TestOnce(t *testing.T) {
 		st, err = p.client.Once(p.t.Context())
 		if err != nil || st.Selected.Base() != "http://b.example.com:80/x-nmos/netctrl/v1.0/" {
 			t.Fatalf("%v, %+v", err, st.Selected)
+		}
+	})
+}
+
+// Whoever watches is told of each selection since he asked, also of one that had
+// failed before he came to read.
+func TestChangesSinceTheCall(t *testing.T) {
+	inPlant(t, func(p *plant) {
+		p.unicast.publish(advert{name: "A", txt: txtOf("v1.0", "10")})
+		p.unicast.publish(advert{name: "B", txt: txtOf("v1.0", "20")})
+		ctx, cancel := context.WithCancel(p.t.Context())
+		defer cancel()
+		changes := p.client.Changes(ctx)
+		p.run()
+		p.want("A")
+		p.fail("refused")
+		p.want("B")
+		var got []string
+		for st := range changes {
+			if st.Selected == nil {
+				continue
+			}
+			if got = append(got, st.Selected.Name); len(got) == 2 {
+				break
+			}
+		}
+		if !slices.Equal(got, []string{"A", "B"}) {
+			p.t.Errorf("told of %q", got)
 		}
 	})
 }

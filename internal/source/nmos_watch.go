@@ -49,6 +49,7 @@ func (w *watch) run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer stop()
+	states := c.Changes(ctx) // of all from the first on
 	running.Go(func() {
 		defer stop()
 		err = c.Run(ctx)
@@ -59,7 +60,7 @@ func (w *watch) run(ctx context.Context) error {
 			w.Moved(ctx)
 		})
 	}
-	w.tell(ctx, stop, c.Changes(ctx), without)
+	w.tell(ctx, stop, states, without)
 	running.Wait()
 	return err
 }
