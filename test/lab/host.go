@@ -214,6 +214,31 @@ func (h *Host) sysctl(name, value string) {
 	}
 }
 
+// Masquerade makes a router hide the hosts of every subnet but outside behind its
+// address there, as a home's router does: from outside nobody reaches them. It uses
+// nftables of the kernel.
+func (h *Host) Masquerade(outside *Subnet) {
+	t := h.lab.t
+	t.Helper()
+	Require(t, "nft")
+	out := h.Link(outside).Name
+	c := h.Command("nft", "-f", "-")
+	c.Stdin = fmt.Sprintf(`table ip lanfolk {
+	chain leaving {
+		type nat hook postrouting priority srcnat; policy accept;
+		oifname %[1]q masquerade
+	}
+	chain through {
+		type filter hook forward priority filter; policy accept;
+		iifname %[1]q ct state new drop
+	}
+}
+`, out)
+	if r := c.Run(); r.Exit != 0 {
+		t.Fatalf("lab: nft: exit %d: %s", r.Exit, r.Stderr)
+	}
+}
+
 func (l *Lab) subnetNumber(s *Subnet) int {
 	for i, o := range l.subnets {
 		if o == s {

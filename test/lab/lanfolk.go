@@ -14,7 +14,7 @@ func (h *Host) Lanfolk(args ...string) *Command {
 	return h.Command(append([]string{Binary(h.lab.t)}, args...)...)
 }
 
-// Node says how a lanfolk node is to run.
+// Node says how a lanfolk node or hub is to run.
 type Node struct {
 	// State is its folder, "" for a new one.
 	State string
@@ -22,9 +22,11 @@ type Node struct {
 	Config string
 	User   int
 	Args   []string
+	// Limit is that of its Command.
+	Limit time.Duration
 }
 
-// RunningNode is `lanfolk up` in a host.
+// RunningNode is `lanfolk up` or `lanfolk hub` in a host.
 type RunningNode struct {
 	*Process
 	State string // its folder
@@ -37,6 +39,17 @@ type RunningNode struct {
 
 // Up starts a node in the host and waits until it is ready.
 func (h *Host) Up(n Node) *RunningNode {
+	h.lab.t.Helper()
+	return h.daemon("up", n)
+}
+
+// Hub starts a hub in the host and waits until it is ready.
+func (h *Host) Hub(n Node) *RunningNode {
+	h.lab.t.Helper()
+	return h.daemon("hub", n)
+}
+
+func (h *Host) daemon(verb string, n Node) *RunningNode {
 	t := h.lab.t
 	t.Helper()
 	if n.State == "" {
@@ -47,13 +60,13 @@ func (h *Host) Up(n Node) *RunningNode {
 			}
 		}
 	}
-	args := append([]string{"up", "--state", n.State}, n.Args...)
+	args := append([]string{verb, "--state", n.State}, n.Args...)
 	home := h.lab.tempDir("home")
 	if n.Config != "" {
 		args = append(args, "--config", h.lab.writeFile(home, "lanfolk.toml", n.Config))
 	}
 	c := h.Lanfolk(args...)
-	c.User = n.User
+	c.User, c.Limit = n.User, n.Limit
 	// Nothing of the machine's own configuration.
 	c.Env = []string{"HOME=" + home, "XDG_CONFIG_HOME=" + home, "XDG_STATE_HOME=" + home}
 	r := &RunningNode{Process: c.Start(), State: n.State, host: h, user: n.User}
