@@ -46,7 +46,7 @@ func rules() []rule {
 		{"internal/source", append([]string{".", "lan", "store", "internal/find", "internal/classify", "internal/leases", "internal/hostapd"}, protocols...)},
 		{"internal/bridge", append([]string{"."}, protocols...)},
 		{"internal/agent", []string{".", "reverse", "store", "packet"}},
-		{"internal/api", []string{".", "store", "packet", "internal/find", "internal/config"}},
+		{"internal/api", []string{".", "store", "packet", "reverse", "internal/access", "internal/find", "internal/config"}},
 		{"internal/enrol", []string{"reverse"}},                                                                        // what a gateway and its hub must agree on
 		{"internal/find", []string{".", "packet", "syncthing"}},                                                        // a query may be a device ID
 		{"internal/config", []string{".", "packet", "passive", "reflector", "nmos", "tged", "syncthing", "hemtjanst"}}, // it checks the capture filter, service types, names, versions and device IDs

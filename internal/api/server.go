@@ -88,6 +88,8 @@ type Options struct {
 	DNSSD        DNSSD
 	NMOS         NMOS
 	Zones        Zones
+	// Fleet is what a hub has of gateways; nil: this is a node.
+	Fleet *Fleet
 	// Selections returns those that the configuration asks for.
 	Selections func() []find.KeptSelection
 	// Status returns what `lanfolk status` shows, encoded as it is.
