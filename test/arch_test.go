@@ -47,6 +47,7 @@ func rules() []rule {
 		{"internal/bridge", append([]string{"."}, protocols...)},
 		{"internal/agent", []string{".", "reverse", "store", "packet"}},
 		{"internal/api", []string{".", "store", "packet", "reverse", "internal/access", "internal/find", "internal/config"}},
+		{"internal/access", []string{"store/fleet"}},
 		{"internal/enrol", []string{"reverse"}},                                                                        // what a gateway and its hub must agree on
 		{"internal/find", []string{".", "packet", "syncthing"}},                                                        // a query may be a device ID
 		{"internal/config", []string{".", "packet", "passive", "reflector", "nmos", "tged", "syncthing", "hemtjanst"}}, // it checks the capture filter, service types, names, versions and device IDs

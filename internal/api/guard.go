@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/lanfolk/lanfolk/internal/access"
 )
 
 // caller is who sent a request.
@@ -18,6 +20,7 @@ type caller struct {
 	uid   int    // the peer's, on a socket
 	pid   int
 	known bool // uid and pid are
+	who   access.Who
 }
 
 // connection is what is known of a request's connection.
@@ -83,6 +86,16 @@ func (s *Server) guard(next http.Handler) http.Handler {
 
 // admit says who the caller is, or with which status he is sent away.
 func (s *Server) admit(w http.ResponseWriter, r *http.Request, conn connection) (who caller, status int, detail string) {
+	if s.o.Access != nil {
+		return s.recognise(r, conn)
+	}
+	who, status, detail = s.admitToNode(w, r, conn)
+	who.who = anybody(who)
+	return who, status, detail
+}
+
+// admitToNode is admit of a node, which knows no people.
+func (s *Server) admitToNode(w http.ResponseWriter, r *http.Request, conn connection) (who caller, status int, detail string) {
 	if conn.socket {
 		return caller{via: "socket", uid: conn.uid, pid: conn.pid, known: conn.known}, 0, ""
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/lanfolk/lanfolk"
+	"github.com/lanfolk/lanfolk/internal/access"
 	"github.com/lanfolk/lanfolk/internal/api/token"
 	"github.com/lanfolk/lanfolk/internal/api/web"
 	"github.com/lanfolk/lanfolk/internal/find"
@@ -103,6 +104,10 @@ type Options struct {
 	Healthy func() error
 	Version string
 
+	// Access knows people and what they may do: a hub's. nil is a node, where
+	// whoever may call may do everything.
+	Access *access.Desk
+
 	// AllowedHosts are names by which browsers may call this host beside
 	// localhost and its addresses: "nas.example.com".
 	AllowedHosts []string
@@ -158,6 +163,7 @@ func New(o Options) (*Server, error) {
 	}
 	mux := http.NewServeMux()
 	s.api = humago.NewWithPrefix(mux, prefix, s.config())
+	s.api.UseMiddleware(s.authorise)
 	s.routes()
 	strictLists(s.api.OpenAPI())
 	mux.HandleFunc("GET /healthz", s.healthz)
