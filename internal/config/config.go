@@ -39,6 +39,7 @@ type Config struct {
 	TGED      TGED      `toml:"tged"`
 	Syncthing Syncthing `toml:"syncthing"`
 	MQTT      MQTT      `toml:"mqtt"`
+	Gateway   Gateway   `toml:"gateway"`
 
 	// Announce are the services that are announced by mDNS.
 	Announce []Announce `toml:"announce"`
@@ -66,6 +67,7 @@ func Default() *Config {
 		TGED:              defaultTGED(),
 		Syncthing:         defaultSyncthing(),
 		MQTT:              defaultMQTT(),
+		Gateway:           defaultGateway(),
 		NMOS:              defaultNMOS(),
 	}
 }
