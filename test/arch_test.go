@@ -115,7 +115,7 @@ func sockets() map[string][]string {
 // the network, the rest those of lanfolk's own API, or to a server that the
 // user named. Examples are programs and hand connections in, as commands do.
 func mayOpenSockets() []string {
-	return []string{"lan", "cmd", "examples", "internal/node", "internal/hub", "internal/api", "internal/agent"}
+	return []string{"lan", "cmd", "examples", "internal/node", "internal/hub", "internal/daemon", "internal/api", "internal/agent"}
 }
 
 // blankImports are imported for what their init function does, embed aside.

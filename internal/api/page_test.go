@@ -12,6 +12,7 @@ import (
 
 	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/internal/api"
+	"github.com/lanfolk/lanfolk/internal/daemon"
 	"github.com/lanfolk/lanfolk/internal/find"
 	lanfolknode "github.com/lanfolk/lanfolk/internal/node"
 )
@@ -340,7 +341,7 @@ func testPageHostile(t *testing.T, b browser) {
 	}
 	v.evidence[d.ID] = []lanfolk.Evidence{{Time: noon(), Protocol: script, Interface: script, What: script, WhyJoined: script, Identifiers: []lanfolk.Identifier{{Kind: "constructor", Value: script, Link: script}}}}
 	status := lanfolknode.Status{
-		Name: script, Parts: []lanfolknode.Part{{Name: script, State: "constructor", Error: script}},
+		Name: script, Parts: []daemon.Part{{Name: script, State: "constructor", Error: script}},
 		NMOS: []find.KeptSelection{{Name: script, Selection: find.Selection{
 			Selected: &find.Advert{Instance: script, URL: "javascript:" + script}, Reason: script, Others: []find.Reason{{Instance: script, Reason: script}},
 		}}},
@@ -394,9 +395,9 @@ func testPageViews(t *testing.T, b browser) {
 	status := lanfolknode.Status{
 		Name: "home", Version: "1.0", Healthy: true, Started: time.Now().Add(-3 * time.Hour), Inventory: lanfolknode.Inventory{Devices: 15, Services: 27},
 		Store: lanfolknode.Store{Path: "/var/lib/lanfolk/lanfolk.db", Healthy: true},
-		Parts: []lanfolknode.Part{
-			{Name: "mdns", State: lanfolknode.Running, Detail: "browses 31 types on 2 links"},
-			{Name: "capture", State: lanfolknode.Off, Error: "operation not permitted", Gain: "With CAP_NET_RAW lanfolk would also hear ARP, DHCP and NDP."},
+		Parts: []daemon.Part{
+			{Name: "mdns", State: daemon.Running, Detail: "browses 31 types on 2 links"},
+			{Name: "capture", State: daemon.Off, Error: "operation not permitted", Gain: "With CAP_NET_RAW lanfolk would also hear ARP, DHCP and NDP."},
 		},
 		NMOS:  []find.KeptSelection{{Name: "the studio's registry", Type: "register", Since: time.Now().Add(-time.Minute), Selection: choice()}},
 		Links: []lanfolknode.Link{{Name: "eth0", MAC: mac(1).String(), Up: true, Used: true, Addresses: []string{"192.0.2.1/24"}}, {Name: "lo", Up: true, Why: "loopback"}},

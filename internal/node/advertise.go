@@ -15,6 +15,7 @@ import (
 	"github.com/lanfolk/lanfolk/dnssd/unicast"
 	"github.com/lanfolk/lanfolk/internal/announce"
 	"github.com/lanfolk/lanfolk/internal/config"
+	"github.com/lanfolk/lanfolk/internal/daemon"
 	"github.com/lanfolk/lanfolk/internal/names"
 	"github.com/lanfolk/lanfolk/nmos"
 )
@@ -52,16 +53,16 @@ func (n *Node) nmosServices(host string) []announcedService {
 }
 
 // registerParts are those that register APIs by DNS updates.
-func (n *Node) registerParts() []*part {
-	var out []*part
+func (n *Node) registerParts() []*daemon.Task {
+	var out []*daemon.Task
 	for _, c := range n.Config.NMOS.Advertise {
 		for _, d := range c.Domains {
 			r := &registered{config: c, domain: d, ads: c.Advertisements(n.hostName())}
 			r.states = make([]announce.Registration, len(r.ads))
 			n.registrations = append(n.registrations, r)
-			out = append(out, &part{
-				name: r.name(), run: func(ctx context.Context) error { return n.runRegister(ctx, r) },
-				detail: r.detail, counters: r.counters,
+			out = append(out, &daemon.Task{
+				Name: r.name(), Run: func(ctx context.Context) error { return n.runRegister(ctx, r) },
+				Detail: r.detail, Counters: r.counters,
 			})
 		}
 	}
@@ -87,10 +88,10 @@ func (n *Node) register(ctx context.Context, r *registered) error {
 	if file := r.domain.KeyFile; file != "" {
 		k, open, err := announce.ReadKey(file)
 		if err != nil {
-			return unavailable{err, ""}
+			return daemon.Unavailable{Reason: err}
 		}
 		if open {
-			return unavailable{fmt.Errorf("node: TSIG key: everybody on this machine can read %s; chmod 640 it", file), ""}
+			return daemon.Unavailable{Reason: fmt.Errorf("node: TSIG key: everybody on this machine can read %s; chmod 640 it", file)}
 		}
 		key = &k
 	}
@@ -99,7 +100,7 @@ func (n *Node) register(ctx context.Context, r *registered) error {
 	for i, ad := range r.ads {
 		a, err := ad.Announcement(domain)
 		if err != nil {
-			return unavailable{err, ""}
+			return daemon.Unavailable{Reason: err}
 		}
 		offer := unicast.Offer{Subtypes: a.Subtypes, Port: a.Port, TXT: a.TXT, Host: hostIn(a.Host.Name, n.self.Name, domain), Addresses: a.Host.Addresses}
 		var changes <-chan []netip.Addr

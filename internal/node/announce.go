@@ -16,6 +16,7 @@ import (
 	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/dnssd"
 	"github.com/lanfolk/lanfolk/internal/announce"
+	"github.com/lanfolk/lanfolk/internal/daemon"
 	"github.com/lanfolk/lanfolk/internal/names"
 	"github.com/lanfolk/lanfolk/internal/source"
 	"github.com/lanfolk/lanfolk/mdns"
@@ -44,9 +45,9 @@ type ownName struct{ link, key string }
 func (n *Node) runAnnouncer(ctx context.Context) error {
 	switch {
 	case len(n.Config.Announce) == 0 && !n.Config.NMOS.OnLinks():
-		return unavailable{errors.New("the config announces nothing"), ""}
+		return daemon.Unavailable{Reason: errors.New("the config announces nothing")}
 	case !n.Config.MDNS.Enabled:
-		return unavailable{errors.New("the config says mdns.enabled = false"), ""}
+		return daemon.Unavailable{Reason: errors.New("the config says mdns.enabled = false")}
 	}
 	keeper := names.Open(filepath.Join(n.State, "names.json"), n.Log)
 	n.announced.begin(n)

@@ -7,10 +7,9 @@ import (
 	"os"
 	"time"
 
-	"github.com/thejerf/suture/v4"
-
 	"github.com/lanfolk/lanfolk/internal/capture"
 	"github.com/lanfolk/lanfolk/internal/config"
+	"github.com/lanfolk/lanfolk/internal/daemon"
 	"github.com/lanfolk/lanfolk/internal/source"
 	"github.com/lanfolk/lanfolk/lan"
 	"github.com/lanfolk/lanfolk/packet"
@@ -20,20 +19,15 @@ import (
 // gainOfCapture is what the right to capture would add.
 const gainOfCapture = "would hear devices that never announce themselves (ARP, NDP, DHCP), who asks for what, and every MAC"
 
-// addCaptures adds a part that captures on each link that is used.
-func (n *Node) addCaptures(s *suture.Supervisor) {
-	n.add(s, &part{name: "capture", run: func(ctx context.Context) error { return n.runCaptures(ctx, s) }})
-}
-
 // runCaptures starts and ends a part for each link as links come and go.
-func (n *Node) runCaptures(ctx context.Context, s *suture.Supervisor) error {
+func (n *Node) runCaptures(ctx context.Context, s *daemon.Supervisor) error {
 	c := n.Config.Passive
 	if c.Enabled == config.Off {
-		return unavailable{errors.New("the config says passive.enabled = false"), ""}
+		return daemon.Unavailable{Reason: errors.New("the config says passive.enabled = false")}
 	}
 	if err := lan.CanCapture(); err != nil {
 		if errors.Is(err, os.ErrPermission) && c.Enabled != config.On {
-			return unavailable{err, gainOfCapture}
+			return daemon.Unavailable{Reason: err, Gain: gainOfCapture}
 		}
 		return err
 	}
@@ -48,7 +42,7 @@ func (n *Node) runCaptures(ctx context.Context, s *suture.Supervisor) error {
 	running := make(map[int]capturing)
 	defer func() {
 		for _, r := range running {
-			n.drop(s, r)
+			r.drop()
 		}
 	}()
 	for links := range changes {
@@ -59,14 +53,13 @@ func (n *Node) runCaptures(ctx context.Context, s *suture.Supervisor) error {
 		for index, r := range running {
 			// Its addresses say what is on the link: a change starts it anew.
 			if l, ok := now[index]; !ok || !l.Equal(r.link) {
-				n.drop(s, r)
+				r.drop()
 				delete(running, index)
 			}
 		}
 		for index, l := range now {
 			if _, ok := running[index]; !ok {
-				p := n.capturePart(l, filter)
-				running[index] = capturing{l, p, n.add(s, p)}
+				running[index] = capturing{l, s.Add(n.capturePart(l, filter))}
 			}
 		}
 	}
@@ -83,24 +76,8 @@ func captureFilter(text string) (*pcapfilter.Filter, error) {
 
 // capturing is a running capture.
 type capturing struct {
-	link  packet.Link
-	part  *part
-	token suture.ServiceToken
-}
-
-// drop ends a capture and takes it out of the status.
-func (n *Node) drop(s *suture.Supervisor, r capturing) {
-	if err := s.Remove(r.token); err != nil {
-		n.Log.Debug("capture not ended", "if", r.link.Name, "err", err)
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for i, p := range n.parts {
-		if p == r.part {
-			n.parts = append(n.parts[:i:i], n.parts[i+1:]...)
-			return
-		}
-	}
+	link packet.Link
+	drop func() // ends it and takes it out of the status
 }
 
 // droppedSoon is how long it takes at most until runCaptures knows that a link is gone.
@@ -119,7 +96,7 @@ func untilDropped(ctx context.Context, err error) error {
 }
 
 // capturePart captures on one link.
-func (n *Node) capturePart(l packet.Link, filter *pcapfilter.Filter) *part {
+func (n *Node) capturePart(l packet.Link, filter *pcapfilter.Filter) *daemon.Task {
 	heard := &source.Heard{
 		From: &source.Passive{
 			Gateway: n.Config.Name, Link: l, Device: n.syncthing.own, TGED: n.Config.TGED.Enabled && n.Config.TGED.Listen,
@@ -130,13 +107,13 @@ func (n *Node) capturePart(l packet.Link, filter *pcapfilter.Filter) *part {
 	}
 	c := n.Config.Passive
 	live := &capture.Live{Link: l, Promiscuous: c.Promiscuous, Filter: filter, BufferSize: c.Buffer << 20, Pause: heard.Pause}
-	return &part{
-		name: "capture " + l.Name,
-		run: func(ctx context.Context) error {
+	return &daemon.Task{
+		Name: "capture " + l.Name,
+		Run: func(ctx context.Context) error {
 			defer heard.End()
 			return untilDropped(ctx, live.Run(ctx, heard.Fact))
 		},
-		detail: func() string {
+		Detail: func() string {
 			s := live.Stats()
 			text := fmt.Sprintf("%d frames, %d facts", s.Frames, s.Facts)
 			if s.Dropped > 0 {
@@ -144,7 +121,7 @@ func (n *Node) capturePart(l packet.Link, filter *pcapfilter.Filter) *part {
 			}
 			return text
 		},
-		counters: func() map[string]uint64 {
+		Counters: func() map[string]uint64 {
 			s := live.Stats()
 			c := map[string]uint64{"frames": s.Frames, "facts": s.Facts, "lost": s.Dropped}
 			for protocol, count := range s.Packets {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/internal/config"
+	"github.com/lanfolk/lanfolk/internal/daemon"
 	"github.com/lanfolk/lanfolk/store"
 )
 
@@ -93,7 +94,7 @@ func (d *database) remote() bool { return d.copy != nil }
 func (d *database) open(ctx context.Context) error {
 	db, err := store.Open(ctx, d.where, d.opts)
 	if err == nil && !d.remote() {
-		if d.file, err = lockFile(d.where); err != nil {
+		if d.file, err = daemon.LockFile(d.where); err != nil {
 			err = errors.Join(err, db.Close())
 		}
 	}
@@ -158,7 +159,7 @@ func (d *database) ask(ctx context.Context) {
 // written into another is lost when the node ends, so nothing is meanwhile.
 func (d *database) look() {
 	before := d.err.Load()
-	switch same := sameFile(d.file, d.where); {
+	switch same := daemon.SameFile(d.file, d.where); {
 	case !same && before == nil:
 		err := fmt.Errorf("%s: %w", d.where, errVanished)
 		d.err.Store(&err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/internal/config"
+	"github.com/lanfolk/lanfolk/internal/daemon"
 	"github.com/lanfolk/lanfolk/store"
 )
 
@@ -72,8 +73,8 @@ func TestDatabaseIsOneNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer first.Close()
-	if _, err := openDatabase(t.Context(), config.Store{Path: path}, "", t.TempDir(), log); !errors.Is(err, ErrTaken) {
-		t.Errorf("a second node with another state folder: %v; want %v", err, ErrTaken)
+	if _, err := openDatabase(t.Context(), config.Store{Path: path}, "", t.TempDir(), log); !errors.Is(err, daemon.ErrTaken) {
+		t.Errorf("a second node with another state folder: %v; want %v", err, daemon.ErrTaken)
 	}
 	if err := first.Commit(t.Context(), []lanfolk.DeviceRecord{{ID: "d2"}}); err != nil {
 		t.Errorf("the first node can't write any more: %v", err)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/lanfolk/lanfolk/dnssd"
 	"github.com/lanfolk/lanfolk/dnssd/unicast"
+	"github.com/lanfolk/lanfolk/internal/daemon"
 	"github.com/lanfolk/lanfolk/internal/source"
 	"github.com/lanfolk/lanfolk/lan"
 )
@@ -63,8 +64,8 @@ func (d *domains) list() []string {
 }
 
 // dnsPart is there if the config names a domain.
-func (n *Node) dnsPart() *part {
-	return &part{name: "dns-sd", run: n.runDNS, detail: n.domains.detail, counters: n.domains.counters}
+func (n *Node) dnsPart() *daemon.Task {
+	return &daemon.Task{Name: "dns-sd", Run: n.runDNS, Detail: n.domains.detail, Counters: n.domains.counters}
 }
 
 // openResolver takes the servers of the config, or else those of the machine.

@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"github.com/lanfolk/lanfolk"
+	"github.com/lanfolk/lanfolk/internal/daemon"
 	"github.com/lanfolk/lanfolk/internal/hostapd"
 	"github.com/lanfolk/lanfolk/internal/source"
 )
 
 // hostapdParts is the part that asks hostapd, none if the config wants none.
-func (n *Node) hostapdParts() []*part {
+func (n *Node) hostapdParts() []*daemon.Task {
 	c := n.Config.Hostapd
 	if !c.Enabled || len(c.Folders) == 0 {
 		return nil
@@ -30,7 +31,7 @@ func (n *Node) hostapdParts() []*part {
 		}
 		n.registry.Observe(sightings...)
 	}}
-	return []*part{{name: "hostapd", run: func(ctx context.Context) error { return n.hostapd.Run(ctx) }, detail: n.hostapdDetail, counters: n.hostapdCounters}}
+	return []*daemon.Task{{Name: "hostapd", Run: func(ctx context.Context) error { return n.hostapd.Run(ctx) }, Detail: n.hostapdDetail, Counters: n.hostapdCounters}}
 }
 
 // dialHostapd connects to a control socket. hostapd answers to the address that a

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lanfolk/lanfolk/internal/daemon"
 	"github.com/lanfolk/lanfolk/internal/leases"
 	"github.com/lanfolk/lanfolk/internal/source"
 )
@@ -44,12 +45,12 @@ type leaseFile struct {
 }
 
 // leaseParts is the part that reads lease files, none if the config wants none.
-func (n *Node) leaseParts() []*part {
+func (n *Node) leaseParts() []*daemon.Task {
 	c := n.Config.Leases
 	if !c.Find && len(c.Files) == 0 {
 		return nil
 	}
-	return []*part{{name: "leases", run: n.runLeases, detail: n.leases.detail, counters: n.leases.counters}}
+	return []*daemon.Task{{Name: "leases", Run: n.runLeases, Detail: n.leases.detail, Counters: n.leases.counters}}
 }
 
 // runLeases reads the files until ctx ends.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/lanfolk/lanfolk/dnssd"
 	"github.com/lanfolk/lanfolk/internal/config"
+	"github.com/lanfolk/lanfolk/internal/daemon"
 	"github.com/lanfolk/lanfolk/internal/sockets"
 	"github.com/lanfolk/lanfolk/internal/source"
 	"github.com/lanfolk/lanfolk/mdns"
@@ -77,7 +78,7 @@ func (m *multicast) source() dnssd.Source {
 func (n *Node) runMDNS(ctx context.Context) error {
 	c := n.Config.MDNS
 	if !c.Enabled {
-		return unavailable{errors.New("the config says mdns.enabled = false"), ""}
+		return daemon.Unavailable{Reason: errors.New("the config says mdns.enabled = false")}
 	}
 	var hosts dnssd.Hosts
 	engine := sockets.Engine(n.selection, family(c), n.Log, &hosts)

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/lanfolk/lanfolk"
+	"github.com/lanfolk/lanfolk/internal/daemon"
 )
 
 // metrics returns what answers /metrics. All of lanfolk's own are read from
@@ -109,8 +110,8 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	gauge(c.sightings, float64(s.Inventory.Sightings))
 	for _, p := range s.Parts {
-		if p.State != Off {
-			gauge(c.partUp, truth(p.State == Running), p.Name)
+		if p.State != daemon.Off {
+			gauge(c.partUp, truth(p.State == daemon.Running), p.Name)
 		}
 		count(c.partFailures, uint64(p.Failures), p.Name)
 		for event, n := range p.Counters {

@@ -13,6 +13,7 @@ import (
 	"github.com/lanfolk/lanfolk/hemtjanst"
 	"github.com/lanfolk/lanfolk/internal/bridge"
 	"github.com/lanfolk/lanfolk/internal/broker"
+	"github.com/lanfolk/lanfolk/internal/daemon"
 	"github.com/lanfolk/lanfolk/internal/source"
 )
 
@@ -82,17 +83,17 @@ func (s *mqttSpeaker) isOurs(provider string) bool {
 }
 
 // mqttParts are the parts that speak Hemtjänst.
-func (n *Node) mqttParts() []*part {
+func (n *Node) mqttParts() []*daemon.Task {
 	s := &n.mqtt
-	var parts []*part
+	var parts []*daemon.Task
 	if s.heard != nil {
-		parts = append(parts, &part{name: "mqtt", run: n.runMQTT, detail: n.mqttDetail, counters: s.counters})
+		parts = append(parts, &daemon.Task{Name: "mqtt", Run: n.runMQTT, Detail: n.mqttDetail, Counters: s.counters})
 	}
 	if s.announce != nil {
-		parts = append(parts, &part{name: "mqtt bridge", run: n.runMQTTBridge, detail: n.mqttBridgeDetail, counters: s.bridgeCounters})
+		parts = append(parts, &daemon.Task{Name: "mqtt bridge", Run: n.runMQTTBridge, Detail: n.mqttBridgeDetail, Counters: s.bridgeCounters})
 	}
 	if s.access != nil && n.Config.MQTT.Janitor {
-		parts = append(parts, &part{name: "mqtt janitor", run: n.runJanitor, detail: s.janitorDetail, counters: s.janitorCounters})
+		parts = append(parts, &daemon.Task{Name: "mqtt janitor", Run: n.runJanitor, Detail: s.janitorDetail, Counters: s.janitorCounters})
 	}
 	return parts
 }

@@ -9,14 +9,15 @@ import (
 	"strings"
 
 	"github.com/lanfolk/lanfolk/internal/broker"
+	"github.com/lanfolk/lanfolk/internal/daemon"
 )
 
 // mqttServerParts is the broker in the node, if the config wants it. Parts that are its clients end before it.
-func (n *Node) mqttServerParts() []*part {
+func (n *Node) mqttServerParts() []*daemon.Task {
 	if len(n.Config.MQTT.Server.Listen) == 0 {
 		return nil
 	}
-	return []*part{{name: "mqtt broker", run: n.runMQTTServer, detail: n.mqttServerDetail, counters: n.mqtt.serverCounters}}
+	return []*daemon.Task{{Name: "mqtt broker", Run: n.runMQTTServer, Detail: n.mqttServerDetail, Counters: n.mqtt.serverCounters}}
 }
 
 // runMQTTServer is an MQTT broker.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/lanfolk/lanfolk/dnssd"
 	"github.com/lanfolk/lanfolk/internal/config"
+	"github.com/lanfolk/lanfolk/internal/daemon"
 	"github.com/lanfolk/lanfolk/internal/find"
 	"github.com/lanfolk/lanfolk/internal/source"
 )
@@ -42,14 +43,14 @@ func (n *Node) nmosSource() source.NMOS {
 }
 
 // selectParts are those that keep the selections of the config.
-func (n *Node) selectParts() []*part {
-	var out []*part
+func (n *Node) selectParts() []*daemon.Task {
+	var out []*daemon.Task
 	for _, c := range n.Config.NMOS.Select {
 		s := &selected{config: c, last: find.KeptSelection{Name: c.Title(), Type: c.Kind.Name, Selection: noSelection("nothing was looked for yet")}}
 		n.selections = append(n.selections, s)
-		out = append(out, &part{
-			name: "nmos " + c.Title(), run: func(ctx context.Context) error { return n.runSelect(ctx, s) },
-			detail: s.detail, counters: s.counters,
+		out = append(out, &daemon.Task{
+			Name: "nmos " + c.Title(), Run: func(ctx context.Context) error { return n.runSelect(ctx, s) },
+			Detail: s.detail, Counters: s.counters,
 		})
 	}
 	return out
@@ -63,7 +64,7 @@ func noSelection(why string) find.Selection {
 func (n *Node) runSelect(ctx context.Context, s *selected) error {
 	c := s.config
 	if c.Mode == config.NMOSMDNS && c.URL == "" && !n.Config.MDNS.Enabled {
-		return unavailable{errors.New("the config says mdns.enabled = false"), ""}
+		return daemon.Unavailable{Reason: errors.New("the config says mdns.enabled = false")}
 	}
 	by := n.nmosSource()
 	by.Log = n.Log.With("part", "nmos "+c.Title())

@@ -7,22 +7,19 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"slices"
-	"sync"
 	"time"
-
-	"github.com/thejerf/suture/v4"
 
 	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/internal/api"
 	"github.com/lanfolk/lanfolk/internal/api/token"
 	"github.com/lanfolk/lanfolk/internal/classify"
 	"github.com/lanfolk/lanfolk/internal/config"
+	"github.com/lanfolk/lanfolk/internal/daemon"
 	"github.com/lanfolk/lanfolk/internal/find"
 	"github.com/lanfolk/lanfolk/internal/hostapd"
 	"github.com/lanfolk/lanfolk/internal/sockets"
@@ -67,8 +64,7 @@ type Node struct {
 	hostapd       *hostapd.Watcher // nil if the config says no
 	names         *source.Names    // nil where names aren't hidden
 
-	mu    sync.Mutex
-	parts []*part
+	tasks daemon.Tasks
 }
 
 // Run starts everything and works until ctx ends; then it stops what hears
@@ -77,7 +73,8 @@ type Node struct {
 // that another program listens on.
 func (n *Node) Run(ctx context.Context) error {
 	n.started = time.Now()
-	taken, err := lock(n.State)
+	n.tasks.Log = n.Log
+	taken, err := daemon.Lock(n.State, "node.lock")
 	if err != nil {
 		return err
 	}
@@ -119,57 +116,44 @@ func (n *Node) Run(ctx context.Context) error {
 	// What keeps ends after what hears, so that nothing heard is lost.
 	keeping, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopKeeping()
-	keepers := n.supervise(keeping, "keepers", keepersTimeout,
-		&part{name: "inventory", run: n.registry.Run},
-		&part{name: "recorder", run: n.recorder.Run},
+	keepers := n.tasks.Supervise(keeping, "keepers", keepersTimeout,
+		&daemon.Task{Name: "inventory", Run: n.registry.Run},
+		&daemon.Task{Name: "recorder", Run: n.recorder.Run},
 	)
-	hearers := n.supervise(ctx, "hearers", hearersTimeout,
-		&part{name: "mdns", run: n.runMDNS, detail: n.mdns.detail, counters: n.mdns.counters},
-		&part{name: "announcer", run: n.runAnnouncer, detail: n.announced.detail, counters: n.announced.counters},
-		&part{name: "reflector", run: n.runReflector, detail: n.reflectDetail, counters: n.reflectCounters},
-		&part{name: "neighbours", run: n.runNeighbours},
-		&part{name: "links", run: n.runLinks},
-		&part{name: "database", run: n.db.run},
-		&part{name: "watchdog", run: runWatchdog},
+	hearers := n.tasks.Supervise(ctx, "hearers", hearersTimeout,
+		&daemon.Task{Name: "mdns", Run: n.runMDNS, Detail: n.mdns.detail, Counters: n.mdns.counters},
+		&daemon.Task{Name: "announcer", Run: n.runAnnouncer, Detail: n.announced.detail, Counters: n.announced.counters},
+		&daemon.Task{Name: "reflector", Run: n.runReflector, Detail: n.reflectDetail, Counters: n.reflectCounters},
+		&daemon.Task{Name: "neighbours", Run: n.runNeighbours},
+		&daemon.Task{Name: "links", Run: n.runLinks},
+		&daemon.Task{Name: "database", Run: n.db.run},
+		daemon.Watchdog(),
 	)
 	for _, ln := range listeners {
-		n.add(hearers.supervisor, &part{name: "api " + ln.Addr().Network(), run: func(ctx context.Context) error { return server.Serve(ctx, ln) }})
+		hearers.Add(&daemon.Task{Name: "api " + ln.Addr().Network(), Run: func(ctx context.Context) error { return server.Serve(ctx, ln) }})
 	}
 	for _, p := range n.mqttServerParts() {
-		n.add(keepers.supervisor, p)
+		keepers.Add(p)
 	}
-	n.addCaptures(hearers.supervisor)
+	hearers.Add(&daemon.Task{Name: "capture", Run: func(ctx context.Context) error { return n.runCaptures(ctx, hearers) }})
 	if n.Config.DNS.On() {
-		n.add(hearers.supervisor, n.dnsPart())
+		hearers.Add(n.dnsPart())
 	}
 	for _, p := range slices.Concat(more, n.zoneParts(), n.tgedParts(), n.syncthingParts(), n.mqttParts(), n.leaseParts(), n.hostapdParts()) {
-		n.add(hearers.supervisor, p)
+		hearers.Add(p)
 	}
 
-	notify("READY=1")
+	daemon.Ready()
 	n.Log.Info("ready", "page", n.page, "state", n.State)
 	if n.Ready != nil {
 		n.Ready(n.signIn(server))
 	}
 	<-ctx.Done()
-	notify("STOPPING=1")
-	hearers.wait(n.Log)
+	daemon.Stopping()
+	hearers.Wait()
 	stopKeeping()
-	keepers.wait(n.Log)
+	keepers.Wait()
 	return nil
-}
-
-// supervised is a running supervisor.
-type supervised struct {
-	supervisor *suture.Supervisor
-	done       <-chan error
-}
-
-// wait returns when every part has ended.
-func (s supervised) wait(log *slog.Logger) {
-	if err := <-s.done; err != nil && !errors.Is(err, context.Canceled) {
-		log.Warn("supervisor ended", "err", err)
-	}
 }
 
 // How long parts may take to stop. A slow disk gets its time to save.
@@ -177,50 +161,6 @@ const (
 	hearersTimeout = 8 * time.Second
 	keepersTimeout = 20 * time.Second
 )
-
-// supervise runs parts until ctx ends, each on its own: one that fails is
-// started again after a pause that grows.
-func (n *Node) supervise(ctx context.Context, name string, timeout time.Duration, parts ...*part) supervised {
-	s := suture.New(name, suture.Spec{
-		EventHook:        n.supervisorEvent,
-		FailureThreshold: 4,
-		FailureDecay:     30,
-		FailureBackoff:   5 * time.Second,
-		Timeout:          timeout,
-	})
-	for _, p := range parts {
-		n.add(s, p)
-	}
-	return supervised{s, s.ServeBackground(ctx)}
-}
-
-func (n *Node) add(s *suture.Supervisor, p *part) suture.ServiceToken {
-	n.mu.Lock()
-	n.parts = append(n.parts, p)
-	n.mu.Unlock()
-	return s.Add(p)
-}
-
-// supervisorEvent logs what a supervisor sees.
-func (n *Node) supervisorEvent(e suture.Event) {
-	switch e := e.(type) {
-	case suture.EventServicePanic:
-		n.Log.Error("a part panicked", "part", e.ServiceName, "err", e.PanicMsg, "stack", e.Stacktrace)
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		for _, p := range n.parts {
-			if p.name == e.ServiceName {
-				p.panicked(e.PanicMsg)
-			}
-		}
-	case suture.EventServiceTerminate:
-		n.Log.Warn("a part failed and starts again", "part", e.ServiceName, "err", e.Err)
-	case suture.EventStopTimeout:
-		n.Log.Error("a part doesn't stop", "part", e.ServiceName)
-	case suture.EventBackoff, suture.EventResume:
-		n.Log.Debug("supervisor", "event", e.String())
-	}
-}
 
 // openInventory makes the registry and the recorder, with what the last run saved.
 func (n *Node) openInventory(ctx context.Context) error {
@@ -347,7 +287,7 @@ func (n *Node) finder() find.Finder {
 
 // listen opens the unix socket and, unless the config says no, the page's address.
 func (n *Node) listen(ctx context.Context) ([]net.Listener, error) {
-	socket, err := listenSocket(config.SocketPath(n.State))
+	socket, err := daemon.ListenSocket(config.SocketPath(n.State))
 	if err != nil {
 		return nil, err
 	}
@@ -362,23 +302,6 @@ func (n *Node) listen(ctx context.Context) ([]net.Listener, error) {
 	}
 	n.page = "http://" + page.Addr().String()
 	return []net.Listener{socket, page}, nil
-}
-
-// listenSocket opens the unix socket. The lock on the state folder says that a
-// socket that lies there has no owner any more.
-func listenSocket(path string) (net.Listener, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("node: socket: %w", err)
-	}
-	ln, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("node: socket: %w", err)
-	}
-	if err := os.Chmod(path, 0o660); err != nil {
-		ln.Close()
-		return nil, fmt.Errorf("node: socket: %w", err)
-	}
-	return ln, nil
 }
 
 func (n *Node) signIn(s *api.Server) string {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lanfolk/lanfolk"
+	"github.com/lanfolk/lanfolk/internal/daemon"
 	"github.com/lanfolk/lanfolk/internal/find"
 	"github.com/lanfolk/lanfolk/internal/source"
 )
@@ -17,7 +18,7 @@ func (n *Node) Status() Status {
 	s := Status{
 		Name: n.Config.Name, Version: n.Version, PID: os.Getpid(), State: n.State,
 		Config: n.ConfigPath, Page: n.page, Network: Network(), Started: n.started.UTC(),
-		Links: n.links.status(), Parts: n.partStatus(), Store: n.storeStatus(), NMOS: n.kept(), Advertised: n.advertised(), MQTT: n.mqttStatus(),
+		Links: n.links.status(), Parts: n.tasks.Parts(), Store: n.storeStatus(), NMOS: n.kept(), Advertised: n.advertised(), MQTT: n.mqttStatus(),
 		Leases: n.leaseStatus(), AccessPoints: n.accessPoints(),
 	}
 	counts := n.registry.Stats()
@@ -27,7 +28,7 @@ func (n *Node) Status() Status {
 	}
 	s.Healthy = s.Store.Healthy
 	for _, p := range s.Parts {
-		s.Healthy = s.Healthy && p.State != Failed
+		s.Healthy = s.Healthy && p.State != daemon.Failed
 	}
 	return s
 }
@@ -39,17 +40,6 @@ func Network() string {
 		return ""
 	}
 	return name
-}
-
-func (n *Node) partStatus() []Part {
-	n.mu.Lock()
-	parts := append([]*part(nil), n.parts...)
-	n.mu.Unlock()
-	out := make([]Part, len(parts))
-	for i, p := range parts {
-		out[i] = p.status()
-	}
-	return out
 }
 
 func (n *Node) storeStatus() Store {
@@ -83,7 +73,7 @@ func (n *Node) unhealthy() error {
 		wrong = append(wrong, "store: "+s.Store.Error)
 	}
 	for _, p := range s.Parts {
-		if p.State == Failed {
+		if p.State == daemon.Failed {
 			wrong = append(wrong, p.Name+": "+p.Error)
 		}
 	}

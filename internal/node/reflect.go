@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/lanfolk/lanfolk/internal/config"
+	"github.com/lanfolk/lanfolk/internal/daemon"
 	"github.com/lanfolk/lanfolk/lan"
 	"github.com/lanfolk/lanfolk/mdns"
 	"github.com/lanfolk/lanfolk/reflector"
@@ -65,9 +66,9 @@ func (n *Node) reflectOn(e *mdns.Engine) func(context.Context) error {
 func (n *Node) runReflector(ctx context.Context) error {
 	switch c := n.Config; {
 	case !c.Reflect.Enabled:
-		return unavailable{errors.New("the config says reflect.enabled = false"), ""}
+		return daemon.Unavailable{Reason: errors.New("the config says reflect.enabled = false")}
 	case !c.MDNS.Enabled:
-		return unavailable{errors.New("the config says mdns.enabled = false"), ""}
+		return daemon.Unavailable{Reason: errors.New("the config says mdns.enabled = false")}
 	}
 	<-ctx.Done()
 	return nil

@@ -4,19 +4,9 @@ import (
 	"time"
 
 	"github.com/lanfolk/lanfolk"
+	"github.com/lanfolk/lanfolk/internal/daemon"
 	"github.com/lanfolk/lanfolk/internal/find"
 	"github.com/lanfolk/lanfolk/store"
-)
-
-// PartState says how a part of the node is.
-type PartState string
-
-// The states of a part.
-const (
-	Running PartState = "running"
-	Failed  PartState = "failed" // it will be started again
-	Off     PartState = "off"    // it can't run here, or the config says no
-	Stopped PartState = "stopped"
 )
 
 // Status is what `lanfolk status` shows.
@@ -32,11 +22,11 @@ type Status struct {
 	Network string    `json:"network"`
 	Started time.Time `json:"started"`
 	// Healthy says that every part that could run does, and the store writes.
-	Healthy   bool      `json:"healthy"`
-	Links     []Link    `json:"links"`
-	Parts     []Part    `json:"parts"`
-	Store     Store     `json:"store"`
-	Inventory Inventory `json:"inventory"`
+	Healthy   bool          `json:"healthy"`
+	Links     []Link        `json:"links"`
+	Parts     []daemon.Part `json:"parts"`
+	Store     Store         `json:"store"`
+	Inventory Inventory     `json:"inventory"`
 	// NMOS are the APIs of a studio that the config wants.
 	NMOS []find.KeptSelection `json:"nmos"`
 	// Advertised are the APIs of a studio that the node advertises.
@@ -74,18 +64,6 @@ type Link struct {
 	Addresses []string `json:"addresses"`
 	Used      bool     `json:"used"`
 	Why       string   `json:"why"` // why it isn't used
-}
-
-// Part is one thing that the node runs.
-type Part struct {
-	Name     string            `json:"name"`
-	State    PartState         `json:"state"`
-	Since    time.Time         `json:"since"`
-	Detail   string            `json:"detail"`
-	Error    string            `json:"error"`    // why it is off, or the last failure
-	Gain     string            `json:"gain"`     // what it would gain with more rights
-	Failures int               `json:"failures"` // since the start
-	Counters map[string]uint64 `json:"counters"`
 }
 
 // Store is how the database is.

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/lanfolk/lanfolk/internal/daemon"
 	"github.com/lanfolk/lanfolk/internal/sockets"
 	"github.com/lanfolk/lanfolk/internal/source"
 	"github.com/lanfolk/lanfolk/store/directory"
@@ -123,17 +124,17 @@ func (n *Node) syncthingAsker() (source.AskSyncthing, bool) {
 }
 
 // syncthingParts are the parts that speak Syncthing's discovery.
-func (n *Node) syncthingParts() []*part {
+func (n *Node) syncthingParts() []*daemon.Task {
 	s := &n.syncthing
-	parts := []*part{{name: "syncthing", run: n.runSyncthing, detail: n.syncthingDetail, counters: s.counters}}
+	parts := []*daemon.Task{{Name: "syncthing", Run: n.runSyncthing, Detail: n.syncthingDetail, Counters: s.counters}}
 	if s.global != nil {
-		parts = append(parts, &part{
-			name: "syncthing announcer", run: s.global.Run,
-			detail: func() string { return targets(s.global) }, counters: func() map[string]uint64 { return map[string]uint64{"sent": sent(s.global)} },
+		parts = append(parts, &daemon.Task{
+			Name: "syncthing announcer", Run: s.global.Run,
+			Detail: func() string { return targets(s.global) }, Counters: func() map[string]uint64 { return map[string]uint64{"sent": sent(s.global)} },
 		})
 	}
 	if len(n.Config.Syncthing.Server.Listen) > 0 {
-		parts = append(parts, &part{name: "syncthing server", run: n.runSyncthingServer, detail: s.serverDetail, counters: s.serverCounters})
+		parts = append(parts, &daemon.Task{Name: "syncthing server", Run: n.runSyncthingServer, Detail: s.serverDetail, Counters: s.serverCounters})
 	}
 	return parts
 }
@@ -146,7 +147,7 @@ const syncthingAgain = 10 * time.Second
 func (n *Node) runSyncthing(ctx context.Context) error {
 	s := &n.syncthing
 	if s.listener == nil {
-		return unavailable{errors.New("the config says syncthing.listen = false"), ""}
+		return daemon.Unavailable{Reason: errors.New("the config says syncthing.listen = false")}
 	}
 	for {
 		err := s.heard.Feed(func(event func(syncthing.Event)) error {

@@ -13,6 +13,7 @@ import (
 	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/internal/bridge"
 	"github.com/lanfolk/lanfolk/internal/config"
+	"github.com/lanfolk/lanfolk/internal/daemon"
 	"github.com/lanfolk/lanfolk/internal/source"
 	"github.com/lanfolk/lanfolk/lan"
 	"github.com/lanfolk/lanfolk/packet"
@@ -117,16 +118,16 @@ func (n *Node) tgedClient(timeout time.Duration) *tged.Client {
 }
 
 // tgedParts are the parts that speak TGED.
-func (n *Node) tgedParts() []*part {
-	parts := []*part{{name: "tged", run: n.runTGED, detail: n.tgedDetail}}
+func (n *Node) tgedParts() []*daemon.Task {
+	parts := []*daemon.Task{{Name: "tged", Run: n.runTGED, Detail: n.tgedDetail}}
 	switch c := n.Config.TGED; {
 	case n.tged.server == nil:
 	case !c.Answer:
-		parts = append(parts, &part{name: "tged listener", run: n.runTGEDListener, detail: n.tged.listening, counters: n.tged.counters})
+		parts = append(parts, &daemon.Task{Name: "tged listener", Run: n.runTGEDListener, Detail: n.tged.listening, Counters: n.tged.counters})
 	default:
-		parts = append(parts, &part{name: "tged server", run: n.runTGEDServer, detail: n.tgedServerDetail, counters: n.tged.counters})
+		parts = append(parts, &daemon.Task{Name: "tged server", Run: n.runTGEDServer, Detail: n.tgedServerDetail, Counters: n.tged.counters})
 		if c.TCP {
-			parts = append(parts, &part{name: "tged tcp", run: n.runTGEDOverTCP})
+			parts = append(parts, &daemon.Task{Name: "tged tcp", Run: n.runTGEDOverTCP})
 		}
 	}
 	return parts
@@ -161,7 +162,7 @@ func (n *Node) runTGEDOverTCP(ctx context.Context) error {
 func (n *Node) runTGED(ctx context.Context) error {
 	c := n.Config.TGED
 	if !c.Enabled {
-		return unavailable{errors.New("the config says tged.enabled = false"), ""}
+		return daemon.Unavailable{Reason: errors.New("the config says tged.enabled = false")}
 	}
 	return n.tged.source.Feed(ctx, n.tgedClient(tged.DefaultTimeout), c.Ask, n.registry.Observe)
 }

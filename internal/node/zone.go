@@ -22,6 +22,7 @@ import (
 	"github.com/lanfolk/lanfolk/internal/announce"
 	"github.com/lanfolk/lanfolk/internal/bridge"
 	"github.com/lanfolk/lanfolk/internal/config"
+	"github.com/lanfolk/lanfolk/internal/daemon"
 	"github.com/lanfolk/lanfolk/internal/find"
 	"github.com/lanfolk/lanfolk/internal/source"
 )
@@ -137,19 +138,19 @@ func (n *Node) firstSeen(s dnssd.Service) time.Time {
 }
 
 // zoneParts are those that keep the zones, and the one that serves them.
-func (n *Node) zoneParts() []*part {
-	var out []*part
+func (n *Node) zoneParts() []*daemon.Task {
+	var out []*daemon.Task
 	for _, z := range n.zones {
-		out = append(out, &part{
-			name: "zone " + z.zone.Domain(), run: func(ctx context.Context) error { return n.runZone(ctx, z) },
-			detail: z.detail, counters: z.counters,
+		out = append(out, &daemon.Task{
+			Name: "zone " + z.zone.Domain(), Run: func(ctx context.Context) error { return n.runZone(ctx, z) },
+			Detail: z.detail, Counters: z.counters,
 		})
 	}
 	if offered := n.zoneOffers(); len(offered) > 0 {
-		out = append(out, &part{name: "zone announcer", run: func(ctx context.Context) error { return n.offerInZones(ctx, offered) }, detail: n.zoneOwn.detail})
+		out = append(out, &daemon.Task{Name: "zone announcer", Run: func(ctx context.Context) error { return n.offerInZones(ctx, offered) }, Detail: n.zoneOwn.detail})
 	}
 	if slices.ContainsFunc(n.zones, func(z *publishedZone) bool { return len(z.config.Listen) > 0 }) {
-		out = append(out, &part{name: "dns server", run: n.runDNSServer, detail: n.dnsServer.detail, counters: n.dnsServer.counters})
+		out = append(out, &daemon.Task{Name: "dns server", Run: n.runDNSServer, Detail: n.dnsServer.detail, Counters: n.dnsServer.counters})
 	}
 	return out
 }

@@ -1,4 +1,4 @@
-package node
+package daemon
 
 import (
 	"errors"
@@ -8,15 +8,15 @@ import (
 
 func TestOneNodeForAStateFolder(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
-	first, err := lock(dir)
+	first, err := Lock(dir, "node.lock")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := lock(dir); !errors.Is(err, ErrTaken) {
+	if _, err := Lock(dir, "node.lock"); !errors.Is(err, ErrTaken) {
 		t.Errorf("second lock: %v; want ErrTaken", err)
 	}
 	first.Close()
-	again, err := lock(dir)
+	again, err := Lock(dir, "node.lock")
 	if err != nil {
 		t.Fatalf("lock after the first node ended: %v", err)
 	}

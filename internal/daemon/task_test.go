@@ -1,4 +1,4 @@
-package node
+package daemon
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 	"github.com/thejerf/suture/v4"
 )
 
-func TestPartStates(t *testing.T) {
+func TestTaskStates(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		run     func(context.Context) error
@@ -20,10 +20,10 @@ func TestPartStates(t *testing.T) {
 		gain    string
 	}{
 		{"told to stop", func(ctx context.Context) error { return ctx.Err() }, true, false, Stopped, "", ""},
-		{"ended early", func(context.Context) error { return nil }, false, true, Failed, "node: ended without being told to", ""},
+		{"ended early", func(context.Context) error { return nil }, false, true, Failed, "daemon: ended without being told to", ""},
 		{"failed", func(context.Context) error { return errors.New("lan: no buffer") }, false, true, Failed, "lan: no buffer", ""},
 		{"not possible here", func(context.Context) error {
-			return unavailable{errors.New("lan: no right to capture"), "sees devices that never announce themselves"}
+			return Unavailable{errors.New("lan: no right to capture"), "sees devices that never announce themselves"}
 		}, false, false, Off, "lan: no right to capture", "sees devices that never announce themselves"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -32,12 +32,12 @@ func TestPartStates(t *testing.T) {
 			if c.cancel {
 				cancel()
 			}
-			p := &part{name: "capture eth0", run: c.run}
+			p := &Task{Name: "capture eth0", Run: c.run}
 			err := p.Serve(ctx)
 			if restart := err != nil && !errors.Is(err, suture.ErrDoNotRestart); restart != c.restart {
 				t.Errorf("Serve: error %v; restart %v, want %v", err, restart, c.restart)
 			}
-			s := p.status()
+			s := p.part()
 			if s.State != c.state || s.Error != c.err || s.Gain != c.gain {
 				t.Errorf("status %+v; want state %s, error %q, gain %q", s, c.state, c.err, c.gain)
 			}
@@ -45,10 +45,10 @@ func TestPartStates(t *testing.T) {
 	}
 }
 
-func TestPartKeepsItsLastFailureInSight(t *testing.T) {
+func TestTaskKeepsItsLastFailureInSight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fail := true
-		p := &part{name: "mdns", run: func(ctx context.Context) error {
+		p := &Task{Name: "mdns", Run: func(ctx context.Context) error {
 			if fail {
 				return errors.New("lan: link eth0 is gone")
 			}
@@ -62,12 +62,12 @@ func TestPartKeepsItsLastFailureInSight(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() { _ = p.Serve(ctx) }()
 		synctest.Wait()
-		if s := p.status(); s.State != Running || s.Error != "lan: link eth0 is gone" || s.Failures != 1 {
+		if s := p.part(); s.State != Running || s.Error != "lan: link eth0 is gone" || s.Failures != 1 {
 			t.Errorf("while it runs again: %+v; want running and the last failure", s)
 		}
 		cancel()
 		synctest.Wait()
-		if s := p.status(); s.State != Stopped || s.Error != "" {
+		if s := p.part(); s.State != Stopped || s.Error != "" {
 			t.Errorf("after the end: %+v; want stopped, no error", s)
 		}
 	})
