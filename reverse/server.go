@@ -28,8 +28,11 @@ type Server struct {
 	Sessions     Sessions
 	Control      Control
 	Results      Results
-	Feeds        Feeds        // nil refuses them
-	Log          *slog.Logger // nil is silent
+	Feeds        Feeds // nil refuses them
+	// Listening is called when a gateway listens, so that commands reach it. It must
+	// not block. Nil is nobody.
+	Listening func(Session)
+	Log       *slog.Logger // nil is silent
 
 	count       counters
 	connections atomic.Uint64

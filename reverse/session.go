@@ -46,7 +46,7 @@ func (s *Server) subscribe(req *reversepb.CommandRequest, stream grpc.ServerStre
 	if err != nil {
 		return err
 	}
-	return s.finish(ss, ss.serve(stream))
+	return s.finish(ss, ss.serve(stream, s.Listening))
 }
 
 // begin makes the gateway that calls one that listens.
@@ -137,11 +137,14 @@ func (s *session) see() {
 }
 
 // serve sends what is handed to it until the session ends, and returns why.
-func (s *session) serve(stream grpc.ServerStreamingServer[reversepb.CommandReply]) error {
+func (s *session) serve(stream grpc.ServerStreamingServer[reversepb.CommandReply], listening func(Session)) error {
 	ctx := stream.Context()
 	// The gateway learns that it is listed before there is a command.
 	if err := stream.SendHeader(nil); err != nil {
 		return err
+	}
+	if listening != nil {
+		listening(s.Session)
 	}
 	for {
 		select {
