@@ -46,6 +46,8 @@ func rules() []rule {
 		{"internal/source", append([]string{".", "lan", "store", "internal/find", "internal/classify", "internal/leases", "internal/hostapd"}, protocols...)},
 		{"internal/bridge", append([]string{"."}, protocols...)},
 		{"internal/agent", []string{".", "reverse", "store", "packet"}},
+		{"internal/feed", []string{".", "reverse"}}, // what gateways and hub tell each other of an inventory
+		{"internal/uplink", []string{".", "reverse", "store", "internal/feed"}},
 		{"internal/api", []string{".", "store", "packet", "reverse", "internal/access", "internal/find", "internal/config"}},
 		{"internal/access", []string{"store/fleet"}},
 		{"internal/enrol", []string{"reverse"}},                                                                        // what a gateway and its hub must agree on
