@@ -70,7 +70,7 @@ func answer(ctx context.Context, f *fleet.Fleet, id, gateway string) error {
 		return err
 	}
 	defer w.Close()
-	if _, err := w.Finish(ctx, make([]byte, 1000), 1000, [32]byte{1}, time.Now()); err != nil {
+	if _, err := w.Finish(ctx, make([]byte, 1000), fleet.BlobInfo{Size: 1000, SHA256: [32]byte{1}, Stored: time.Now()}); err != nil {
 		return err
 	}
 	if _, err := fleet.Amend(ctx, f.Commands, id, func(c *fleet.Command) bool { c.State, c.Ended = fleet.OK, time.Now(); return true }); err != nil {

@@ -13,6 +13,7 @@ type BlobInfo struct {
 	Size    int64
 	SHA256  [32]byte
 	Stored  time.Time
+	Note    string // what its writer has to say of it: how the command ended, say
 }
 
 // BlobUsage is how much room results take, unfinished ones included.
@@ -31,6 +32,9 @@ type Blobs interface {
 	Stat(ctx context.Context, id string) (BlobInfo, error)
 	// Open reads a blob that is whole; ErrUnknown.
 	Open(ctx context.Context, id string) (BlobInfo, io.ReadSeekCloser, error)
+	// Part reads a blob that isn't whole yet, as far as it has come; ErrUnknown if
+	// nothing has come, or all of it.
+	Part(ctx context.Context, id string) (BlobPart, error)
 	// Remove drops a blob, whole or not. One that isn't there is no error;
 	// ErrConflict while there is a writer.
 	Remove(ctx context.Context, id string) error
@@ -40,6 +44,14 @@ type Blobs interface {
 	Sweep(ctx context.Context, now time.Time) (int, error)
 	// Usage returns how much room is taken.
 	Usage(ctx context.Context) (BlobUsage, error)
+}
+
+// A BlobPart is a blob that isn't whole, for one goroutine. It can be read on when the
+// blob has become whole, and when it was removed.
+type BlobPart interface {
+	// ReadAt returns io.EOF at the end of what has come, even if more comes later.
+	io.ReaderAt
+	io.Closer
 }
 
 // A BlobWriter appends to one blob. It is for one goroutine.
@@ -55,11 +67,12 @@ type BlobWriter interface {
 	// loss of power Chunks may be fewer.
 	Append(ctx context.Context, offset int64, chunk []byte) error
 	// Finish keeps the last chunk, which may be empty, and makes the blob whole; then
-	// it survives the loss of power, too. ErrMismatch if it hasn't size bytes with it.
-	// The caller vouches for the hash. If the hub ends before Finish returns, the
-	// blob is either whole or wants the last chunk again. A blob of one small chunk
-	// costs no file.
-	Finish(ctx context.Context, last []byte, size int64, sha256 [32]byte, now time.Time) (BlobInfo, error)
+	// it survives the loss of power, too. It takes Size, SHA256, Stored and Note of
+	// info and returns all. ErrMismatch if it hasn't Size bytes with the chunk. The
+	// caller vouches for the hash. If the hub ends before Finish returns, the blob is
+	// either whole or wants the last chunk again. A blob of one small chunk costs no
+	// file.
+	Finish(ctx context.Context, last []byte, info BlobInfo) (BlobInfo, error)
 	// Abort drops the blob.
 	Abort(ctx context.Context) error
 	// Close ends the use; what was kept stays.

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"path"
 	"strings"
-	"time"
 
 	"github.com/lanfolk/lanfolk/store/internal/text"
 )
@@ -69,6 +68,7 @@ func (w *blobWriter) resume(ctx context.Context) error {
 	if w.part, err = openPart(w.b.root, w.id, w.gateway); err != nil {
 		return fileError(doing, err)
 	}
+	w.b.keep(w.id, w.part.size)
 	// What was cut off, or was another gateway's, is given back.
 	if err = w.b.reserve(owner, -info.Size()); err == nil {
 		err = w.b.reserve(w.gateway, w.part.size)
@@ -133,6 +133,9 @@ func (w *blobWriter) Append(ctx context.Context, offset int64, chunk []byte) err
 	if err == nil {
 		err = w.part.append(chunk)
 	}
+	if err == nil {
+		w.b.keep(w.id, w.part.size)
+	}
 	if err != nil {
 		_ = w.b.reserve(w.gateway, -int64(len(chunk))) // giving back never fails
 	}
@@ -147,18 +150,18 @@ func (w *blobWriter) open() (err error) {
 	return err
 }
 
-func (w *blobWriter) Finish(ctx context.Context, last []byte, size int64, sha256 [32]byte, now time.Time) (BlobInfo, error) {
+func (w *blobWriter) Finish(ctx context.Context, last []byte, i BlobInfo) (BlobInfo, error) {
 	doing := "finish the result of " + w.id
 	switch {
 	case w.ended || w.free == nil:
 		return BlobInfo{}, fmt.Errorf("fleet: %s: %w: its writer has ended", doing, ErrInvalid)
-	case w.Size()+int64(len(last)) != size:
-		return BlobInfo{}, fmt.Errorf("fleet: %s: %w: %d bytes, want %d", doing, ErrMismatch, w.Size()+int64(len(last)), size)
+	case w.Size()+int64(len(last)) != i.Size:
+		return BlobInfo{}, fmt.Errorf("fleet: %s: %w: %d bytes, want %d", doing, ErrMismatch, w.Size()+int64(len(last)), i.Size)
 	}
 	if err := w.room(int64(len(last))); err != nil {
 		return BlobInfo{}, fmt.Errorf("fleet: %s: %w", doing, err)
 	}
-	i := BlobInfo{ID: w.id, Gateway: w.gateway, Size: size, SHA256: sha256, Stored: fromNanos(nanos(now))}
+	i.ID, i.Gateway, i.Stored = w.id, w.gateway, fromNanos(nanos(i.Stored))
 	var err error
 	if inside := w.part == nil && len(last) <= maxSmall; inside {
 		err = w.b.put(ctx, doing, i, 1, last)
@@ -198,8 +201,8 @@ func (b *blobs) put(ctx context.Context, doing string, i BlobInfo, inside int64,
 		content = []byte{}
 	}
 	return b.group.do(ctx, doing, func(ctx context.Context, tx *sql.Tx) error {
-		return change(ctx, tx, ErrExists, `INSERT INTO fleet_blob (`+blobColumns+`, content) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING`,
-			i.ID, text.Encode(i.Gateway), nanos(i.Stored), i.Size, i.SHA256[:], inside, content)
+		return change(ctx, tx, ErrExists, `INSERT INTO fleet_blob (`+blobColumns+`, content) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING`,
+			i.ID, text.Encode(i.Gateway), nanos(i.Stored), i.Size, i.SHA256[:], text.Encode(i.Note), inside, content)
 	})
 }
 

@@ -28,6 +28,7 @@ type blobs struct {
 
 	mu      sync.Mutex
 	writing map[string]bool  // blobs that have a writer, or are being put or removed
+	kept    map[string]int64 // how far those are that have a writer and a file
 	used    map[string]int64 // bytes, by gateway
 	total   int64
 }
@@ -41,7 +42,7 @@ func openBlobs(ctx context.Context, db *store.DB, o Options) (*blobs, error) {
 	if err != nil {
 		return nil, fileError("open the results", err)
 	}
-	b := &blobs{db: db, group: &group{db: db}, root: root, o: o, writing: make(map[string]bool), used: make(map[string]int64)}
+	b := &blobs{db: db, group: &group{db: db}, root: root, o: o, writing: make(map[string]bool), kept: make(map[string]int64), used: make(map[string]int64)}
 	if err := b.count(ctx); err != nil {
 		root.Close()
 		return nil, err
@@ -123,22 +124,23 @@ func (b *blobs) hold(id string) (free func(), err error) {
 	return func() {
 		b.mu.Lock()
 		delete(b.writing, id)
+		delete(b.kept, id)
 		b.mu.Unlock()
 	}, nil
 }
 
-const blobColumns = `id, gateway, stored, size, sha256, inside`
+const blobColumns = `id, gateway, stored, size, sha256, note, inside`
 
 func scanBlob(row scanner) (BlobInfo, error) {
 	i, _, err := scanBlobInside(row)
 	return i, err
 }
 
-func scanBlobInside(row scanner) (i BlobInfo, inside bool, err error) {
+func scanBlobInside(row scanner, more ...any) (i BlobInfo, inside bool, err error) {
 	var stored, in int64
 	var sha []byte
-	err = row.Scan(&i.ID, &i.Gateway, &stored, &i.Size, &sha, &in)
-	i.Gateway, i.Stored, i.SHA256 = text.Decode(i.Gateway), fromNanos(stored), toSum(sha)
+	err = row.Scan(append([]any{&i.ID, &i.Gateway, &stored, &i.Size, &sha, &i.Note, &in}, more...)...)
+	i.Gateway, i.Stored, i.SHA256, i.Note = text.Decode(i.Gateway), fromNanos(stored), toSum(sha), text.Decode(i.Note)
 	return i, in != 0, err
 }
 
@@ -147,19 +149,16 @@ func (b *blobs) Stat(ctx context.Context, id string) (BlobInfo, error) {
 }
 
 func (b *blobs) Open(ctx context.Context, id string) (BlobInfo, io.ReadSeekCloser, error) {
-	var inside int64
+	var inside bool
 	var content []byte
 	i, err := one(ctx, b.db, "open the result of "+id, func(row scanner) (i BlobInfo, err error) {
-		var stored int64
-		var sha []byte
-		err = row.Scan(&i.ID, &i.Gateway, &stored, &i.Size, &sha, &inside, &content)
-		i.Gateway, i.Stored, i.SHA256 = text.Decode(i.Gateway), fromNanos(stored), toSum(sha)
+		i, inside, err = scanBlobInside(row, &content)
 		return i, err
 	}, `SELECT `+blobColumns+`, content FROM fleet_blob WHERE id = $1`, text.Encode(id))
 	if err != nil {
 		return BlobInfo{}, nil, err
 	}
-	if inside != 0 {
+	if inside {
 		return i, inMemory{bytes.NewReader(content)}, nil
 	}
 	f, err := b.root.Open(fileOf(i.ID))

@@ -56,7 +56,10 @@ func workUntilKilled(folder string) error {
 				}
 				return w.Append(ctx, 0, chunk)
 			},
-			func() error { _, err := w.Finish(ctx, chunk, 2*int64(len(chunk)), [32]byte{1}, time.Now()); return err },
+			func() error {
+				_, err := w.Finish(ctx, chunk, fleet.BlobInfo{Size: 2 * int64(len(chunk)), SHA256: [32]byte{1}, Stored: time.Now()})
+				return err
+			},
 			func() error {
 				_, err := fleet.Amend(ctx, f.Commands, id(n), func(c *fleet.Command) bool { c.State, c.Ended = fleet.OK, time.Now(); return true })
 				return err

@@ -26,7 +26,7 @@ func write(t *testing.T, h Hub, id, gateway string, now time.Time, chunks ...[]b
 		all = append(all, c...)
 	}
 	all = append(all, chunks[len(chunks)-1]...)
-	return w.Finish(t.Context(), chunks[len(chunks)-1], int64(len(all)), sha256.Sum256(all), now)
+	return w.Finish(t.Context(), chunks[len(chunks)-1], fleet.BlobInfo{Size: int64(len(all)), SHA256: sha256.Sum256(all), Stored: now, Note: "\x00 of " + id})
 }
 
 // read returns a blob's content, which it holds against its hash.
@@ -60,6 +60,7 @@ func blobChunks(t *testing.T, open Opener) {
 		info, err := write(t, h, id, "g1", at(i), chunks...)
 		noErr(t, err)
 		same(t, read(t, h, id), bytes.Join(chunks, nil))
+		same(t, info.Note, "\x00 of "+id)
 		same(t, must[fleet.BlobInfo](t)(h.Blobs.Stat(ctx, id)), info)
 		_, err = h.Blobs.Write(ctx, id, "g1")
 		wantErr(t, err, fleet.ErrExists)
@@ -71,7 +72,7 @@ func blobChunks(t *testing.T, open Opener) {
 	wantErr(t, h.Blobs.Remove(ctx, commandID(9)), fleet.ErrConflict)
 	wantErr(t, w.Append(ctx, 1, []byte("x")), fleet.ErrGap)
 	noErr(t, w.Append(ctx, 0, []byte("x")))
-	_, err = w.Finish(ctx, []byte("y"), 3, [32]byte{}, at(0))
+	_, err = w.Finish(ctx, []byte("y"), fleet.BlobInfo{Size: 3, Stored: at(0)})
 	wantErr(t, err, fleet.ErrMismatch)
 	_, _, err = h.Blobs.Open(ctx, commandID(9))
 	wantErr(t, err, fleet.ErrUnknown) // it isn't whole
@@ -110,7 +111,7 @@ func blobResume(t *testing.T, open Opener) {
 	held := must[io.ReadCloser](t)(w.Content())
 	same(t, string(must[[]byte](t)(io.ReadAll(held))), "abcde")
 	noErr(t, held.Close())
-	_, err := w.Finish(ctx, []byte("f"), 6, sha256.Sum256([]byte("abcdef")), at(0))
+	_, err := w.Finish(ctx, []byte("f"), fleet.BlobInfo{Size: 6, SHA256: sha256.Sum256([]byte("abcdef")), Stored: at(0)})
 	noErr(t, err)
 	noErr(t, w.Close())
 	same(t, string(read(t, h, id)), "abcdef")
@@ -123,6 +124,54 @@ func blobResume(t *testing.T, open Opener) {
 	w = must[fleet.BlobWriter](t)(h.Blobs.Write(ctx, commandID(2), "g2"))
 	same(t, []any{w.Chunks(), w.Size(), used(t, h)}, []any{uint64(0), int64(0), int64(6)})
 	noErr(t, w.Close())
+}
+
+// partly returns what has come of a blob behind offset.
+func partly(t *testing.T, p fleet.BlobPart, offset int64) string {
+	t.Helper()
+	var b [100]byte
+	n, err := p.ReadAt(b[:], offset)
+	wantErr(t, err, io.EOF)
+	return string(b[:n])
+}
+
+func blobParts(t *testing.T, open Opener) {
+	ctx, id := t.Context(), commandID(1)
+	h := open(fleet.Options{})
+	_, err := h.Blobs.Part(ctx, id)
+	wantErr(t, err, fleet.ErrUnknown)
+	_, err = h.Blobs.Part(ctx, "../x")
+	wantErr(t, err, fleet.ErrUnknown)
+	w := must[fleet.BlobWriter](t)(h.Blobs.Write(ctx, id, "g1"))
+	_, err = h.Blobs.Part(ctx, id)
+	wantErr(t, err, fleet.ErrUnknown)
+	noErr(t, w.Append(ctx, 0, []byte("abc")))
+	p := must[fleet.BlobPart](t)(h.Blobs.Part(ctx, id))
+	same(t, partly(t, p, 0), "abc")
+	same(t, partly(t, p, 3), "")
+	same(t, partly(t, p, 9), "")
+	noErr(t, w.Append(ctx, 3, []byte("de")))
+	same(t, partly(t, p, 2), "cde")
+	noErr(t, w.Close())
+	same(t, partly(t, p, 2), "cde")
+	noErr(t, p.Close())
+	noErr(t, h.Close())
+
+	// Nobody writes to it after a new start.
+	h = opened(t, open, fleet.Options{})
+	p = must[fleet.BlobPart](t)(h.Blobs.Part(ctx, id))
+	same(t, partly(t, p, 1), "bcde")
+	w = must[fleet.BlobWriter](t)(h.Blobs.Write(ctx, id, "g1"))
+	same(t, partly(t, p, 1), "bcde")
+	_, err = w.Finish(ctx, []byte("f"), fleet.BlobInfo{Size: 6, Stored: at(0)})
+	noErr(t, err)
+	noErr(t, w.Close())
+	same(t, partly(t, p, 4), "ef")
+	_, err = h.Blobs.Part(ctx, id)
+	wantErr(t, err, fleet.ErrUnknown)
+	noErr(t, h.Blobs.Remove(ctx, id))
+	same(t, partly(t, p, 4), "ef")
+	noErr(t, p.Close())
 }
 
 func blobQuota(t *testing.T, open Opener) {

@@ -46,6 +46,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Opener) {
 		"what is revoked stays so":                      revocations,
 		"a result comes in chunks":                      blobChunks,
 		"a result goes on where it broke off":           blobResume,
+		"a result is read while it comes":               blobParts,
 		"results keep to their quota":                   blobQuota,
 		"old results go":                                blobSweep,
 		"the audit shows what was done to it":           auditChain,

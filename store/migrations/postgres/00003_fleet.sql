@@ -70,6 +70,7 @@ CREATE TABLE fleet_blob (
     stored  bigint   NOT NULL,
     size    bigint   NOT NULL,
     sha256  bytea    NOT NULL,
+    note    text     COLLATE "C" NOT NULL, -- how the command ended
     inside  smallint NOT NULL, -- 1: content is here
     content bytea    NOT NULL
 );

@@ -70,6 +70,7 @@ CREATE TABLE fleet_blob (
     stored  INTEGER NOT NULL,
     size    INTEGER NOT NULL,
     sha256  BLOB    NOT NULL,
+    note    TEXT    NOT NULL, -- how the command ended
     inside  INTEGER NOT NULL, -- 1: content is here
     content BLOB    NOT NULL
 ) STRICT;
