@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lanfolk/lanfolk/internal/config"
-	"github.com/lanfolk/lanfolk/internal/node"
+	"github.com/lanfolk/lanfolk/internal/database"
 	"github.com/lanfolk/lanfolk/store"
 )
 
@@ -48,13 +48,13 @@ func checkPasswordFile(password, where, flag string) error {
 
 // openToRead opens the database without a change to it.
 func (d *databaseFlags) openToRead(ctx context.Context) (*store.DB, error) {
-	at := node.Place{Where: d.from}
+	at := database.Place{Where: d.from}
 	if d.from == "" {
 		dir, err := stateFolder(d.state)
 		if err != nil {
 			return nil, err
 		}
-		if at, err = node.PlaceIn(dir); err != nil {
+		if at, err = database.Node().Read(dir); err != nil {
 			return nil, err
 		}
 	}

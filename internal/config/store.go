@@ -7,8 +7,12 @@ import (
 	"strings"
 )
 
-// DatabaseName is what the database's file in the state folder is called.
-const DatabaseName = "lanfolk.db"
+// DatabaseName is what the database's file in the state folder is called,
+// HubDatabaseName what a hub's is.
+const (
+	DatabaseName    = "lanfolk.db"
+	HubDatabaseName = "hub.db"
+)
 
 // Store is the section [store]: where lanfolk remembers.
 type Store struct {
@@ -44,6 +48,15 @@ func (s Store) PathIn(state string) string {
 		return s.Path
 	}
 	return filepath.Join(state, s.Path)
+}
+
+// Hub returns the section as a hub reads it: its file has another name where the
+// configuration gives none, so that a node may keep its own in the same folder.
+func (s Store) Hub() Store {
+	if s.Path == DatabaseName {
+		s.Path = HubDatabaseName
+	}
+	return s
 }
 
 // StoreKind is a kind of database.

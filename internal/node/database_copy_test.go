@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/lanfolk/lanfolk"
-	"github.com/lanfolk/lanfolk/internal/config"
 )
 
 func device(id string) lanfolk.DeviceRecord {
@@ -79,37 +78,5 @@ func TestInventoryCopy(t *testing.T) {
 	}
 	if err := c.close(); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestPlace(t *testing.T) {
-	dir := t.TempDir()
-	if p, err := PlaceIn(dir); err != nil || p.Where != filepath.Join(dir, "lanfolk.db") {
-		t.Errorf("before a node ran: %+v, %v", p, err)
-	}
-	for _, c := range []struct {
-		store config.Store
-		want  Place
-	}{
-		{config.Store{Kind: config.SQLite, Path: "x.db"}, Place{Where: filepath.Join(dir, "x.db")}},
-		{
-			config.Store{Kind: config.Postgres, URL: "postgres://john:s3cret@db/x?sslmode=require&password=s3cret", PasswordFile: "/etc/p"},
-			Place{"postgres://john@db/x?sslmode=require", "/etc/p"},
-		},
-	} {
-		if err := keepPlace(c.store, dir); err != nil {
-			t.Fatal(err)
-		}
-		if p, err := PlaceIn(dir); err != nil || p != c.want {
-			t.Errorf("%+v, %v; want %+v", p, err, c.want)
-		}
-	}
-	for _, text := range []string{"", "{}", "postgres://"} {
-		if err := os.WriteFile(filepath.Join(dir, placeName), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := PlaceIn(dir); err == nil || !strings.HasPrefix(err.Error(), "node: read database.json: ") {
-			t.Errorf("%q: %v", text, err)
-		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/internal/config"
 	"github.com/lanfolk/lanfolk/internal/daemon"
+	"github.com/lanfolk/lanfolk/internal/database"
 	"github.com/lanfolk/lanfolk/store"
 )
 
@@ -32,18 +33,21 @@ func saved(t *testing.T) string {
 
 func TestDatabaseThatCantBeWrittenIsReadAndTriedAgain(t *testing.T) {
 	path := saved(t)
-	var why error = store.ErrFull
-	d := &database{where: path, log: slog.New(slog.DiscardHandler)}
-	d.err.Store(&why)
+	log := slog.New(slog.DiscardHandler)
+	at, err := database.New(config.Store{Path: path}, "", "", log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &inventoryDB{Database: at, log: log}
 
-	if err := d.Commit(t.Context(), nil); !errors.Is(err, store.ErrFull) {
+	if err := d.Commit(t.Context(), nil); !errors.Is(err, database.ErrNotOpen) {
 		t.Errorf("Commit: error %v; want the reason why the database isn't open", err)
 	}
 	snapshot, err := d.Snapshot(t.Context())
 	if err != nil || len(snapshot.Devices) != 1 || snapshot.Devices[0].ID != "d1" {
 		t.Errorf("Snapshot: %+v, error %v; want device d1", snapshot.Devices, err)
 	}
-	if err := d.open(t.Context()); err != nil {
+	if err := d.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	defer d.Close()
@@ -87,43 +91,4 @@ func TestDatabaseIsOneNodes(t *testing.T) {
 		t.Fatalf("after the first ended: %v", err)
 	}
 	second.Close()
-}
-
-func TestDatabaseWhoseFileVanishesTakesNothing(t *testing.T) {
-	path := saved(t)
-	d, err := openDatabase(t.Context(), config.Store{Path: path}, "", t.TempDir(), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	hurried := 0
-	d.back = func() { hurried++ }
-	rows := []lanfolk.Observation{{ObservationKey: lanfolk.ObservationKey{Protocol: "mdns", Query: "nas.local"}, Count: 1}}
-	save := func() error { return d.SaveObservations(t.Context(), rows) }
-
-	d.look()
-	if err := save(); err != nil || d.health() != nil {
-		t.Fatalf("all is well, but: %v, %v", err, d.health())
-	}
-	if err := os.Rename(path, path+".away"); err != nil {
-		t.Fatal(err)
-	}
-	d.look()
-	if err := save(); !errors.Is(err, errVanished) || !errors.Is(d.health(), errVanished) {
-		t.Errorf("moved away: %v, health %v; want %v", err, d.health(), errVanished)
-	}
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	d.look()
-	if err := save(); !errors.Is(err, errVanished) {
-		t.Errorf("replaced: %v; want %v", err, errVanished)
-	}
-	if err := os.Rename(path+".away", path); err != nil {
-		t.Fatal(err)
-	}
-	d.look()
-	if err := save(); err != nil || d.health() != nil || hurried != 1 {
-		t.Errorf("put back: %v, health %v, %d times told", err, d.health(), hurried)
-	}
 }

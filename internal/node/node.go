@@ -40,7 +40,7 @@ type Node struct {
 
 	started       time.Time
 	page          string
-	db            *database
+	db            *inventoryDB
 	registry      *lanfolk.Registry
 	classifier    *classify.Classifier
 	recorder      *store.Recorder
@@ -126,7 +126,7 @@ func (n *Node) Run(ctx context.Context) error {
 		&daemon.Task{Name: "reflector", Run: n.runReflector, Detail: n.reflectDetail, Counters: n.reflectCounters},
 		&daemon.Task{Name: "neighbours", Run: n.runNeighbours},
 		&daemon.Task{Name: "links", Run: n.runLinks},
-		&daemon.Task{Name: "database", Run: n.db.run},
+		&daemon.Task{Name: "database", Run: n.db.Run},
 		daemon.Watchdog(),
 	)
 	for _, ln := range listeners {
@@ -200,7 +200,7 @@ func (n *Node) openInventory(ctx context.Context) error {
 		},
 		Log: n.Log,
 	})
-	n.db.back = n.recorder.Hurry
+	n.db.Back = n.recorder.Hurry
 	n.selection = sockets.Selection{Names: n.Config.Interfaces, Exclude: n.Config.ExcludeInterfaces}
 	return nil
 }

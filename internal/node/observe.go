@@ -45,7 +45,7 @@ func Network() string {
 func (n *Node) storeStatus() Store {
 	rows := n.recorder.Stats()
 	s := Store{
-		Path: n.db.name, Healthy: true, Pending: uint64(rows.Pending), Written: rows.Written, Dropped: rows.Dropped,
+		Path: n.db.Name(), Healthy: true, Pending: uint64(rows.Pending), Written: rows.Written, Dropped: rows.Dropped,
 		DroppedShare: rows.DroppedShare, Failures: rows.Failures, Forgotten: rows.Forgotten,
 	}
 	switch {
@@ -55,7 +55,7 @@ func (n *Node) storeStatus() Store {
 	case n.registry.Stats().SaveError != "":
 		s.Healthy, s.Error = false, n.registry.Stats().SaveError
 	default:
-		if err := n.db.health(); err != nil {
+		if err := n.db.Health(); err != nil {
 			s.Healthy, s.Error = false, err.Error()
 		}
 	}
