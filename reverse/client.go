@@ -45,8 +45,9 @@ type Client struct {
 	tasks sync.WaitGroup
 
 	mu      sync.Mutex
-	link    *link         // nil while there is none
-	changed chan struct{} // closed, and made anew, when link changes
+	link    *link              // nil while there is none
+	changed chan struct{}      // closed, and made anew, when link changes
+	again   context.CancelFunc // ends the connection, or the wait for the next one
 	state   ClientState
 }
 
@@ -75,28 +76,52 @@ func (c *Client) Run(ctx context.Context) error {
 	c.ids.Random = rand.Reader
 	defer c.tasks.Wait()
 	foreign := c.Foreign
-	for n := 0; ; n++ {
-		began := time.Now()
-		err := c.once(ctx, &foreign)
-		if errors.Is(err, errOther) {
-			err = c.once(ctx, &foreign) // not a failure: this one suits what the hub is
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		if time.Since(began) >= steady {
-			n = 0
-		}
-		if hopeless(err) {
-			n = max(n, 6) // it takes people to change that: ask seldom
-		}
-		wait := pause(n, c.chance())
-		c.failed(n+1, err, wait)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(wait):
-		}
+	for n := 0; ctx.Err() == nil; {
+		n = c.round(ctx, n, &foreign)
+	}
+	return nil
+}
+
+// round makes one connection, serves it to its end, and waits until the next one
+// may be made. N is how many attempts failed before; round returns how many now.
+func (c *Client) round(run context.Context, n int, foreign *bool) int {
+	began := time.Now()
+	ctx, again := context.WithCancel(run)
+	defer again()
+	c.mu.Lock()
+	c.again = again
+	c.mu.Unlock()
+	err := c.once(run, ctx, foreign)
+	if errors.Is(err, errOther) {
+		err = c.once(run, ctx, foreign) // not a failure: this one suits what the hub is
+	}
+	if ctx.Err() != nil {
+		return 0
+	}
+	if time.Since(began) >= steady {
+		n = 0
+	}
+	if hopeless(err) {
+		n = max(n, 6) // it takes people to change that: ask seldom
+	}
+	wait := pause(n, c.chance())
+	c.failed(n+1, err, wait)
+	select {
+	case <-ctx.Done():
+		return 0
+	case <-time.After(wait):
+		return n + 1
+	}
+}
+
+// Reconnect makes the connection anew, at once: since there is a newer
+// certificate, or another way to the hub. What is on its way goes on over the new
+// one.
+func (c *Client) Reconnect() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.again != nil {
+		c.again()
 	}
 }
 
@@ -123,10 +148,11 @@ func (c *Client) failed(attempts int, err error, wait time.Duration) {
 // errOther ends a connection that was made for the other kind of hub.
 var errOther = errors.New("reverse: the hub is of the other kind")
 
-// once makes one connection and serves it to its end. Foreign is what kind of
-// hub it is thought to be, and then what it is.
-func (c *Client) once(run context.Context, foreign *bool) error {
-	ctx, cancel := context.WithCancel(run)
+// once makes one connection and serves it to its end, at the latest that of ctx;
+// commands go on until run ends. Foreign is what kind of hub it is thought to be, and
+// then what it is.
+func (c *Client) once(run, ctx context.Context, foreign *bool) error {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	l, err := c.open(*foreign)
 	if err != nil {

@@ -46,6 +46,38 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
+// Reconnect doesn't wait, neither for the end of a connection nor for the time of
+// the next attempt.
+func TestReconnectIsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pki := newPKI(t)
+		h := newHub(t).serve(t, pki)
+		var at []time.Duration
+		began := time.Now()
+		g := &gateway{Client: reverse.Client{TLS: pki.gateway("g1"), Chance: never}, serve: echo}
+		g.Dial = func(ctx context.Context) (net.Conn, error) {
+			if at = append(at, time.Since(began)); len(at) < 3 {
+				return nil, errors.New("no hub today")
+			}
+			return h.dial(ctx)
+		}
+		stop := start(t, g)
+		time.Sleep(2500 * time.Millisecond) // the second attempt was after 1 s, the third would be after 3 s
+		g.Reconnect()
+		time.Sleep(time.Second)
+		g.Reconnect()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		want := []time.Duration{0, time.Second, 2500 * time.Millisecond, 3500 * time.Millisecond}
+		if !slices.Equal(at, want) || !g.State().Connected {
+			t.Errorf("attempts at %v, want %v; connected: %v", at, want, g.State().Connected)
+		}
+		stop()
+		h.secure.Stop()
+		h.bare.Stop()
+	})
+}
+
 // Gateways that lost their hub at once, which is away for 30 s, are back within
 // two minutes, and no more than a twentieth comes in one tenth of a second.
 func TestHerdIsSpread(t *testing.T) {
@@ -241,6 +273,11 @@ func TestCommandNobodyWantsIsNotRun(t *testing.T) {
 // A command that is sent again runs once; its result goes on from where the
 // connection broke, and whoever runs it doesn't notice.
 func TestResultGoesOnAfterBreak(t *testing.T) {
+	t.Run("break", func(t *testing.T) { resultGoesOn(t, func(_ *gateway, conn net.Conn) { _ = conn.Close() }) })
+	t.Run("reconnect", func(t *testing.T) { resultGoesOn(t, func(g *gateway, _ net.Conn) { g.Reconnect() }) })
+}
+
+func resultGoesOn(t *testing.T, end func(*gateway, net.Conn)) {
 	pki := newPKI(t)
 	h := newHub(t).serve(t, pki)
 	all := strings.Repeat("0123456789abcdef", 1<<17) // 2 MiB
@@ -280,7 +317,7 @@ func TestResultGoesOnAfterBreak(t *testing.T) {
 		gate <- struct{}{} // so many chunks get through, then the link breaks
 	}
 	mu.Lock()
-	_ = conns[0].Close()
+	end(g, conns[0])
 	mu.Unlock()
 	h.expect(t, "the end of the session", func() bool { return len(h.ended["g1"]) == 1 })
 	if s := h.online(t, "g1"); s.Epoch < 2 {
