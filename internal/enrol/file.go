@@ -1,11 +1,14 @@
 package enrol
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
+	"time"
 )
 
 // maxFile bounds what is read of a file with a secret, in bytes.
@@ -80,4 +83,50 @@ func syncFolder(dir string) error {
 		return fmt.Errorf("enrol: %w", err)
 	}
 	return nil
+}
+
+// alone makes the caller the only one, of all processes, who talks to a hub about
+// this identity's certificates, and takes over what others have written. Done ends
+// that.
+func (i *Identity) alone(ctx context.Context) (done func(), err error) {
+	i.joining.Lock()
+	dir, err := lockFolder(ctx, filepath.Dir(i.path))
+	if err == nil {
+		if _, err = i.Reload(); err != nil {
+			dir.Close()
+		}
+	}
+	if err != nil {
+		i.joining.Unlock()
+		return nil, err
+	}
+	return func() { dir.Close(); i.joining.Unlock() }, nil
+}
+
+// lockEvery is how often it is tried to get a lock that another process has.
+const lockEvery = 50 * time.Millisecond
+
+// lockFolder locks a folder until the file is closed. A file for it would have to be
+// one that each user can open who may use the folder.
+func lockFolder(ctx context.Context, path string) (*os.File, error) {
+	dir, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("enrol: %w", err)
+	}
+	for {
+		err = syscall.Flock(int(dir.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return dir, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			dir.Close()
+			return nil, fmt.Errorf("enrol: lock %s: %w", path, err)
+		}
+		select {
+		case <-ctx.Done():
+			dir.Close()
+			return nil, fmt.Errorf("enrol: another process talks to a hub for this gateway: %w", context.Cause(ctx))
+		case <-time.After(lockEvery):
+		}
+	}
 }

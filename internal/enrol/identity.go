@@ -21,7 +21,9 @@ import (
 var ErrNotEnrolled = errors.New("enrol: this gateway belongs to no hub; `lanfolk join` makes it one's")
 
 // An Identity is who a gateway is at its hub: its key, its certificate, and the
-// hub's authority, in one file. Its methods may be called from any goroutine.
+// hub's authority, in one file. Its methods may be called from any goroutine, and
+// several processes may have the same file: of those that talk to a hub about
+// certificates one waits for the other.
 type Identity struct {
 	path string
 
@@ -61,29 +63,57 @@ const recordVersion = 1
 
 // Open reads the file, which need not be there yet; its folder must be.
 func Open(path string) (*Identity, error) {
-	i := &Identity{path: path, kept: record{Version: recordVersion}}
+	i := &Identity{path: path}
+	if _, err := i.Reload(); err != nil {
+		return nil, err
+	}
+	return i, nil
+}
+
+// Reload reads the file again, which another process may have written since, and
+// returns whether the gateway's certificate is another one, or there is none any
+// more. After an error all is as it was.
+func (i *Identity) Reload() (changed bool, err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	r, c, err := readRecord(i.path)
+	if err != nil {
+		return false, err
+	}
+	changed = (c == nil) != (i.now == nil) || c != nil && !c.cert.Leaf.Equal(i.now.cert.Leaf)
+	i.kept = r
+	if changed {
+		i.now = c
+	}
+	return changed, nil
+}
+
+// readRecord reads the file. Before the first Join there is no credential.
+func readRecord(path string) (record, *credential, error) {
+	none := record{Version: recordVersion}
 	b, err := ReadSecret(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return i, nil
+		return none, nil, nil
 	} else if err != nil {
-		return nil, err
+		return none, nil, err
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
-	i.kept = record{}
-	if err := d.Decode(&i.kept); err != nil {
-		return nil, fmt.Errorf("enrol: %s: %w", path, err)
+	var r record
+	if err := d.Decode(&r); err != nil {
+		return none, nil, fmt.Errorf("enrol: %s: %w", path, err)
 	}
-	if i.kept.Version != recordVersion {
-		return nil, fmt.Errorf("enrol: %s is of version %d; this program knows %d", path, i.kept.Version, recordVersion)
+	if r.Version != recordVersion {
+		return none, nil, fmt.Errorf("enrol: %s is of version %d; this program knows %d", path, r.Version, recordVersion)
 	}
-	if i.kept.Gateway == "" {
-		return i, nil
+	if r.Gateway == "" {
+		return r, nil, nil
 	}
-	if i.now, err = i.kept.decode(); err != nil {
-		return nil, fmt.Errorf("enrol: %s: %w", path, err)
+	c, err := r.decode()
+	if err != nil {
+		return none, nil, fmt.Errorf("enrol: %s: %w", path, err)
 	}
-	return i, nil
+	return r, c, nil
 }
 
 // decode returns the credential, if its parts belong together. Whether it has
@@ -164,7 +194,10 @@ func (i *Identity) TLS() (*tls.Config, error) {
 	config := base()
 	config.RootCAs = pool(c.ca)
 	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-		return &i.credential().cert, nil
+		if c := i.credential(); c != nil {
+			return &c.cert, nil
+		}
+		return nil, ErrNotEnrolled // any more
 	}
 	return config, nil
 }

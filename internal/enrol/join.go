@@ -45,8 +45,11 @@ func (i *Identity) Join(ctx context.Context, to invitation.Invitation, dial Dial
 	if len(to.Addresses) == 0 {
 		return errors.New("enrol: the join string has no address, and no hub was found")
 	}
-	i.joining.Lock()
-	defer i.joining.Unlock()
+	done, err := i.alone(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	key, err := i.keyFor(to.Pin)
 	if err != nil {
 		return err
@@ -172,11 +175,18 @@ func answered(err error) error {
 // Renew replaces the certificate by a newer one, over a connection that shows the
 // old one. The gateway's id and key stay. ErrRefused as for Join.
 func (i *Identity) Renew(ctx context.Context, hub grpc.ClientConnInterface) error {
-	i.joining.Lock()
-	defer i.joining.Unlock()
+	before := i.credential()
+	done, err := i.alone(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	c := i.credential()
-	if c == nil {
+	switch {
+	case c == nil:
 		return ErrNotEnrolled
+	case before != nil && !before.ca.Equal(c.ca):
+		return errors.New("enrol: the gateway has joined another hub meanwhile")
 	}
 	csr, err := request(c.cert.PrivateKey.(*ecdsa.PrivateKey))
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 // jumps.
 func TestWhenToRenew(t *testing.T) {
 	begin := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	s := Status{Gateway: "g", RenewAfter: begin.Add(20 * 24 * time.Hour)}
+	s := Status{Gateway: "g", RenewAfter: begin.Add(20 * 24 * time.Hour), Expires: begin.Add(30 * 24 * time.Hour)}
 	due := s.RenewAfter
 	for _, c := range []struct {
 		name string
@@ -29,6 +29,10 @@ func TestWhenToRenew(t *testing.T) {
 		if got := c.plan.wait(c.now, s); got != c.want {
 			t.Errorf("%s: %s; want %s", c.name, got, c.want)
 		}
+	}
+	short := Status{Gateway: "g", RenewAfter: due, Expires: due.Add(20 * time.Minute)}
+	if got := (&plan{chance: 1}).wait(due, short); got != 5*time.Minute {
+		t.Errorf("a certificate that lives but an hour is renewed after %s more", got)
 	}
 	if got := (&plan{}).wait(begin, Status{}); got != time.Hour {
 		t.Errorf("without a hub it waits %s", got)

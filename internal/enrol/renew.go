@@ -12,7 +12,7 @@ import (
 // When a Renewer asks. It looks at the clock at least once in a while, since that of
 // a machine without a battery jumps when it hears of the time.
 const (
-	spread      = time.Hour // gateways that enrolled together renew apart
+	spread      = time.Hour // gateways that enrolled together renew apart, by so much at most
 	firstPause  = time.Minute
 	longPause   = 6 * time.Hour
 	lookAgain   = time.Hour
@@ -100,7 +100,8 @@ func (p *plan) wait(now time.Time, s Status) time.Duration {
 	if s.Gateway == "" {
 		return lookAgain
 	}
-	due := s.RenewAfter.Add(time.Duration(p.chance * float64(spread)))
+	apart := min(spread, s.Expires.Sub(s.RenewAfter)/4)
+	due := s.RenewAfter.Add(time.Duration(p.chance * float64(apart)))
 	// A pause that lies far ahead is of a clock that was set back since.
 	if p.pause.After(due) && p.pause.Sub(now) <= longPause {
 		due = p.pause

@@ -21,6 +21,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -586,5 +587,58 @@ func TestTokensThatAreNotMade(t *testing.T) {
 		if text, _, err := h.registrar.Invite(t.Context(), c.q); text != "" || err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v; want %q", c.name, err, c.want)
 		}
+	}
+}
+
+// `lanfolk join` runs beside a node that has the same file open: the node hears of
+// it, and neither writes over what the other has got.
+func TestTwoProcessesWithOneFile(t *testing.T) {
+	t.Parallel()
+	h, other := startHub(t, t.TempDir()), startHub(t, t.TempDir())
+	node, path := h.joined(t)
+	client := h.connected(t, node)
+	command := open(t, path)
+	if changed, err := node.Reload(); changed || err != nil {
+		t.Errorf("nothing changed, and it says %v, %v", changed, err)
+	}
+	if err := command.Join(t.Context(), other.invite(t, ca.TokenRequest{Name: "attic"}), other.dial); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := client.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := node.Renew(t.Context(), conn); err == nil || !strings.Contains(err.Error(), "has joined another hub meanwhile") {
+		t.Errorf("a renewal at the earlier hub: %v", err)
+	}
+	if got := open(t, path).Status(); got.Pin != other.authority.Pin() {
+		t.Errorf("the file has the hub with pin %s", got.Pin)
+	}
+	if s := node.Status(); s.Pin != other.authority.Pin() {
+		t.Errorf("the node has the hub with pin %s", s.Pin)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	config := tlsOf(t, node)
+	if changed, err := node.Reload(); !changed || err != nil || node.Status().Gateway != "" {
+		t.Errorf("without a file it says %v, %v, and is %+v", changed, err, node.Status())
+	}
+	if _, err := config.GetClientCertificate(nil); !errors.Is(err, enrol.ErrNotEnrolled) {
+		t.Errorf("a handshake without a file: %v", err)
+	}
+
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := node.Join(ctx, h.invite(t, ca.TokenRequest{}), h.dial); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "another process") {
+		t.Errorf("while another process joins: %v", err)
 	}
 }
