@@ -35,6 +35,8 @@ type Instance struct {
 type Location struct {
 	Host      string             `json:"host" required:"false"`
 	Port      uint16             `json:"port" required:"false"`
+	Priority  uint16             `json:"priority,omitempty" required:"false"` // of the SRV record, as is Weight
+	Weight    uint16             `json:"weight,omitempty" required:"false"`
 	Addresses []netip.Addr       `json:"addresses" required:"false"`
 	TXT       map[string]*string `json:"txt" required:"false"`
 	TXTRaw    []string           `json:"txt_raw" required:"false"`

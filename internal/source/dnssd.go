@@ -259,7 +259,7 @@ func instance(op dnssd.Op, s dnssd.Service, resolved bool) find.Instance {
 		return i
 	}
 	l := &find.Location{
-		Host: valid(s.Host), Port: s.Port, Addresses: append([]netip.Addr{}, s.Addresses...),
+		Host: valid(s.Host), Port: s.Port, Priority: s.Priority, Weight: s.Weight, Addresses: append([]netip.Addr{}, s.Addresses...),
 		TXT: make(map[string]*string), TXTRaw: make([]string, len(s.TXT)),
 	}
 	if s.Broken != nil {
