@@ -40,6 +40,7 @@ type Config struct {
 	Syncthing Syncthing `toml:"syncthing"`
 	MQTT      MQTT      `toml:"mqtt"`
 	Gateway   Gateway   `toml:"gateway"`
+	Hub       Hub       `toml:"hub"`
 
 	// Announce are the services that are announced by mDNS.
 	Announce []Announce `toml:"announce"`
@@ -68,6 +69,7 @@ func Default() *Config {
 		Syncthing:         defaultSyncthing(),
 		MQTT:              defaultMQTT(),
 		Gateway:           defaultGateway(),
+		Hub:               defaultHub(),
 		NMOS:              defaultNMOS(),
 	}
 }
@@ -135,6 +137,9 @@ func (c *Config) check(bad func(key string, err error)) {
 	}
 	if c.MDNS.Silent && c.NMOS.OnLinks() {
 		bad("mdns.silent", errors.New("a silent node announces nothing: [[nmos.advertise]] wants mdns = false"))
+	}
+	if c.MDNS.Silent && c.Hub.Announce.MDNS {
+		bad("mdns.silent", errors.New("a silent program announces nothing: [hub.announce] wants mdns = false"))
 	}
 	for _, l := range []struct {
 		key   string

@@ -29,7 +29,7 @@ func parse(t testing.TB, text string) *config.Config {
 
 func diff(want, got *config.Config) string {
 	return cmp.Diff(want, got, cmpopts.EquateComparable(config.Duration{}, config.Listen{}, config.Address{}, config.DNSServer{}, config.Domain{}, config.ZoneListen{}, config.ZoneAddress{},
-		config.SyncthingAddress{}, config.SyncthingListen{}, config.MQTTURL{}, config.MQTTListen{}, config.HubAddress{}, config.Pattern{}))
+		config.SyncthingAddress{}, config.SyncthingListen{}, config.MQTTURL{}, config.MQTTListen{}, config.HubAddress{}, config.HubListen{}, config.Pattern{}))
 }
 
 func TestNoFileIsTheDefault(t *testing.T) {

@@ -89,7 +89,7 @@ address = "192.0.2.53"`).Zones[0]
 	if d := diff(&config.Config{Zones: []config.Zone{want}}, &config.Config{Zones: []config.Zone{got}}); d != "" {
 		t.Errorf("the reference's example has other values than the defaults (-default +reference):\n%s", d)
 	}
-	shown, err := (&config.Config{HTTP: config.Default().HTTP, Zones: []config.Zone{want}}).TOML()
+	shown, err := (&config.Config{HTTP: config.Default().HTTP, Hub: config.Default().Hub, Zones: []config.Zone{want}}).TOML()
 	if err != nil {
 		t.Fatal(err)
 	}
