@@ -58,10 +58,11 @@ type Accounts interface {
 	// use API tokens only.
 	CreateUser(ctx context.Context, u User, password string) error
 	// SetPassword and SetRole change one; ErrUnknown. A new password ends all of
-	// the user's sign-ins.
+	// the user's sign-ins. The last admin stays one: ErrLastAdmin.
 	SetPassword(ctx context.Context, name, password string) error
 	SetRole(ctx context.Context, name string, role Role) error
-	// RemoveUser drops an account with its sign-ins, API tokens and grants.
+	// RemoveUser drops an account with its sign-ins, API tokens and grants;
+	// ErrUnknown, ErrLastAdmin.
 	RemoveUser(ctx context.Context, name string) error
 	// Users returns all by name.
 	Users(ctx context.Context) ([]User, error)

@@ -30,9 +30,9 @@ type Head struct {
 
 // AuditFilter says which entries are meant; the zero value is all.
 type AuditFilter struct {
-	Gateway, Who, Ref string
-	Before            uint64 // numbers below this one; 0 is from the end
-	Limit             int    // 0 is 100, and so is anything above 1000
+	Gateway, Who, What, Ref string
+	Before                  uint64 // numbers below this one; 0 is from the end
+	Limit                   int    // 0 is 100, and so is anything above 1000
 }
 
 // Audit is a log whose entries hold each other by a chain of hashes. All of its

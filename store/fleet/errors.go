@@ -28,6 +28,8 @@ var (
 	ErrMismatch = errors.New("content doesn't match")
 	// ErrPassword: there is no such user, or the password is another.
 	ErrPassword = errors.New("wrong user or password")
+	// ErrLastAdmin: without that user nobody would be admin.
+	ErrLastAdmin = errors.New("the last admin")
 	// ErrInvalid: an argument can't be kept.
 	ErrInvalid = errors.New("invalid")
 )

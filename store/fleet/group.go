@@ -140,7 +140,7 @@ func (u undo) Error() string { return u.rule.Error() }
 
 // isRule says whether err is one of this package's, which undo hides.
 func isRule(err error) bool {
-	for _, rule := range []error{ErrUnknown, ErrExists, ErrConflict, ErrState, ErrFenced, ErrGap, ErrEpoch, ErrExpired, ErrUsed, ErrQuota, ErrMismatch, ErrPassword, ErrInvalid} {
+	for _, rule := range []error{ErrUnknown, ErrExists, ErrConflict, ErrState, ErrFenced, ErrGap, ErrEpoch, ErrExpired, ErrUsed, ErrQuota, ErrMismatch, ErrPassword, ErrLastAdmin, ErrInvalid} {
 		if errors.Is(err, rule) {
 			return true
 		}

@@ -87,11 +87,40 @@ func (a *accounts) SetRole(ctx context.Context, name string, role Role) error {
 	if err := role.check(); err != nil {
 		return fmt.Errorf("fleet: set role: %w", err)
 	}
-	return a.change(ctx, "set the role of "+name, `UPDATE fleet_user SET role = $2 WHERE name = $1`, text.Encode(name), string(role))
+	return a.group.do(ctx, "set the role of "+name, func(ctx context.Context, tx *sql.Tx) error {
+		if role != Admin {
+			if err := keepAnAdmin(ctx, tx, name); err != nil {
+				return err
+			}
+		}
+		return change(ctx, tx, ErrUnknown, `UPDATE fleet_user SET role = $2 WHERE name = $1`, text.Encode(name), string(role))
+	})
 }
 
 func (a *accounts) RemoveUser(ctx context.Context, name string) error {
-	return a.change(ctx, "remove user "+name, `DELETE FROM fleet_user WHERE name = $1`, text.Encode(name))
+	return a.group.do(ctx, "remove user "+name, func(ctx context.Context, tx *sql.Tx) error {
+		if err := keepAnAdmin(ctx, tx, name); err != nil {
+			return err
+		}
+		return change(ctx, tx, ErrUnknown, `DELETE FROM fleet_user WHERE name = $1`, text.Encode(name))
+	})
+}
+
+// keepAnAdmin refuses to go on without name if nobody else is admin.
+func keepAnAdmin(ctx context.Context, tx *sql.Tx, name string) error {
+	// An update that changes nothing, so that no other hub takes an admin away
+	// meanwhile.
+	if _, err := tx.ExecContext(ctx, `UPDATE fleet_user SET role = role WHERE role = $1`, string(Admin)); err != nil {
+		return err
+	}
+	var among, others int
+	err := tx.QueryRowContext(ctx, `
+SELECT coalesce(sum(CASE WHEN name = $1 THEN 1 ELSE 0 END), 0), coalesce(sum(CASE WHEN name = $1 THEN 0 ELSE 1 END), 0)
+FROM fleet_user WHERE role = $2`, text.Encode(name), string(Admin)).Scan(&among, &others)
+	if err == nil && among > 0 && others == 0 {
+		return ErrLastAdmin
+	}
+	return err
 }
 
 // change changes a row that must be there.

@@ -70,7 +70,7 @@ func (a *audit) Head(ctx context.Context) (Head, error) {
 
 func (a *audit) Entries(ctx context.Context, f AuditFilter) ([]Entry, error) {
 	var c conditions
-	for column, value := range map[string]string{"gateway": f.Gateway, "who": f.Who, "ref": f.Ref} {
+	for column, value := range map[string]string{"gateway": f.Gateway, "who": f.Who, "what": f.What, "ref": f.Ref} {
 		if value != "" {
 			c.add(column+" = ?", text.Encode(value))
 		}

@@ -77,4 +77,21 @@ func accounts(t *testing.T, open Opener) {
 	_, _, err = a.SignIn(ctx, "ann", at(0), at(60))
 	noErr(t, err)
 	noErr(t, a.Forget(ctx, at(60)))
+
+	// Somebody stays admin, also when two hubs take one away at once.
+	wantErr(t, a.RemoveUser(ctx, "ann"), fleet.ErrLastAdmin)
+	wantErr(t, a.SetRole(ctx, "ann", fleet.Viewer), fleet.ErrLastAdmin)
+	noErr(t, a.SetRole(ctx, "ann", fleet.Admin))
+	noErr(t, a.CreateUser(ctx, fleet.User{Name: "ben", Role: fleet.Admin}, ""))
+	other := opened(t, open, fleet.Options{}).Accounts
+	errs := make(chan error)
+	go func() { errs <- a.RemoveUser(ctx, "ann") }()
+	go func() { errs <- other.SetRole(ctx, "ben", fleet.Operator) }()
+	first, second := <-errs, <-errs
+	if first == nil {
+		first = second
+	} else {
+		noErr(t, second)
+	}
+	wantErr(t, first, fleet.ErrLastAdmin)
 }

@@ -17,7 +17,7 @@ func auditChain(t *testing.T, open Opener) {
 	var seals []fleet.Seal
 	for i := range 6 {
 		head := must[fleet.Head](t)(h.Audit.Append(ctx, fleet.Entry{
-			Time: at(i), Who: "ann", What: "run", Gateway: []string{"g1", "g2"}[i%2], Ref: commandID(i / 2), Detail: "status", Outcome: []string{"", "ok"}[i%2],
+			Time: at(i), Who: "ann", What: "run", Gateway: []string{"g1", "g2"}[i%2], Ref: commandID(i / 2), Detail: []string{"status", "get \xff\x00"}[i/3], Outcome: []string{"", "ok"}[i%2],
 		}))
 		same(t, []any{head.Seq, head.Time}, []any{uint64(i + 1), at(i)})
 		sealed := must[[]byte](t)(json.Marshal(head.Sign(key)))
@@ -32,12 +32,19 @@ func auditChain(t *testing.T, open Opener) {
 	}
 	same(t, seqs(fleet.AuditFilter{}), []uint64{6, 5, 4, 3, 2, 1})
 	same(t, seqs(fleet.AuditFilter{Gateway: "g1", Before: 5}), []uint64{3, 1})
-	same(t, seqs(fleet.AuditFilter{Ref: commandID(1), Who: "ann", Limit: 1}), []uint64{4})
+	same(t, seqs(fleet.AuditFilter{Ref: commandID(1), Who: "ann", What: "run", Limit: 1}), []uint64{4})
+	same(t, len(seqs(fleet.AuditFilter{What: "grant"})), 0)
 
 	var entries []fleet.Entry
 	for e, err := range h.Audit.All(ctx) {
 		noErr(t, err)
 		entries = append(entries, e)
+	}
+	for _, e := range entries {
+		written := must[[]byte](t)(json.Marshal(e.Written()))
+		var read fleet.WrittenEntry
+		noErr(t, json.Unmarshal(written, &read))
+		same(t, must[fleet.Entry](t)(read.Entry()), e)
 	}
 	head := must[fleet.Head](t)(h.Audit.Head(ctx))
 	end := func(e []fleet.Entry) fleet.Head { // as who cuts the tail would leave it
