@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"reflect"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/lanfolk/lanfolk/store/fleet"
@@ -13,7 +16,16 @@ import (
 // sessionLifetime is how long a sign-in lasts, whatever happens in it.
 const sessionLifetime = 12 * time.Hour
 
-// Socket returns who a process is that opened the hub's unix socket.
+// A Session is a user that signed in with name and password.
+type Session struct {
+	Who     Who
+	Secret  string // for the browser's cookie; set by SignIn only
+	CSRF    string // what each request that changes something brings along
+	Expires time.Time
+}
+
+// Socket returns who a process is that opened the hub's unix socket. known says whether
+// its uid is.
 func Socket(uid int, known bool) Who {
 	name := "uid:unknown"
 	if known {
@@ -22,20 +34,81 @@ func Socket(uid int, known bool) Who {
 	return Who{Name: name, Role: fleet.Admin, Via: ViaSocket}
 }
 
-// SignIn begins a session. addr is where the request came from.
-func (d *Desk) SignIn(ctx context.Context, name, password, addr string) (Session, error) {
-	u, err := d.Accounts.CheckPassword(ctx, name, password)
-	if err != nil {
-		return Session{}, unrecognised(err)
+// HasAccounts says whether there is an account, and so whether anybody can sign in.
+func (d *Desk) HasAccounts(ctx context.Context) (bool, error) {
+	if d.accounts.Load() { // the last admin's stays
+		return true, nil
 	}
-	now := d.now()
-	secret, s, err := d.Accounts.SignIn(ctx, u.Name, now, now.Add(sessionLifetime))
+	users, err := d.Accounts.Users(ctx)
+	if len(users) > 0 {
+		d.accounts.Store(true)
+	}
+	return len(users) > 0, err
+}
+
+// SignIn begins a session. addr is where the request came from. ErrUnrecognised doesn't
+// say whether there is such a user; ErrTooMany is a TooSoon.
+func (d *Desk) SignIn(ctx context.Context, name, password, addr string) (Session, error) {
+	name = strings.ToLower(name) // phones write a capital; names have none
+	u, err := d.checkPassword(ctx, name, password, addr)
+	if err == nil {
+		err = d.guesses.signIn(u.Name, d.now())
+	}
 	if err != nil {
-		return Session{}, unrecognised(err)
+		if errors.Is(err, ErrUnrecognised) || errors.Is(err, ErrTooMany) {
+			d.refuse(ctx, "sign-in", "name "+quoted(name)+" from "+addr, err)
+		}
+		return Session{}, fmt.Errorf("access: sign in: %w", err)
+	}
+	var secret string
+	var s fleet.SignIn
+	err = d.do(ctx, Who{Name: u.Name}, fleet.Entry{What: "sign-in", Ref: u.Name, Detail: "from " + addr}, func() (_ string, err error) {
+		now := d.now()
+		secret, s, err = d.Accounts.SignIn(ctx, u.Name, now, now.Add(sessionLifetime))
+		return "", err
+	})
+	if err != nil {
+		return Session{}, unrecognised(err) // removed meanwhile
 	}
 	session, err := d.session(ctx, s, addr)
 	session.Secret = secret
 	return session, err
+}
+
+// checkPassword is Accounts.CheckPassword for somebody who may guess.
+func (d *Desk) checkPassword(ctx context.Context, name, password, addr string) (fleet.User, error) {
+	end, err := d.guesses.begin(name, addr, d.now())
+	if err != nil {
+		return fleet.User{}, err
+	}
+	u, err := d.Accounts.CheckPassword(ctx, name, password)
+	end(err == nil)
+	return u, unrecognised(err)
+}
+
+// refuse puts somebody who wasn't recognised into the audit, as far as that has room for
+// strangers.
+func (d *Desk) refuse(ctx context.Context, what, detail string, why error) {
+	unlisted, ok := d.refused.list(d.now())
+	if !ok {
+		return
+	}
+	if unlisted > 0 {
+		detail += fmt.Sprintf("; before it %d more, which aren't listed", unlisted)
+	}
+	e := fleet.Entry{Time: d.now(), What: what, Detail: detail, Outcome: "denied: " + why.Error()}
+	if _, err := d.Audit.Append(context.WithoutCancel(ctx), e); err != nil {
+		d.log().Error("who was refused isn't in the audit", slog.String("what", what), slog.Any("err", err))
+	}
+}
+
+// quoted is a stranger's word for the audit.
+func quoted(s string) string {
+	const most = 64
+	if len(s) > most {
+		return strconv.QuoteToASCII(s[:most]) + "…"
+	}
+	return strconv.QuoteToASCII(s)
 }
 
 // Session returns the session of a cookie's secret: ErrUnrecognised if there is none, or
@@ -43,7 +116,7 @@ func (d *Desk) SignIn(ctx context.Context, name, password, addr string) (Session
 func (d *Desk) Session(ctx context.Context, secret, addr string) (Session, error) {
 	s, err := d.Accounts.SignedIn(ctx, secret, d.now())
 	if err != nil {
-		return Session{}, unrecognised(err)
+		return Session{}, fmt.Errorf("access: %w", unrecognised(err))
 	}
 	return d.session(ctx, s, addr)
 }
@@ -55,8 +128,17 @@ func (d *Desk) session(ctx context.Context, s fleet.SignIn, addr string) (Sessio
 
 // SignOut ends the session of a cookie's secret. It is no error if there is none.
 func (d *Desk) SignOut(ctx context.Context, secret, addr string) error {
-	err := d.Accounts.SignOut(ctx, secret)
-	if errors.Is(err, fleet.ErrUnknown) {
+	s, err := d.Session(ctx, secret, addr)
+	if errors.Is(err, ErrUnrecognised) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	err = d.do(ctx, s.Who, fleet.Entry{What: "sign-out", Ref: s.Who.Name}, func() (string, error) {
+		return "", d.Accounts.SignOut(ctx, secret)
+	})
+	if errors.Is(err, fleet.ErrUnknown) { // somebody else ended it
 		return nil
 	}
 	return err
@@ -67,19 +149,39 @@ func (d *Desk) SignOut(ctx context.Context, secret, addr string) error {
 func (d *Desk) Token(ctx context.Context, secret, addr string) (Who, error) {
 	u, t, err := d.Accounts.CheckAPIToken(ctx, secret, d.now())
 	if err != nil {
-		return Who{}, unrecognised(err)
+		err = unrecognised(err)
+		if errors.Is(err, ErrUnrecognised) {
+			d.refuse(ctx, "api-token.use", "from "+addr, err)
+		}
+		return Who{}, fmt.Errorf("access: %w", err)
 	}
 	return d.who(ctx, u, Who{Via: ViaToken, Token: t.ID, Addr: addr})
 }
+
+// Same says whether two are the same caller who may do the same.
+func Same(a, b Who) bool { return reflect.DeepEqual(a, b) }
 
 // who completes a Who of a user.
 func (d *Desk) who(ctx context.Context, u fleet.User, w Who) (Who, error) {
 	grants, err := d.Accounts.Grants(ctx, u.Name)
 	if err != nil {
-		return Who{}, err
+		return Who{}, fmt.Errorf("access: %w", err)
 	}
 	w.Name, w.Role, w.Grants = u.Name, u.Role, grants
 	return w, nil
+}
+
+// from says for the audit by what way somebody came.
+func (w Who) from() string {
+	switch w.Via {
+	case ViaToken:
+		return "API token " + w.Token + " from " + w.Addr
+	case ViaSession:
+		return "signed in from " + w.Addr
+	case ViaSocket:
+		return "the hub's socket"
+	}
+	return ""
 }
 
 // unrecognised tells an answer that says no from a failure to ask.
@@ -90,11 +192,4 @@ func unrecognised(err error) error {
 		}
 	}
 	return err
-}
-
-func (d *Desk) now() time.Time {
-	if d.Now != nil {
-		return d.Now()
-	}
-	return time.Now()
 }
