@@ -9,7 +9,9 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/lanfolk/lanfolk"
+	"github.com/lanfolk/lanfolk/internal/access"
 	"github.com/lanfolk/lanfolk/internal/find"
+	"github.com/lanfolk/lanfolk/store/fleet"
 )
 
 // statuses is the one table from errors to HTTP statuses; the first match
@@ -29,6 +31,16 @@ func statuses() []struct {
 		{find.ErrNoAnswer, http.StatusGatewayTimeout},
 		{find.ErrProtocol, http.StatusUnprocessableEntity},
 		{find.ErrOff, http.StatusServiceUnavailable},
+		{access.ErrDenied, http.StatusForbidden},
+		{access.ErrUnrecognised, http.StatusUnauthorized},
+		{access.ErrTooMany, http.StatusTooManyRequests},
+		{access.ErrInUse, http.StatusConflict},
+		{access.ErrOff, http.StatusNotImplemented},
+		{fleet.ErrUnknown, http.StatusNotFound},
+		{fleet.ErrExists, http.StatusConflict},
+		{fleet.ErrConflict, http.StatusConflict},
+		{fleet.ErrLastAdmin, http.StatusConflict},
+		{fleet.ErrInvalid, http.StatusUnprocessableEntity},
 		{errBusy, http.StatusServiceUnavailable},
 		{context.DeadlineExceeded, http.StatusGatewayTimeout},
 		{context.Canceled, http.StatusServiceUnavailable},

@@ -21,6 +21,10 @@ type caller struct {
 	pid   int
 	known bool // uid and pid are
 	who   access.Who
+	// session is what a cookie named at a hub.
+	session access.Session
+	// again asks once more who it is; nil where that never changes.
+	again func(ctx context.Context) (access.Who, error)
 }
 
 // connection is what is known of a request's connection.
@@ -71,12 +75,12 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			return
 		}
 		w.Header().Set("Cache-Control", "no-store")
-		who, status, detail := s.admit(w, r, conn)
-		if status != 0 {
-			if status == http.StatusUnauthorized {
+		who, refused := s.admit(w, r, conn)
+		if refused != nil {
+			if refused.status == http.StatusUnauthorized {
 				w.Header().Set("WWW-Authenticate", `Bearer realm="lanfolk"`)
 			}
-			problem(w, status, detail)
+			refused.write(w)
 			return
 		}
 		ctx := context.WithValue(r.Context(), callerKey, who)
@@ -84,14 +88,17 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	})
 }
 
-// admit says who the caller is, or with which status he is sent away.
-func (s *Server) admit(w http.ResponseWriter, r *http.Request, conn connection) (who caller, status int, detail string) {
+// admit says who the caller is, or how he is sent away.
+func (s *Server) admit(w http.ResponseWriter, r *http.Request, conn connection) (caller, *refusal) {
 	if s.o.Access != nil {
 		return s.recognise(r, conn)
 	}
-	who, status, detail = s.admitToNode(w, r, conn)
-	who.who = anybody(who)
-	return who, status, detail
+	c, status, detail := s.admitToNode(w, r, conn)
+	if status != 0 {
+		return caller{}, &refusal{status: status, detail: detail}
+	}
+	c.who = anybody(c)
+	return c, nil
 }
 
 // admitToNode is admit of a node, which knows no people.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -17,8 +18,8 @@ import (
 type right int
 
 const (
-	// byMethod is what an operation takes that says nothing: GET reads, the rest
-	// is for admins. What is forgotten is closed.
+	// byMethod is what an operation takes that says nothing: what asks the network
+	// is run, GET reads, the rest is for admins. What is forgotten is closed.
 	byMethod right = iota
 	toRead
 	toRun    // an operator: it asks gateways or the network
@@ -52,9 +53,13 @@ func (s *Server) mayCall(who access.Who, op *huma.Operation) error {
 	}
 	r, _ := op.Metadata[rightKey].(right)
 	if r == byMethod {
-		r = toManage
-		if op.Method == http.MethodGet {
+		switch {
+		case slices.Contains(op.Tags, "ask"):
+			r = toRun
+		case op.Method == http.MethodGet:
 			r = toRead
+		default:
+			r = toManage
 		}
 	}
 	switch r {

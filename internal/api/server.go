@@ -190,6 +190,10 @@ func (s *Server) routes() {
 	s.zoneRoutes()
 	s.statusRoutes()
 	s.sessionRoutes()
+	s.userRoutes()
+	s.tokenRoutes()
+	s.registrarRoutes()
+	s.auditRoutes()
 }
 
 // Serve answers on ln until ctx ends, then ends streams at once, lets other
@@ -303,6 +307,9 @@ func (s *Server) stream(ctx context.Context) (_ context.Context, done func(), er
 	unwatch := func() bool { return true }
 	if streams := connectionOf(ctx).streams; streams != nil {
 		unwatch = context.AfterFunc(streams, cancel)
+	}
+	if c := callerOf(ctx); c.again != nil {
+		go s.recheck(ctx, cancel, c)
 	}
 	return ctx, func() {
 		unwatch()
