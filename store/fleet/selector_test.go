@@ -1,0 +1,42 @@
+package fleet_test
+
+import (
+	"errors"
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/lanfolk/lanfolk/store/fleet"
+)
+
+func TestSelectorsAreReadAsTheyAreWritten(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		want map[string]string
+	}{
+		{"", map[string]string{}},
+		{"site=north", map[string]string{"site": "north"}},
+		{"empty=,site=north hall", map[string]string{"empty": "", "site": "north hall"}},
+		{"a=b=c", map[string]string{"a": "b=c"}},
+	} {
+		got, err := fleet.ParseSelector(c.text)
+		if err != nil || !maps.Equal(got, c.want) || fleet.SelectorText(got) != c.text {
+			t.Errorf("%q: %v, %v", c.text, got, err)
+		}
+	}
+	for _, c := range []struct{ text, want string }{
+		{"site", `label "site": want key=value`},
+		{"=north", `a label's key ""`},
+		{"a=1,", `label "": want key=value`},
+		{"a=1,a=2", `label "a" is there twice`},
+		{"a b=1", `a label's key "a b"`},
+		{"a=\x1b[2J", `the label a="\x1b[2J"`},
+		{"a=\xff", `the label a="\xff"`},
+		{strings.Repeat("k", 65) + "=1", "want 1 to 64 bytes"},
+		{"k=" + strings.Repeat("v", 257), "at most 256 bytes"},
+	} {
+		if got, err := fleet.ParseSelector(c.text); !errors.Is(err, fleet.ErrInvalid) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q: %v, %v; want an error with %q", c.text, got, err, c.want)
+		}
+	}
+}
