@@ -11,6 +11,7 @@ import (
 	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/internal/access"
 	"github.com/lanfolk/lanfolk/internal/find"
+	"github.com/lanfolk/lanfolk/store"
 	"github.com/lanfolk/lanfolk/store/fleet"
 )
 
@@ -27,6 +28,14 @@ func statuses() []struct {
 		{lanfolk.ErrNotFound, http.StatusNotFound},
 		{lanfolk.ErrAmbiguous, http.StatusConflict},
 		{lanfolk.ErrInvalid, http.StatusUnprocessableEntity},
+		{fleet.ErrUnknown, http.StatusNotFound},
+		{fleet.ErrExists, http.StatusConflict},
+		{fleet.ErrConflict, http.StatusConflict},
+		{fleet.ErrState, http.StatusConflict},
+		{fleet.ErrInvalid, http.StatusUnprocessableEntity},
+		{access.ErrDenied, http.StatusForbidden},
+		{store.ErrAway, http.StatusServiceUnavailable},
+		{store.ErrFull, http.StatusInsufficientStorage},
 		{find.ErrNone, http.StatusNotFound},
 		{find.ErrNoAnswer, http.StatusGatewayTimeout},
 		{find.ErrProtocol, http.StatusUnprocessableEntity},

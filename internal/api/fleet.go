@@ -55,7 +55,7 @@ type Runner interface {
 // Presence tells who comes and goes.
 type Presence interface {
 	// Watch yields a gateway whenever it has come or gone, until ctx has ended; then
-	// it closes the channel.
+	// it closes the channel. A slow reader gets the newest state of each.
 	Watch(ctx context.Context) <-chan fleet.Standing
 }
 

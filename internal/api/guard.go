@@ -64,7 +64,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			problem(w, http.StatusMisdirectedRequest, "the Host header names another host than this one; see allowed_hosts")
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		r.Body = http.MaxBytesReader(w, r.Body, bodyLimit(r))
 		if public(r) {
 			if !conn.socket && !sameOrigin(r) {
 				problem(w, http.StatusForbidden, "the request comes from another web page")
@@ -86,6 +86,14 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		ctx := context.WithValue(r.Context(), callerKey, who)
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
+}
+
+// bodyLimit is how long a request's body may be, in bytes.
+func bodyLimit(r *http.Request) int64 {
+	if r.URL.Path == prefix+"/commands" {
+		return maxCommandBody
+	}
+	return maxBody
 }
 
 // admit says who the caller is, or how he is sent away.

@@ -128,6 +128,7 @@ type Server struct {
 	signIns  signIns
 	sessions sessions
 	streams  chan struct{} // a place each
+	roster   *roster       // nil at a node
 	handler  http.Handler
 	api      huma.API
 }
@@ -153,6 +154,9 @@ func New(o Options) (*Server, error) {
 		hosts:    make(map[string]bool),
 		sessions: sessions{key: o.SessionKey},
 		streams:  make(chan struct{}, maxStreams),
+	}
+	if o.Fleet != nil {
+		s.roster = newRoster(o.Fleet.Gateways)
 	}
 	for _, h := range o.AllowedHosts {
 		s.hosts[strings.ToLower(strings.TrimSuffix(h, "."))] = true
@@ -194,6 +198,8 @@ func (s *Server) routes() {
 	s.tokenRoutes()
 	s.registrarRoutes()
 	s.auditRoutes()
+	s.gatewayRoutes()
+	s.commandRoutes()
 }
 
 // Serve answers on ln until ctx ends, then ends streams at once, lets other

@@ -75,9 +75,3 @@ type CommandEvent struct {
 	Key   string `json:"id" doc:"The same as command_id."`
 	Command
 }
-
-// SyncedEvent ends the first picture.
-type SyncedEvent struct {
-	Event string `json:"event" enum:"synced"`
-	ID    string `json:"id" enum:""`
-}
