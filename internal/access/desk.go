@@ -58,8 +58,13 @@ type Desk struct {
 	Registrar   Registrar          // nil: this hub enrols nobody
 	Revocations Revocations        // nil: this hub revokes nobody
 	SealKey     ed25519.PrivateKey // signs the audit's head; nil: nothing does
-	Log         *slog.Logger       // nil is silent
-	Now         func() time.Time   // nil is time.Now
+	// Changed hears of a gateway after its record was changed, Forgotten after it was
+	// dropped. nil: nobody does.
+	Changed   func(ctx context.Context, g fleet.Standing)
+	Forgotten func(ctx context.Context, id string)
+
+	Log *slog.Logger     // nil is silent
+	Now func() time.Time // nil is time.Now
 
 	guesses  guesses
 	refused  refused

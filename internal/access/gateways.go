@@ -28,7 +28,16 @@ func (d *Desk) ChangeGateway(ctx context.Context, who Who, id string, c Change) 
 	if err := d.changeGateway(ctx, who, id, c); err != nil {
 		return fleet.Standing{}, err
 	}
-	return d.Gateways.Gateway(ctx, id, d.now())
+	return d.changed(ctx, id)
+}
+
+// changed reads a record anew and tells of it.
+func (d *Desk) changed(ctx context.Context, id string) (fleet.Standing, error) {
+	g, err := d.Gateways.Gateway(ctx, id, d.now())
+	if err == nil && d.Changed != nil {
+		d.Changed(ctx, g)
+	}
+	return g, err
 }
 
 func (d *Desk) changeGateway(ctx context.Context, who Who, id string, c Change) error {
@@ -117,7 +126,9 @@ func (d *Desk) RevokeGateway(ctx context.Context, who Who, id, why string) error
 		if from := who.from(); from != "" {
 			why = strings.TrimSpace(why + " (" + from + ")")
 		}
-		err = d.Revocations.Revoke(ctx, id, who.Name, why)
+		if err = d.Revocations.Revoke(ctx, id, who.Name, why); err == nil {
+			_, err = d.changed(ctx, id)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("access: revoke: %w", err)
@@ -152,7 +163,11 @@ func (d *Desk) ForgetGateway(ctx context.Context, who Who, id string) error {
 		return fmt.Errorf("access: forget a gateway: %w", err)
 	}
 	e := fleet.Entry{What: "gateway.forget", Gateway: id, Detail: fmt.Sprintf("name %q, labels %s", g.Name, labelText(g.Labels))}
-	return d.manage(ctx, who, e, func() (string, error) { return "", d.Gateways.Forget(ctx, id) })
+	err = d.manage(ctx, who, e, func() (string, error) { return "", d.Gateways.Forget(ctx, id) })
+	if err == nil && d.Forgotten != nil {
+		d.Forgotten(ctx, id)
+	}
+	return err
 }
 
 // Invite makes a string that lets one gateway join.

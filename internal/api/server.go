@@ -199,6 +199,7 @@ func (s *Server) routes() {
 	s.registrarRoutes()
 	s.auditRoutes()
 	s.gatewayRoutes()
+	s.gatewayChangeRoutes()
 	s.commandRoutes()
 }
 

@@ -21,7 +21,7 @@ type APITokenRequest struct {
 // JoinTokenRequest asks for a token that lets a gateway join.
 type JoinTokenRequest struct {
 	Name    string `json:"name,omitempty" maxLength:"64" doc:"What the gateway will be called."`
-	Gateway string `json:"gateway,omitempty" maxLength:"128" doc:"The gateway with a record that is to join again. Left out: whoever has the token, as a new one."`
+	Gateway string `json:"gateway,omitempty" maxLength:"128" doc:"The gateway with a record that is to join again, by its id or name. Left out: whoever has the token, as a new one."`
 	TTL     string `json:"ttl,omitempty" maxLength:"32" doc:"How long it lasts: 1h."`
 }
 
@@ -93,9 +93,16 @@ func (s *Server) registrarRoutes() {
 			if err != nil {
 				return nil, err
 			}
-			r := access.JoinRequest{Name: in.Body.Name, Gateway: in.Body.Gateway}
+			r := access.JoinRequest{Name: in.Body.Name}
 			if r.TTL, err = lifetime(in.Body.TTL); err != nil {
 				return nil, err
+			}
+			if in.Body.Gateway != "" {
+				_, g, err := s.deskOf(ctx, in.Body.Gateway)
+				if err != nil {
+					return nil, err
+				}
+				r.Gateway = g.ID
 			}
 			text, t, err := d.Invite(ctx, whoOf(ctx), r)
 			if err != nil {
