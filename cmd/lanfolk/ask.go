@@ -57,7 +57,7 @@ func (x *asking) askNode(ctx context.Context, through func(*client.Client) error
 		return true, err
 	}
 	defer c.Close()
-	named := x.node.api != "" || x.node.state != ""
+	named := x.node.api != "" || x.node.state != "" || x.node.hub
 	if !named && elsewhere(ctx, c) {
 		return false, nil
 	}

@@ -39,7 +39,7 @@ func TestIdentifierOf(t *testing.T) {
 		}
 	}))
 	defer node.Close()
-	c, err := client.HTTP(node.URL, "")
+	c, err := client.HTTP(node.URL, "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

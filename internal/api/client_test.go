@@ -53,7 +53,7 @@ func TestClient(t *testing.T) {
 		o.Status = func() any { return map[string]any{"healthy": true} }
 		o.Fingerprints = keeps(row)
 	})
-	remote, err := client.HTTP("http://"+n.addr+"/", apiToken+"\n")
+	remote, err := client.HTTP("http://"+n.addr+"/", apiToken+"\n", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func TestClient(t *testing.T) {
 func TestClientErrors(t *testing.T) {
 	n := serve(t, newInventory(printer()))
 	remote := func(address, token string) *client.Client {
-		c, err := client.HTTP(address, token)
+		c, err := client.HTTP(address, token, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -178,7 +178,7 @@ func TestClientErrors(t *testing.T) {
 		t.Errorf("an unknown device's name: %v", err)
 	}
 	for _, address := range []string{"nas:4747", "ftp://nas", "http://", "://"} {
-		if _, err := client.HTTP(address, ""); err == nil {
+		if _, err := client.HTTP(address, "", nil); err == nil {
 			t.Errorf("%q is taken for an address", address)
 		}
 	}

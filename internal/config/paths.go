@@ -89,6 +89,9 @@ func defaultPath(uid int, env func(string) string, exists func(string) bool) str
 // come to the same path; the folder should exist.
 func SocketPath(state string) string { return socketPath(state, "node.sock", folderExists) }
 
+// HubSocketPath returns that of the hub: hub.sock. A node and a hub may share the folder.
+func HubSocketPath(state string) string { return socketPath(state, "hub.sock", folderExists) }
+
 func folderExists(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.IsDir()

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -89,6 +90,10 @@ func (c *Client) why(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %s broke the connection off", ErrNotRunning, c.where)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: you may not open %s", ErrDenied, c.where)
+	}
+	var unknown x509.UnknownAuthorityError
+	if errors.As(err, &unknown) {
+		return fmt.Errorf("client: %w: a hub's certificate is signed by its own authority; give that one's certificate, as --ca-file does", err)
 	}
 	return fmt.Errorf("client: %w", err)
 }
