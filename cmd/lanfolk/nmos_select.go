@@ -68,6 +68,7 @@ the command asks with sockets of its own. DNS servers need neither.
 
 func (x *selecting) flags(cmd *cobra.Command) {
 	x.format.flags(cmd)
+	x.node.ownCA = true
 	x.asking.flags(cmd)
 	r, fl := &x.request, cmd.Flags()
 	fl.StringVar(&r.Kind, "type", "netctrl", "the `API`: netctrl, register, registration, query, node, system, auth or mqtt")

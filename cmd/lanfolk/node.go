@@ -19,6 +19,7 @@ import (
 type nodeFlags struct {
 	state, api, tokenFile, caFile string
 	hub                           bool // the hub
+	ownCA                         bool // the command has another --ca-file
 }
 
 func (n *nodeFlags) flags(cmd *cobra.Command) {
@@ -37,7 +38,9 @@ func (n *nodeFlags) elsewhere(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringVar(&n.api, "api", "", "the `URL` of a node or hub on another machine")
 	fl.StringVar(&n.tokenFile, "token-file", "", "a `FILE` that holds the API token for --api")
-	fl.StringVar(&n.caFile, "ca-file", "", "a `FILE` with the certificates, in PEM, that vouch for --api: a hub's own, say")
+	if !n.ownCA {
+		fl.StringVar(&n.caFile, "ca-file", "", "a `FILE` with the certificates, in PEM, that vouch for --api: a hub's own, say")
+	}
 }
 
 // hubFlags are those of a command that is about a hub.
