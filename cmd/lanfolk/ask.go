@@ -13,6 +13,7 @@ import (
 	"github.com/lanfolk/lanfolk/dnssd"
 	"github.com/lanfolk/lanfolk/internal/api/client"
 	"github.com/lanfolk/lanfolk/internal/config"
+	"github.com/lanfolk/lanfolk/internal/daemon"
 	"github.com/lanfolk/lanfolk/internal/find"
 	"github.com/lanfolk/lanfolk/internal/node"
 	"github.com/lanfolk/lanfolk/internal/sockets"
@@ -74,7 +75,7 @@ func elsewhere(ctx context.Context, c *client.Client) bool {
 	if err := c.Status(ctx, &s); err != nil {
 		return false // asking will tell
 	}
-	here := node.Network()
+	here := daemon.Network()
 	return s.Network != "" && here != "" && s.Network != here
 }
 

@@ -238,4 +238,3 @@ func (l HubListen) MarshalText() ([]byte, error) {
 	}
 	return l.Listen.MarshalText()
 }
-

@@ -17,7 +17,7 @@ import (
 func (n *Node) Status() Status {
 	s := Status{
 		Name: n.Config.Name, Version: n.Version, PID: os.Getpid(), State: n.State,
-		Config: n.ConfigPath, Page: n.page, Network: Network(), Started: n.started.UTC(),
+		Config: n.ConfigPath, Page: n.page, Network: daemon.Network(), Started: n.started.UTC(),
 		Links: n.links.status(), Parts: n.tasks.Parts(), Store: n.storeStatus(), NMOS: n.kept(), Advertised: n.advertised(), MQTT: n.mqttStatus(),
 		Leases: n.leaseStatus(), AccessPoints: n.accessPoints(),
 	}
@@ -31,15 +31,6 @@ func (n *Node) Status() Status {
 		s.Healthy = s.Healthy && p.State != daemon.Failed
 	}
 	return s
-}
-
-// Network names the network namespace of this process, "" if it can't be read.
-func Network() string {
-	name, err := os.Readlink("/proc/self/ns/net")
-	if err != nil {
-		return ""
-	}
-	return name
 }
 
 func (n *Node) storeStatus() Store {

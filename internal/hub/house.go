@@ -1,0 +1,92 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/lanfolk/lanfolk/store"
+)
+
+const (
+	// cleanEvery is how often what nobody needs any more is dropped; the first time soon
+	// after the start, when it doesn't get into the way of gateways that come back.
+	cleanEvery = 24 * time.Hour
+	cleanFirst = 5 * time.Minute
+	// cleanAgain is how long is waited after a failure.
+	cleanAgain = time.Hour
+	// tokensFor is how long a token that let a gateway in, or nobody, is listed after
+	// its end. The audit has it for ever.
+	tokensFor = 30 * 24 * time.Hour
+)
+
+// counts is what keeping house did.
+type counts struct {
+	mu     sync.Mutex
+	when   time.Time
+	tokens int
+	rows   store.Forgotten
+	err    error
+}
+
+// keepHouse drops what nobody needs any more. Commands and their results are the
+// dispatcher's, what gateways told is the inventory's to drop; the audit stays.
+func (h *Hub) keepHouse(ctx context.Context) error {
+	next := time.NewTimer(cleanFirst)
+	defer next.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-next.C:
+		}
+		err := h.clean(ctx, time.Now())
+		h.counts.ended(time.Now(), err)
+		if err != nil && ctx.Err() == nil {
+			h.Log.Warn("what is old could not all be dropped", "err", err)
+			next.Reset(cleanAgain)
+			continue
+		}
+		next.Reset(cleanEvery)
+	}
+}
+
+// clean does it once. What fails keeps nothing else from being done.
+func (h *Hub) clean(ctx context.Context, now time.Time) error {
+	tokens, err := h.fleet.Once.ForgetTokens(ctx, now.Add(-tokensFor))
+	c := h.Config.Passive
+	rows, rowsErr := h.db.Opened().ForgetObservations(ctx, now, store.Retention{
+		MaxAge: c.Retention.Duration(), MaxRows: int64(c.MaxRows), MaxShare: int64(c.MaxRowsPerMAC), MaxBytes: int64(c.MaxMegabytes) * 1_000_000,
+	})
+	h.counts.add(tokens, rows)
+	return errors.Join(err, rowsErr, h.fleet.Accounts.Forget(ctx, now))
+}
+
+func (c *counts) add(tokens int, rows store.Forgotten) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tokens += tokens
+	c.rows.Age += rows.Age
+	c.rows.Share += rows.Share
+	c.rows.Room += rows.Room
+}
+
+func (c *counts) ended(when time.Time, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.when, c.err = when, err
+}
+
+func (c *counts) houseDetail() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.err != nil:
+		return "not all that is old could be dropped: " + c.err.Error()
+	case c.when.IsZero():
+		return ""
+	}
+	return fmt.Sprintf("dropped %d join tokens and %d fingerprint rows, last at %s", c.tokens, c.rows.Age+c.rows.Share+c.rows.Room, c.when.UTC().Format(time.RFC3339))
+}
