@@ -10,15 +10,15 @@ import (
 	"github.com/lanfolk/lanfolk/internal/hub"
 )
 
-// hubFlags are those of the daemon; what is given goes before the configuration.
-type hubFlags struct {
+// hubDaemon is what the daemon is told by flags, which go before the configuration.
+type hubDaemon struct {
 	config, state          string
 	grpc, listen, insecure string
 	anywhere               bool
 }
 
 func hubCommand(a app) *cobra.Command {
-	var x hubFlags
+	var x hubDaemon
 	cmd := &cobra.Command{
 		Use:   "hub",
 		Short: "Run a hub: gateways dial out to it, and it runs commands on them",
@@ -61,7 +61,7 @@ func hubCommands(app) []*cobra.Command {
 	return []*cobra.Command{}
 }
 
-func (x *hubFlags) run(a app, cmd *cobra.Command) error {
+func (x *hubDaemon) run(a app, cmd *cobra.Command) error {
 	var named []string
 	if x.config != "" {
 		named = []string{x.config}
@@ -90,7 +90,7 @@ func (x *hubFlags) run(a app, cmd *cobra.Command) error {
 }
 
 // into puts the flags into the configuration.
-func (x *hubFlags) into(c *config.Hub, anywhere bool) (err error) {
+func (x *hubDaemon) into(c *config.Hub, anywhere bool) (err error) {
 	for _, f := range []struct {
 		flag, value string
 		to          *config.Listen
