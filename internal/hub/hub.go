@@ -57,7 +57,6 @@ type Hub struct {
 	dispatcher *deliver.Dispatcher
 	inventory  *inventory.Inventory
 	wire       *reverse.Server
-	gateways   *gateways
 	desk       *access.Desk
 	counts     counts
 }
@@ -181,6 +180,22 @@ func (h *Hub) attend(fail context.CancelCauseFunc) func(context.Context) error {
 	}
 }
 
+// tellInventory tells the inventory who comes and goes.
+func (h *Hub) tellInventory(ctx context.Context) error {
+	changes := h.roll.Watch(ctx) // first, so that none is missed
+	all, err := h.fleet.Sessions.Gateways(ctx, fleet.GatewayFilter{}, time.Now())
+	if err != nil {
+		return err
+	}
+	for _, g := range all {
+		h.inventory.Gateway(g)
+	}
+	for g := range changes {
+		h.inventory.Gateway(g)
+	}
+	return nil
+}
+
 // folder is the hub's in the state folder, for what isn't in the database.
 func (h *Hub) folder(name string) string { return filepath.Join(h.State, "hub", name) }
 
@@ -202,9 +217,9 @@ func (h *Hub) openAPI() (*api.Server, error) {
 	return api.New(api.Options{
 		Inventory:    h.inventory,
 		Fingerprints: inventory.Fingerprints{Known: h.inventory, DB: db},
-		Finder:       &inventory.Finder{Known: h.inventory, Runner: h.dispatcher},
+		Finder:       &inventory.Finder{Known: h.inventory, Runner: h.dispatcher, By: func(ctx context.Context) string { return api.Caller(ctx).Name }},
 		Fleet: &api.Fleet{
-			Gateways: h.gateways, Commands: h.fleet.Commands, Runner: h.dispatcher, Presence: h.roll,
+			Gateways: h.fleet.Sessions, Commands: h.fleet.Commands, Runner: h.dispatcher, Presence: h.roll,
 			Counts: h.inventory.Counts(), Audit: h.fleet.Audit,
 		},
 		Access:       h.desk,

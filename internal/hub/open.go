@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/lanfolk/lanfolk/internal/access"
@@ -90,6 +91,11 @@ func (h *Hub) openAuthority(ctx context.Context) (err error) {
 	if h.authority, err = ca.Open(h.folder("ca.pem")); err != nil {
 		return err
 	}
+	// For who opens the page or the API: in ca.pem the key stands beside it.
+	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: h.authority.Certificate().Raw})
+	if err := writeFile(filepath.Join(h.State, "hub-ca.pem"), cert, 0o644); err != nil {
+		return fmt.Errorf("hub: the authority's certificate: %w", err)
+	}
 	if h.sealKey, err = openKey(h.folder("seal.key")); err != nil {
 		return err
 	}
@@ -118,8 +124,7 @@ func (h *Hub) openGateways(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	h.gateways = &gateways{Sessions: h.fleet.Sessions, pulse: &h.pulse, inventory: h.inventory}
-	h.roll = &presence.Roll{Sessions: h.gateways, Hub: h.name(), Version: h.Version, Logger: h.Log}
+	h.roll = &presence.Roll{Sessions: leases{h.fleet.Sessions, &h.pulse}, Hub: h.name(), Version: h.Version, Logger: h.Log}
 	h.dispatcher = &deliver.Dispatcher{
 		Log: h.fleet.Commands, Blobs: h.fleet.Blobs, Audit: h.fleet.Audit, Greet: h.roll.Greet, Logger: h.Log,
 		MaxBytes: uint64(c.Results.MaxOne) * mebibyte, MaxOutstanding: c.Commands.MaxOutstanding, Retention: c.Commands.Retention.Duration(),
@@ -130,8 +135,14 @@ func (h *Hub) openGateways(ctx context.Context) (err error) {
 	}
 	h.dispatcher.Wire, h.roll.Left, h.revocations.Drop = h.wire, h.dispatcher.Left, h.wire.Drop
 	h.desk = &access.Desk{
-		Accounts: h.fleet.Accounts, Audit: h.fleet.Audit, Gateways: h.gateways, Tokens: h.fleet.Once,
+		Accounts: h.fleet.Accounts, Audit: h.fleet.Audit, Gateways: h.fleet.Sessions, Tokens: h.fleet.Once,
 		Registrar: inviter{h}, Revocations: h.revocations, SealKey: h.sealKey, Log: h.Log,
+		Changed: func(_ context.Context, g fleet.Standing) { h.inventory.Gateway(g) },
+		Forgotten: func(ctx context.Context, id string) {
+			if err := h.inventory.Forget(ctx, id); err != nil {
+				h.Log.Warn("what a forgotten gateway told could not be dropped", "gateway", id, "err", err)
+			}
+		},
 	}
 	return nil
 }
@@ -178,15 +189,15 @@ func makeKey(path string) (ed25519.PrivateKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("hub: the key of the audit's seals: %w", err)
 	}
-	if err := writeFile(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})); err != nil {
+	if err := writeFile(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
 		return nil, fmt.Errorf("hub: the key of the audit's seals: %w", err)
 	}
 	return key, nil
 }
 
-// writeFile writes a file, for its owner alone, that is either whole or not there.
-func writeFile(path string, text []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+// writeFile writes a file that is either whole or not there.
+func writeFile(path string, text []byte, mode fs.FileMode) error {
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
 	if err != nil {
 		return err
 	}

@@ -88,7 +88,7 @@ func (s *seals) write(ctx context.Context) error {
 // disk when it returns.
 func writeSeal(place string, seq uint64, line []byte) error {
 	if info, err := os.Stat(place); err == nil && info.IsDir() {
-		return writeFile(filepath.Join(place, fmt.Sprintf("seal-%012d.json", seq)), line)
+		return writeFile(filepath.Join(place, fmt.Sprintf("seal-%012d.json", seq)), line, 0o640)
 	}
 	f, err := os.OpenFile(place, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o640)
 	if err != nil {
