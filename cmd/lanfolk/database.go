@@ -14,7 +14,10 @@ import (
 )
 
 // databaseFlags name a database to read: a node's, or any.
-type databaseFlags struct{ state, from, password string }
+type databaseFlags struct {
+	state, from, password string
+	placard               database.Placard // whose state folder it is; zero for a node's
+}
 
 func (d *databaseFlags) flags(cmd *cobra.Command) {
 	fl := cmd.Flags()
@@ -54,7 +57,11 @@ func (d *databaseFlags) openToRead(ctx context.Context) (*store.DB, error) {
 		if err != nil {
 			return nil, err
 		}
-		if at, err = database.Node().Read(dir); err != nil {
+		placard := d.placard
+		if placard == (database.Placard{}) {
+			placard = database.Node()
+		}
+		if at, err = placard.Read(dir); err != nil {
 			return nil, err
 		}
 	}

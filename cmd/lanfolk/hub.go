@@ -57,8 +57,11 @@ anew: without it all gateways must join again.`,
 }
 
 // hubCommands lists the commands about a running hub; each has a file of its own.
-func hubCommands(app) []*cobra.Command {
-	return []*cobra.Command{}
+func hubCommands(a app) []*cobra.Command {
+	return []*cobra.Command{
+		hubUserCommand(a), hubGrantCommand(a), hubTokenCommand(a), hubAPITokenCommand(a),
+		hubLabelCommand(a), hubRevokeCommand(a), hubForgetCommand(a),
+	}
 }
 
 func (x *hubDaemon) run(a app, cmd *cobra.Command) error {

@@ -105,8 +105,14 @@ func (a *audit) All(ctx context.Context) iter.Seq2[Entry, error] {
 	}
 }
 
+// A Chain is what Verify reads of an Audit.
+type Chain interface {
+	Head(ctx context.Context) (Head, error)
+	All(ctx context.Context) iter.Seq2[Entry, error]
+}
+
 // Verify is VerifyAudit of an audit as it stands while others append to it.
-func Verify(ctx context.Context, a Audit, seals ...Seal) (uint64, error) {
+func Verify(ctx context.Context, a Chain, seals ...Seal) (uint64, error) {
 	head, err := a.Head(ctx)
 	if err != nil {
 		return 0, err

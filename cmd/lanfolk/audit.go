@@ -1,0 +1,366 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lanfolk/lanfolk/internal/api/client"
+	"github.com/lanfolk/lanfolk/internal/database"
+	"github.com/lanfolk/lanfolk/store/fleet"
+)
+
+// auditLog is an audit to read: a running hub's, or a database's.
+type auditLog interface {
+	fleet.Chain
+	Entries(ctx context.Context, f fleet.AuditFilter) ([]fleet.Entry, error)
+}
+
+// hubAudit is a running hub's.
+type hubAudit struct{ c *client.Client }
+
+func (h hubAudit) Head(ctx context.Context) (fleet.Head, error) {
+	_, head, err := h.c.AuditHead(ctx)
+	return head, err
+}
+
+func (h hubAudit) All(ctx context.Context) iter.Seq2[fleet.Entry, error] {
+	return h.c.AuditEntries(ctx)
+}
+
+func (h hubAudit) Entries(ctx context.Context, f fleet.AuditFilter) ([]fleet.Entry, error) {
+	return h.c.Audit(ctx, f)
+}
+
+// auditPlace says which audit a command reads.
+type auditPlace struct {
+	at    hubFlags
+	place databaseFlags
+}
+
+func (p *auditPlace) flags(cmd *cobra.Command) {
+	p.place.placard = database.Hub()
+	p.place.flags(cmd)
+	p.at.hub = true
+	p.at.elsewhere(cmd)
+}
+
+func (p *auditPlace) check() error {
+	if p.at.api != "" && (p.place.from != "" || p.place.state != "") {
+		return usagef("--api names a hub, and --state or --from another; give one")
+	}
+	return p.place.check()
+}
+
+// open returns the running hub's audit or, where none runs, its database's. The caller
+// calls done.
+func (p *auditPlace) open(ctx context.Context, talk io.Writer) (log auditLog, done func() error, err error) {
+	if p.place.from != "" {
+		return p.database(ctx)
+	}
+	p.at.state = p.place.state
+	c, err := p.at.client()
+	if err != nil {
+		return nil, nil, err
+	}
+	hub := hubAudit{c}
+	if p.at.api != "" {
+		return hub, nothing, nil
+	}
+	_, down := c.Audit(ctx, fleet.AuditFilter{Limit: 1})
+	if !errors.Is(down, client.ErrNobodyListens) {
+		return hub, nothing, down
+	}
+	if log, done, err = p.database(ctx); errors.Is(err, errNotFound) {
+		return nil, nil, fmt.Errorf("%w; %w", down, err)
+	}
+	if err == nil {
+		fmt.Fprintln(talk, "no hub runs there: this is its database")
+	}
+	return log, done, err
+}
+
+func nothing() error { return nil }
+
+func (p *auditPlace) database(ctx context.Context) (auditLog, func() error, error) {
+	db, err := p.place.openToRead(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := fleet.Open(ctx, db, fleet.Options{})
+	if err != nil {
+		return nil, nil, errors.Join(err, db.Close())
+	}
+	return f.Audit, db.Close, nil
+}
+
+// audit is one run of the command.
+type audit struct {
+	app
+	auditPlace
+	format format
+	filter fleet.AuditFilter
+	since  time.Duration
+}
+
+func auditCommand(a app) *cobra.Command {
+	x := audit{app: a}
+	cmd := &cobra.Command{
+		Use:   "audit",
+		Short: "Who did what at the hub, and proof that nobody changed that",
+		Long: `audit lists what was done at the hub, the newest first: who asked what of which
+gateway and how it ended, sign-ins, tokens, grants and revocations. What asks for
+something comes first, without an outcome; how it ended comes in an entry of its
+own.
+
+A running hub is asked; without one its database is read. --from reads another: a
+file, or postgres://USER@HOST:PORT/DATABASE.`,
+		Example: `  lanfolk audit --who ben --since 24h
+  lanfolk audit --what sign-in -o jsonl
+  lanfolk audit head >>heads
+  lanfolk audit verify --head heads`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return x.run(cmd.Context()) },
+	}
+	onlyCommandsOr(cmd)
+	fl := cmd.Flags()
+	fl.StringVar(&x.filter.Who, "who", "", "what this `USER` did; uid:N is one at the hub's socket, hub the hub itself")
+	fl.StringVar(&x.filter.What, "what", "", "entries of this `KIND`: run, sign-in, user.create, grant.create, revoke …")
+	fl.StringVar(&x.filter.Gateway, "gateway", "", "about the gateway with this `ID`")
+	fl.StringVar(&x.filter.Ref, "ref", "", "about the command, user, token or grant with this `ID`")
+	fl.DurationVar(&x.since, "since", 0, "of the time since then: 24h")
+	fl.IntVar(&x.filter.Limit, "limit", 100, "at most so many; 0 for all")
+	x.format.flags(cmd)
+	x.flags(cmd)
+	cmd.AddCommand(auditVerifyCommand(a), auditHeadCommand(a))
+	return cmd
+}
+
+// onlyCommandsOr lets a command that holds others run itself, too, without arguments.
+func onlyCommandsOr(cmd *cobra.Command) {
+	run := cmd.RunE
+	onlyCommands(cmd)
+	cmd.RunE = run
+}
+
+func (x *audit) run(ctx context.Context) (err error) {
+	if err := x.format.check(); err != nil {
+		return err
+	}
+	if err := x.check(); err != nil {
+		return err
+	}
+	if x.filter.Limit < 0 {
+		return usagef("--limit %d: want 0 or more", x.filter.Limit)
+	}
+	log, done, err := x.open(ctx, x.err)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	entries, err := x.read(ctx, log)
+	if err != nil {
+		return err
+	}
+	type row = fleet.WrittenEntry
+	written := make([]row, len(entries))
+	for i, e := range entries {
+		written[i] = e.Written()
+	}
+	return printer[row]{
+		columns: []column[row]{
+			{"NUMBER", false, func(e row) string { return strconv.FormatUint(e.Seq, 10) }},
+			{"TIME", false, func(e row) string { return e.Time.Local().Format(time.DateTime) }},
+			{"WHO", false, func(e row) string { return e.Who }},
+			{"WHAT", false, func(e row) string { return e.What }},
+			{"GATEWAY", false, func(e row) string { return e.Gateway }},
+			{"ABOUT", false, func(e row) string { return e.Ref }},
+			{"OUTCOME", false, func(e row) string { return e.Outcome }},
+			{"DETAIL", false, func(e row) string { return e.Detail }},
+			{"HASH", true, func(e row) string { return e.Hash }},
+		},
+		id: func(e row) string { return strconv.FormatUint(e.Seq, 10) },
+	}.list(x.out, x.format, written)
+}
+
+// read returns the entries that were asked for, page by page.
+func (x *audit) read(ctx context.Context, log auditLog) ([]fleet.Entry, error) {
+	const page = 1000
+	var from time.Time
+	if x.since > 0 {
+		from = time.Now().Add(-x.since)
+	}
+	var all []fleet.Entry
+	for f := x.filter; ; {
+		f.Limit = page
+		if x.filter.Limit > 0 {
+			f.Limit = min(page, x.filter.Limit-len(all))
+		}
+		entries, err := log.Entries(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			if e.Time.Before(from) {
+				return all, nil
+			}
+			all = append(all, e)
+			f.Before = e.Seq
+		}
+		if len(entries) < f.Limit || len(all) == x.filter.Limit {
+			return all, nil
+		}
+	}
+}
+
+func auditHeadCommand(a app) *cobra.Command {
+	var at hubFlags
+	cmd := &cobra.Command{
+		Use:   "head",
+		Short: "Print the audit's end, signed by the hub",
+		Long: `head prints the number and hash of the audit's last entry, signed by a key that
+isn't in the database. Keep it where nobody who can write to the hub can: then
+"lanfolk audit verify --head" shows later whether an entry up to it was changed, or
+the audit's end cut off. The hub writes such lines to a file of its own, too, where
+its configuration says so ([hub.seals]).`,
+		Example: `  lanfolk audit head >>/mnt/elsewhere/heads`,
+		Args:    args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := at.client()
+			if err != nil {
+				return err
+			}
+			seal, _, err := c.AuditHead(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return encoder(a.out).Encode(seal)
+		},
+	}
+	at.flags(cmd)
+	return cmd
+}
+
+// verified is what verify found.
+type verified struct {
+	OK      bool   `json:"ok"`
+	Entries uint64 `json:"entries"`         // that are as they were written
+	Heads   int    `json:"heads"`           // that were compared
+	Wrong   uint64 `json:"wrong,omitempty"` // the first entry that isn't, or that is missing
+	Why     string `json:"why,omitempty"`
+}
+
+func auditVerifyCommand(a app) *cobra.Command {
+	var p auditPlace
+	var f format
+	var heads []string
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Check that nobody changed the audit",
+		Long: `verify reads the whole audit and checks that each entry is as it was written, that
+none is missing and that it ends where it should. If not it exits with 1 and names
+the first entry that is wrong.
+
+Whoever can write to the database can also cut off the end, or make all hashes
+anew. That shows only by the hub's signed heads of before, kept elsewhere: --head
+names a file of them, a line each, as "lanfolk audit head" prints them and as the
+hub writes them.
+
+A running hub is asked; without one its database is read. --from reads another,
+and so asks nobody: a file, or postgres://USER@HOST:PORT/DATABASE.`,
+		Example: `  lanfolk audit verify --head /mnt/elsewhere/heads
+  lanfolk audit verify --from /var/lib/lanfolk/hub.db --head heads`,
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if err := f.check(); err != nil {
+				return err
+			}
+			if err := p.check(); err != nil {
+				return err
+			}
+			seals, err := readSeals(heads)
+			if err != nil {
+				return err
+			}
+			log, done, err := p.open(cmd.Context(), a.err)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, done()) }()
+			v, err := verifyAudit(cmd.Context(), log, seals)
+			if err != nil && v.Why == "" {
+				return err // it couldn't be read
+			}
+			people := func(w io.Writer) error {
+				if !v.OK {
+					return nil // the error says it
+				}
+				_, err := fmt.Fprintf(w, "%d entries are as they were written, and so are %d signed heads\n", v.Entries, v.Heads)
+				return err
+			}
+			if v.OK && v.Heads == 0 {
+				fmt.Fprintln(a.err, "without --head nothing shows whether the end was cut off")
+			}
+			return errors.Join(document(a.out, f, v, strconv.FormatUint(v.Entries, 10), people), err)
+		},
+	}
+	cmd.Flags().StringArrayVar(&heads, "head", nil, "a `FILE` of signed heads from before; may be repeated")
+	f.flags(cmd)
+	p.flags(cmd)
+	return cmd
+}
+
+// verifyAudit says how an audit is. Its error says that it isn't right, and then v.Why
+// does too, or that it can't be read.
+func verifyAudit(ctx context.Context, log fleet.Chain, seals []fleet.Seal) (v verified, err error) {
+	v.Heads = len(seals)
+	v.Entries, err = fleet.Verify(ctx, log, seals...)
+	if err == nil {
+		v.OK = true
+		return v, nil
+	}
+	if !errors.Is(err, fleet.ErrTampered) {
+		return v, err
+	}
+	v.Wrong, v.Why = v.Entries+1, err.Error()
+	if head, failed := log.Head(ctx); failed == nil && head.Seq < v.Entries { // entries behind the end
+		v.Wrong = head.Seq + 1
+	}
+	return v, fmt.Errorf("entry %d is the first that is wrong: %w", v.Wrong, err)
+}
+
+// readSeals reads files of signed heads.
+func readSeals(paths []string) (all []fleet.Seal, err error) {
+	for _, path := range paths {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, fmt.Errorf("--head: %w", err)
+		}
+		for in := json.NewDecoder(f); ; {
+			var text json.RawMessage
+			if err = in.Decode(&text); err != nil {
+				break
+			}
+			var s fleet.Seal
+			if s, err = fleet.ParseSeal(text, nil); err != nil {
+				break
+			}
+			all = append(all, s)
+		}
+		f.Close()
+		if !errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("--head %s: after %d heads: %w", path, len(all), err)
+		}
+	}
+	if len(paths) > 0 && len(all) == 0 {
+		return nil, fmt.Errorf("--head: there is no head in %v", paths)
+	}
+	return all, nil
+}

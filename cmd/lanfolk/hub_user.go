@@ -1,0 +1,180 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lanfolk/lanfolk/internal/api/wire"
+)
+
+func hubUserCommand(a app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "user",
+		Short: "Accounts of people and programs at the hub",
+		Long: `user looks after the hub's accounts. There is none at first: who may open the hub's
+socket makes it, and is admin there.
+
+A viewer reads. An operator also runs the commands that only read. An admin does
+everything. "lanfolk hub grant" lets a user do more at some gateways.`,
+	}
+	onlyCommands(cmd)
+	cmd.AddCommand(hubUserCreateCommand(a), hubUserListCommand(a), hubUserRoleCommand(a), hubUserPasswordCommand(a), hubUserRemoveCommand(a))
+	return cmd
+}
+
+func hubUserCreateCommand(a app) *cobra.Command {
+	var at hubFlags
+	var role string
+	var bare bool
+	cmd := &cobra.Command{
+		Use:   "create NAME",
+		Short: "Make an account",
+		Long: `create makes an account. It asks for the password on a terminal, and reads a line
+of stdin elsewhere. The first account is an admin's, others are viewers', if --role
+says nothing else.`,
+		Example: `  lanfolk hub user create ann
+  lanfolk hub user create ben --role operator <password
+  lanfolk hub user create ci --role viewer --no-password`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, argv []string) error {
+			c, err := at.client()
+			if err != nil {
+				return err
+			}
+			password := ""
+			if !bare {
+				if password, err = a.newPassword(); err != nil {
+					return err
+				}
+			}
+			u, err := c.CreateUser(cmd.Context(), argv[0], role, password)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(a.err, "%s is %s\n", u.Name, u.Role)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&role, "role", "", "viewer, operator or admin")
+	_ = cmd.RegisterFlagCompletionFunc("role", cobra.FixedCompletions(roles(), cobra.ShellCompDirectiveNoFileComp))
+	cmd.Flags().BoolVar(&bare, "no-password", false, "an account that can use API tokens only")
+	at.flags(cmd)
+	return cmd
+}
+
+func roles() []string { return []string{"viewer", "operator", "admin"} }
+
+// newPassword is password that must be one.
+func (a app) newPassword() (string, error) {
+	password, err := a.password()
+	if err == nil && password == "" {
+		return "", usagef("the password is empty")
+	}
+	return password, err
+}
+
+func hubUserListCommand(a app) *cobra.Command {
+	var at hubFlags
+	var f format
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List accounts",
+		Args:  args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.check(); err != nil {
+				return err
+			}
+			c, err := at.client()
+			if err != nil {
+				return err
+			}
+			users, err := c.Users(cmd.Context())
+			if err != nil {
+				return err
+			}
+			now := time.Now()
+			return printer[wire.User]{
+				columns: []column[wire.User]{
+					{"NAME", false, func(u wire.User) string { return u.Name }},
+					{"ROLE", false, func(u wire.User) string { return u.Role }},
+					{"CREATED", false, func(u wire.User) string { return ago(now, u.Created) }},
+					{"BY", false, func(u wire.User) string { return u.By }},
+				},
+				id: func(u wire.User) string { return u.Name },
+			}.list(a.out, f, users)
+		},
+	}
+	f.flags(cmd)
+	at.flags(cmd)
+	return cmd
+}
+
+func hubUserRoleCommand(app) *cobra.Command {
+	var at hubFlags
+	cmd := &cobra.Command{
+		Use:       "role NAME viewer|operator|admin",
+		Short:     "Change what a user may do",
+		Long:      `role changes what a user may do everywhere. The last admin stays one.`,
+		Example:   `  lanfolk hub user role ben operator`,
+		ValidArgs: roles(),
+		Args:      args(cobra.ExactArgs(2)),
+		RunE: func(cmd *cobra.Command, argv []string) error {
+			c, err := at.client()
+			if err != nil {
+				return err
+			}
+			return c.SetRole(cmd.Context(), argv[0], argv[1])
+		},
+	}
+	at.flags(cmd)
+	return cmd
+}
+
+func hubUserPasswordCommand(a app) *cobra.Command {
+	var at hubFlags
+	cmd := &cobra.Command{
+		Use:   "password NAME",
+		Short: "Give a user a new password",
+		Long: `password gives a user a new password, which ends all of the user's sign-ins at the
+page. It asks for it on a terminal, and reads a line of stdin elsewhere.`,
+		Example: `  lanfolk hub user password ben
+  lanfolk hub user password ben <password`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, argv []string) error {
+			c, err := at.client()
+			if err != nil {
+				return err
+			}
+			password, err := a.newPassword()
+			if err != nil {
+				return err
+			}
+			return c.SetPassword(cmd.Context(), argv[0], "", password)
+		},
+	}
+	at.flags(cmd)
+	return cmd
+}
+
+func hubUserRemoveCommand(app) *cobra.Command {
+	var at hubFlags
+	cmd := &cobra.Command{
+		Use:   "remove NAME",
+		Short: "Remove an account with all that belongs to it",
+		Long: `remove drops an account with its sign-ins, API tokens and grants; what it watches
+ends within seconds. The last admin can't be removed.`,
+		Example: `  lanfolk hub user remove ben`,
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, argv []string) error {
+			c, err := at.client()
+			if err != nil {
+				return err
+			}
+			return c.RemoveUser(cmd.Context(), argv[0])
+		},
+	}
+	at.flags(cmd)
+	return cmd
+}
