@@ -57,6 +57,7 @@ func rules() []rule {
 		// These join lan to what needs sockets or frames.
 		{"internal/sockets", []string{"lan", "mdns", "syncthing", "packet"}},
 		{"internal/announce", []string{"dnssd", "mdns", "packet", "internal/config", "internal/health"}},
+		{"internal/globalserver", []string{"store/directory", "syncthing", "internal/config", "internal/daemon", "internal/sockets"}},
 		{"internal/database", []string{"store", "internal/config", "internal/daemon"}},
 		{"internal/capture", []string{"lan", "passive", "packet"}},
 		{"internal/doctor", []string{"lan", "mdns", "syncthing", "packet", "internal/config", "internal/sockets", "internal/leases"}},

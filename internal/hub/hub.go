@@ -20,6 +20,7 @@ import (
 	"github.com/lanfolk/lanfolk/internal/config"
 	"github.com/lanfolk/lanfolk/internal/daemon"
 	"github.com/lanfolk/lanfolk/internal/database"
+	"github.com/lanfolk/lanfolk/internal/globalserver"
 	"github.com/lanfolk/lanfolk/internal/hub/ca"
 	"github.com/lanfolk/lanfolk/internal/hub/deliver"
 	"github.com/lanfolk/lanfolk/internal/hub/inventory"
@@ -59,6 +60,7 @@ type Hub struct {
 	wire       *reverse.Server
 	desk       *access.Desk
 	counts     counts
+	syncthing  globalserver.Server
 }
 
 // Run starts everything and works until ctx ends; then it sends the gateways away, who
@@ -92,6 +94,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	if err := h.openGateways(ctx); err != nil {
 		return err
 	}
+	h.syncthing.Config, h.syncthing.Folder, h.syncthing.Log = h.Config.Syncthing.Server, h.State, h.Log
 	server, err := h.openAPI()
 	if err != nil {
 		return err
@@ -122,6 +125,10 @@ func (h *Hub) Run(ctx context.Context) error {
 	}
 	for _, at := range []net.Listener{h.listeners.socket, h.listeners.page} {
 		servers.Add(&daemon.Task{Name: "api " + at.Addr().Network(), Run: func(ctx context.Context) error { return server.Serve(ctx, at) }})
+	}
+
+	if t, ok := h.syncthing.Task(); ok {
+		servers.Add(t)
 	}
 
 	daemon.Ready()

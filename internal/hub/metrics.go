@@ -38,6 +38,7 @@ type statusCollector struct {
 	resultBytes, resultRoom, results *prometheus.Desc
 	devices, services                *prometheus.Desc
 	auditEntries, auditSealed        *prometheus.Desc
+	syncthingServed, syncthingState  *prometheus.Desc
 }
 
 func newStatusCollector(h *Hub) *statusCollector {
@@ -61,6 +62,9 @@ func newStatusCollector(h *Hub) *statusCollector {
 		services:     desc("hub_services", "Services that the gateways tell of."),
 		auditEntries: desc("hub_audit_entries", "Entries of the audit."),
 		auditSealed:  desc("hub_audit_sealed_entries", "Entries up to the last one that is sealed."),
+
+		syncthingServed: desc("syncthing_server_devices", "Devices that the global server of Syncthing's discovery knows."),
+		syncthingState:  desc("syncthing_server_state_bytes", "Size of the file that holds what the server knows."),
 	}
 }
 
@@ -69,6 +73,7 @@ func (c *statusCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.build, c.healthy, c.partUp, c.partFailures, c.partEvents, c.storeHealthy, c.gateways, c.commands,
 		c.resultBytes, c.resultRoom, c.results, c.devices, c.services, c.auditEntries, c.auditSealed,
+		c.syncthingServed, c.syncthingState,
 	} {
 		out <- d
 	}
@@ -108,6 +113,10 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 	gauge(c.services, float64(s.Inventory.Services))
 	count(c.auditEntries, s.Audit.Entries)
 	gauge(c.auditSealed, float64(s.Audit.Sealed))
+	if devices, bytes, ok := c.hub.syncthing.Size(); ok {
+		gauge(c.syncthingServed, float64(devices))
+		gauge(c.syncthingState, float64(bytes))
+	}
 }
 
 func truth(b bool) float64 {

@@ -141,9 +141,9 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 	good, failing := y.targets()
 	gauge(c.syncthingTargets, float64(good), "good")
 	gauge(c.syncthingTargets, float64(failing), "failing")
-	if server, state := y.serving(); server != nil {
-		gauge(c.syncthingServed, float64(server.Stats().Devices))
-		gauge(c.syncthingState, float64(state.Stats().Size))
+	if devices, bytes, ok := y.server.Size(); ok {
+		gauge(c.syncthingServed, float64(devices))
+		gauge(c.syncthingState, float64(bytes))
 	}
 	if m := s.MQTT; m.Broker != "" {
 		gauge(c.mqttConnected, truth(m.Connected))

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -17,9 +16,9 @@ import (
 	"time"
 
 	"github.com/lanfolk/lanfolk/internal/daemon"
+	"github.com/lanfolk/lanfolk/internal/globalserver"
 	"github.com/lanfolk/lanfolk/internal/sockets"
 	"github.com/lanfolk/lanfolk/internal/source"
-	"github.com/lanfolk/lanfolk/store/directory"
 	"github.com/lanfolk/lanfolk/syncthing"
 )
 
@@ -32,15 +31,16 @@ type syncthingSpeaker struct {
 	// config wants it.
 	local, global *syncthing.Announcer
 
-	mu     sync.Mutex
-	taken  error             // why no link can be heard now
-	server *syncthing.Server // the one that runs, or ran last
-	state  *directory.State
+	server globalserver.Server
+
+	mu    sync.Mutex
+	taken error // why no link can be heard now
 }
 
 // openSyncthing makes what hears and announces.
 func (n *Node) openSyncthing() error {
 	c, s := n.Config.Syncthing, &n.syncthing
+	s.server.Config, s.server.Folder, s.server.Log = c.Server, n.State, n.Log
 	s.heard.Gateway, s.heard.MAC = n.Config.Name, n.reflection.macs.of
 	announce := c.Announce.On()
 	if c.Listen || announce && c.Announce.Local {
@@ -133,8 +133,8 @@ func (n *Node) syncthingParts() []*daemon.Task {
 			Detail: func() string { return targets(s.global) }, Counters: func() map[string]uint64 { return map[string]uint64{"sent": sent(s.global)} },
 		})
 	}
-	if len(n.Config.Syncthing.Server.Listen) > 0 {
-		parts = append(parts, &daemon.Task{Name: "syncthing server", Run: n.runSyncthingServer, Detail: s.serverDetail, Counters: s.serverCounters})
+	if t, ok := s.server.Task(); ok {
+		parts = append(parts, t)
 	}
 	return parts
 }
@@ -260,78 +260,4 @@ func (s *syncthingSpeaker) targets() (good, failing int) {
 		}
 	}
 	return good, failing
-}
-
-// runSyncthingServer is a global server.
-func (n *Node) runSyncthingServer(ctx context.Context) error {
-	c := n.Config.Syncthing.Server
-	var at []netip.AddrPort
-	for _, l := range c.Listen {
-		at = append(at, netip.AddrPortFrom(l.Addr, l.Port))
-	}
-	server := &syncthing.Server{PerPrefix: c.RateLimit, Pin: c.Pin, Log: n.Log}
-	if c.RateLimit == 0 {
-		server.PerPrefix = -1
-	}
-	if len(c.Allow) > 0 {
-		allowed := make(map[syncthing.DeviceID]bool, len(c.Allow))
-		for _, id := range c.Allow {
-			allowed[id.DeviceID] = true
-		}
-		server.Allowed = func(id syncthing.DeviceID) bool { return allowed[id] }
-	}
-	var err error
-	if server.Conns, err = sockets.SyncthingServerConns(at, n.Log); err != nil {
-		return err
-	}
-	state, err := directory.Open(cmp.Or(c.State, filepath.Join(n.State, "syncthing")), directory.Options{Log: n.Log})
-	if err != nil {
-		for _, conn := range server.Conns {
-			_ = conn.Close() // nothing is left to lose
-		}
-		return err
-	}
-	server.Directory, server.Journal = state.Directory, state
-	n.syncthing.serves(server, state)
-	return errors.Join(server.Run(ctx), state.Close())
-}
-
-func (s *syncthingSpeaker) serves(server *syncthing.Server, state *directory.State) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.server, s.state = server, state
-}
-
-func (s *syncthingSpeaker) serving() (*syncthing.Server, *directory.State) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.server, s.state
-}
-
-func (s *syncthingSpeaker) serverDetail() string {
-	server, state := s.serving()
-	if server == nil {
-		return ""
-	}
-	text := fmt.Sprintf("knows %d devices", server.Stats().Devices)
-	if err := state.Stats().Err; err != nil {
-		text += "; in memory alone: " + err.Error()
-	}
-	return text
-}
-
-func (s *syncthingSpeaker) serverCounters() map[string]uint64 {
-	server, _ := s.serving()
-	if server == nil {
-		return map[string]uint64{}
-	}
-	x := server.Stats()
-	return map[string]uint64{
-		"received": x.Received, "answered": x.Answered, "unknown": x.Unknown, "stored": x.Stored,
-		"send_errors": x.Failed, "state_failures": x.Unsaved,
-		"dropped: not of version 2": x.Foreign, "dropped: malformed": x.Invalid, "dropped: no host": x.NoHost, "dropped: no address": x.Nothing,
-		"dropped: rate of a prefix": x.PrefixLimit, "dropped: rate of a device": x.DeviceLimit, "dropped: new devices of a prefix": x.NewLimit,
-		"dropped: not allowed": x.Denied, "dropped: no room": x.Full, "dropped: pinned elsewhere": x.Conflict,
-		"dropped: receive buffer full": x.Overflow,
-	}
 }
