@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -10,7 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lanfolk/lanfolk/internal/daemon"
 	"github.com/lanfolk/lanfolk/internal/find"
+	"github.com/lanfolk/lanfolk/internal/hub"
 	"github.com/lanfolk/lanfolk/internal/node"
 )
 
@@ -21,7 +24,7 @@ func statusCommand(a app) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show how the node is, and what it would gain with more rights",
+		Short: "Show how the node or the hub is, and what it would gain with more rights",
 		Args:  args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.check(); err != nil {
@@ -31,8 +34,19 @@ func statusCommand(a app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			var text json.RawMessage
+			if err := c.Status(cmd.Context(), &text); err != nil {
+				return err
+			}
+			var h hub.Status
+			if err := json.Unmarshal(text, &h); err != nil {
+				return err
+			}
+			if h.Kind == hub.Kind {
+				return document(a.out, f, h, h.Name, func(w io.Writer) error { return printHubStatus(w, f, h, time.Now()) })
+			}
 			var s node.Status
-			if err := c.Status(cmd.Context(), &s); err != nil {
+			if err := json.Unmarshal(text, &s); err != nil {
 				return err
 			}
 			return document(a.out, f, s, s.Name, func(w io.Writer) error { return printStatus(w, f, s, time.Now()) })
@@ -46,11 +60,7 @@ func statusCommand(a app) *cobra.Command {
 // printStatus writes a node's status for people.
 func printStatus(w io.Writer, f format, s node.Status, now time.Time) error {
 	out := bufio.NewWriter(w)
-	row := func(key, value string) {
-		if value != "" {
-			fmt.Fprintf(out, "%-11s %s\n", key, visible(value))
-		}
-	}
+	row := rows(out)
 	health := "healthy"
 	if !s.Healthy {
 		health = "NOT HEALTHY"
@@ -96,7 +106,22 @@ func printStatus(w io.Writer, f format, s node.Status, now time.Time) error {
 	if len(s.NMOS)+len(s.Advertised) > 0 {
 		fmt.Fprintln(out)
 	}
-	for _, p := range s.Parts {
+	statusParts(row, f, s.Parts)
+	return out.Flush()
+}
+
+// rows writes lines of a key and a value.
+func rows(w io.Writer) func(key, value string) {
+	return func(key, value string) {
+		if value != "" {
+			fmt.Fprintf(w, "%-11s %s\n", key, visible(value))
+		}
+	}
+}
+
+// statusParts says how what a daemon runs is.
+func statusParts(row func(key, value string), f format, parts []daemon.Part) {
+	for _, p := range parts {
 		line := string(p.State)
 		if p.Detail != "" {
 			line += "  " + p.Detail
@@ -117,7 +142,6 @@ func printStatus(w io.Writer, f format, s node.Status, now time.Time) error {
 			}
 		}
 	}
-	return out.Flush()
 }
 
 // statusAdvertised says how an API that the node advertises stands in each way.
