@@ -22,8 +22,8 @@ import (
 
 // Why a gateway did not enrol, for errors.Is.
 var (
-	// ErrPin: who answers isn't the hub of the invitation. Nothing was told to it.
-	ErrPin = errors.New("enrol: this is not the hub of the join string, or somebody is in between; it was told nothing")
+	// ErrPin: who answers isn't the gateway's hub. Nothing was told to it.
+	ErrPin = errors.New("enrol: this is not the gateway's hub, or somebody is in between; it was told nothing")
 	// ErrRefused: the hub says no, and will say so again; the text says why.
 	ErrRefused = errors.New("enrol: the hub refuses")
 )
@@ -32,8 +32,9 @@ var (
 type Dial func(ctx context.Context, address string) (net.Conn, error)
 
 const (
-	askWithin = 30 * time.Second // at one address: dial, TLS, answer
-	maxAnswer = 64 << 10         // bytes
+	askWithin   = 30 * time.Second // at one address: dial, TLS, answer
+	shakeWithin = 10 * time.Second
+	maxAnswer   = 64 << 10 // bytes
 )
 
 // Join enrols the gateway at the hub of an invitation, at the first of its addresses
@@ -83,12 +84,9 @@ func ask(ctx context.Context, address string, to invitation.Invitation, csr []by
 	}
 	defer raw.Close()
 	var ca *x509.Certificate
-	conn := tls.Client(raw, pinned(to.Pin, &ca))
-	if err := conn.HandshakeContext(ctx); err != nil {
-		return nil, nil, handshakeFailed(err)
-	}
-	if conn.ConnectionState().NegotiatedProtocol != "h2" {
-		return nil, nil, errors.New("enrol: the hub doesn't speak HTTP/2")
+	conn, err := handshake(ctx, raw, pinned(to.Pin, &ca))
+	if err != nil {
+		return nil, nil, err
 	}
 	cc, err := over(conn)
 	if err != nil {
@@ -127,11 +125,41 @@ func pinned(pin invitation.Pin, ca **x509.Certificate) *tls.Config {
 	return config
 }
 
+// Secure returns the gateway's own connection over raw, if who is at its other end
+// proves to be the hub; ErrPin if it is somebody else, who then was told nothing. Of
+// what the hub thinks of the gateway the first read tells. After an error raw is
+// still to be closed.
+func (i *Identity) Secure(ctx context.Context, raw net.Conn) (net.Conn, error) {
+	config, err := i.TLS()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, shakeWithin)
+	defer cancel()
+	conn, err := handshake(ctx, raw, config)
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
+}
+
+func handshake(ctx context.Context, raw net.Conn, config *tls.Config) (*tls.Conn, error) {
+	conn := tls.Client(raw, config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return nil, handshakeFailed(err)
+	}
+	if conn.ConnectionState().NegotiatedProtocol != "h2" {
+		return nil, errors.New("enrol: the hub doesn't speak HTTP/2")
+	}
+	return conn, nil
+}
+
 // handshakeFailed says what is wrong with a hub that did not prove to be the right
 // one.
 func handshakeFailed(err error) error {
 	var unknown x509.UnknownAuthorityError
-	if errors.As(err, &unknown) { // it showed the right authority's certificate, and was not signed by it
+	var name x509.HostnameError
+	if errors.As(err, &unknown) || errors.As(err, &name) { // the authority didn't vouch for it, or not for a hub
 		return fmt.Errorf("%w: %w", ErrPin, err)
 	}
 	if errors.Is(err, ErrPin) {

@@ -227,7 +227,7 @@ func TestNothingIsToldToAnotherHub(t *testing.T) {
 		{"one that shows the hub's authority beside its own", [][]byte{server(other, now), other.Certificate().Raw, hub.Certificate().Raw}, enrol.ErrPin.Error()},
 		{"one that shows the hub's authority", [][]byte{server(other, now), hub.Certificate().Raw}, enrol.ErrPin.Error()},
 		{"one that made a certificate for the authority's key", [][]byte{server(other, now), forged, other.Certificate().Raw}, enrol.ErrPin.Error()},
-		{"a gateway of the hub's", [][]byte{gateway.Raw, hub.Certificate().Raw}, "certificate"},
+		{"a gateway of the hub's", [][]byte{gateway.Raw, hub.Certificate().Raw}, enrol.ErrPin.Error()},
 		{"a certificate of its own", [][]byte{alone}, enrol.ErrPin.Error()},
 		{"the hub of long ago", [][]byte{server(hub, now.Add(-100*24*time.Hour)), hub.Certificate().Raw}, "is this machine's clock right?"},
 		{"the hub of days to come", [][]byte{server(hub, now.Add(3*time.Hour)), hub.Certificate().Raw}, "is this machine's clock right?"},
