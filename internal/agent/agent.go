@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lanfolk/lanfolk/reverse"
@@ -58,6 +60,8 @@ type Agent struct {
 	welcome  sync.Once
 	welcomed chan struct{} // closed by the first Welcome
 	tasks    sync.WaitGroup
+	commands atomic.Uint64 // accepted
+	refused  atomic.Uint64
 
 	mu   sync.Mutex
 	held map[string]io.Closer // results on their way
@@ -90,7 +94,10 @@ func Open(c Config, s Sources, log *slog.Logger) (*Agent, error) {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
 	if found.damage > 0 {
-		log.Error("the journal of commands was damaged; what may have run is not run again", "file", j.path(), "n", found.damage)
+		log.Error("the journal of commands was damaged; what may have run is not run again", "file", cmp.Or(found.aside, j.path()), "n", found.damage)
+	}
+	if found.unwritten != nil {
+		log.Error("the journal of commands can't be written; no command is run until it can", "file", j.path(), "err", found.unwritten)
 	}
 	a := &Agent{
 		config: c, sources: s, verbs: verbs(), log: log, journal: j, began: time.Now(), found: found.open,
@@ -159,7 +166,10 @@ func (a *Agent) Welcome(w *lanfolkpb.Welcome) {
 // Accept implements reverse.Handler.
 func (a *Agent) Accept(id, _ string) (run bool, err error) {
 	if run, err = a.journal.accept(id, time.Now()); err != nil {
-		return false, fmt.Errorf("agent: %w", err)
+		return false, fmt.Errorf("agent: it is not run: %w", err)
+	}
+	if run {
+		a.commands.Add(1)
 	}
 	return run, nil
 }
@@ -185,6 +195,7 @@ func (a *Agent) Run(ctx context.Context, id, line string, terms reverse.Terms) *
 
 // refuse ends a command that has not begun.
 func (a *Agent) refuse(ctx context.Context, id string, err error) *reverse.Outgoing {
+	a.refused.Add(1)
 	status, text := outcome(ctx, err)
 	out := reverse.Failure(status, text)
 	end := out.End()

@@ -39,12 +39,15 @@ type journal struct {
 
 	mu      sync.Mutex // order: syncing, mu
 	table   *table
-	file    *os.File
+	file    *os.File // nil while it could not be written, and in the end
+	closed  bool
 	size    int64  // bytes of the file that are whole
 	live    int64  // the same when it was last written anew
 	written uint64 // lines written, ever
 	synced  uint64 // of these on the disk
 	suspect bool   // a write failed: who knows what the file holds
+	// failures counts the writes that failed.
+	failures uint64
 
 	syncing sync.Mutex // of who syncs
 }
@@ -55,11 +58,15 @@ type found struct {
 	again  int      // commands that had not begun: the hub sends them again
 	bytes  int64    // of the files of results
 	damage int      // lines that couldn't be read
+	aside  string   // where a journal is kept of which no line could be read
+	// unwritten is why the journal can't be written.
+	unwritten error
 }
 
 // openJournal locks dir, which is made if need be, and reads the journal in it.
 // Commands that were running are interrupted from now on. The file is written
-// anew, so that nothing of a torn or damaged line is left.
+// anew, so that nothing of a torn or damaged line is left. Where it can't be written
+// it is as it was, and takes no command until it can.
 func openJournal(dir string, now time.Time) (*journal, found, error) {
 	if err := os.MkdirAll(filepath.Join(dir, resultFolder), 0o700); err != nil {
 		return nil, found{}, err
@@ -77,11 +84,11 @@ func openJournal(dir string, now time.Time) (*journal, found, error) {
 	}
 	j := &journal{dir: dir, lock: lock}
 	f, err := j.load(now)
-	if err == nil {
-		err = j.rewrite()
-	}
 	if err != nil {
 		return nil, found{}, errors.Join(fmt.Errorf("%s: %w", j.path(), err), j.close())
+	}
+	if f.unwritten = j.rewrite(); f.unwritten != nil {
+		j.suspect = true
 	}
 	return j, f, nil
 }
@@ -104,6 +111,11 @@ func (j *journal) load(now time.Time) (found, error) {
 		file.Close()
 		if err != nil {
 			return n, err
+		}
+		if n.damage > 0 && j.table.lines == 0 {
+			if n.aside, err = setAside(j.path(), now); err != nil {
+				return n, err
+			}
 		}
 	}
 	if n.damage > 0 {
@@ -132,6 +144,16 @@ func (j *journal) load(now time.Time) (found, error) {
 	}
 	n.bytes, err = j.sweep()
 	return n, err
+}
+
+// setAside gives a journal of which no line can be read a second name, under which
+// it stays when it is written anew: it may be something else, or be of use to people.
+func setAside(path string, now time.Time) (string, error) {
+	aside := path + ".unreadable-" + now.UTC().Format("20060102T150405Z")
+	if err := os.Link(path, aside); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", err
+	}
+	return aside, nil
 }
 
 // distrust is for a journal of which lines were lost: they may have said that a
@@ -237,10 +259,15 @@ func (j *journal) open() []entry {
 }
 
 // append writes a line and applies it. j.mu is held.
-func (j *journal) append(r record) error {
-	if j.file == nil {
+func (j *journal) append(r record) (err error) {
+	if j.closed {
 		return errClosed
 	}
+	defer func() {
+		if err != nil {
+			j.failures++
+		}
+	}()
 	if j.suspect || j.size > rewriteAbove && j.size > 3*j.live {
 		if err := j.rewrite(); err != nil {
 			return err
@@ -267,12 +294,12 @@ func (j *journal) sync(line uint64) error {
 	defer j.syncing.Unlock()
 	j.mu.Lock()
 	file, written := j.file, j.written
-	there := j.synced >= line
+	there, closed := j.synced >= line, j.closed
 	j.mu.Unlock()
 	switch {
 	case there:
 		return nil
-	case file == nil:
+	case closed:
 		return errClosed
 	}
 	err := file.Sync()
@@ -359,8 +386,8 @@ func (j *journal) close() error {
 	var err error
 	if j.file != nil {
 		err = errors.Join(j.file.Sync(), j.file.Close())
-		j.file = nil
 	}
+	j.file, j.closed = nil, true
 	// A child that is just being started has the file open, too: to close it isn't enough.
 	return errors.Join(err, syscall.Flock(int(j.lock.Fd()), syscall.LOCK_UN), j.lock.Close())
 }

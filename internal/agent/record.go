@@ -161,6 +161,7 @@ func readRecords(r io.Reader) (t *table, damage int, err error) {
 			return nil, 0, fmt.Errorf("%w: version %d, this one reads %d", ErrNewer, rec.Version, journalVersion)
 		case first && rec.Lanfolk != "":
 			t.floor = rec.Floor
+			t.lines++
 		case rec.check() != nil || first:
 			damage++
 			if reverse.CheckID(rec.ID) == nil {
@@ -168,6 +169,7 @@ func readRecords(r io.Reader) (t *table, damage int, err error) {
 			}
 		default:
 			t.apply(rec)
+			t.lines++
 		}
 	}
 }

@@ -27,6 +27,7 @@ type table struct {
 	open    int    // entries that aren't acknowledged
 	floor   string // no unknown command up to this id runs
 	newest  string // the greatest id there ever was
+	lines   int    // that were read
 }
 
 // An entry is what is known of one command.
