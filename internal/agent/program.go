@@ -29,6 +29,7 @@ type Program struct {
 	Env  []string  // KEY=value; all that it has besides PATH and LANG
 	// Timeout bounds how long it runs; 0 is an hour. The hub may grant less.
 	Timeout time.Duration
+	Broken  error // why it can't be run here; nil if it can
 }
 
 // User is the user that a program runs as. It has no other groups than these.
@@ -92,6 +93,9 @@ func execute(ctx context.Context, a *Agent, args []string, w io.Writer) (ending,
 	if !ok {
 		return ending{}, fmt.Errorf("%w: there is no program %q; there are %s", errDenied, name,
 			strings.Join(slices.Sorted(maps.Keys(a.config.Programs)), ", "))
+	}
+	if p.Broken != nil {
+		return ending{}, fmt.Errorf("%w: %s can't run: %w", errDenied, name, p.Broken)
 	}
 	if len(args) != len(p.Args) {
 		return ending{}, fmt.Errorf("%w: %s takes %d arguments, not %d", errDenied, name, len(p.Args), len(args))

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -89,6 +90,13 @@ func (l *links) used(name string) (packet.Link, bool) {
 		}
 	}
 	return packet.Link{}, false
+}
+
+// names are those of the links that are used.
+func (l *links) names() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Sorted(maps.Values(l.use))
 }
 
 // of returns the name of the link on whose subnet an address is, "" for none.

@@ -63,6 +63,7 @@ type Node struct {
 	leases        leaseFiles
 	hostapd       *hostapd.Watcher // nil if the config says no
 	names         *source.Names    // nil where names aren't hidden
+	hub           hubSide
 
 	tasks daemon.Tasks
 }
@@ -139,7 +140,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if n.Config.DNS.On() {
 		hearers.Add(n.dnsPart())
 	}
-	for _, p := range slices.Concat(more, n.zoneParts(), n.tgedParts(), n.syncthingParts(), n.mqttParts(), n.leaseParts(), n.hostapdParts()) {
+	for _, p := range slices.Concat(more, n.zoneParts(), n.tgedParts(), n.syncthingParts(), n.mqttParts(), n.leaseParts(), n.hostapdParts(), n.hubTasks()) {
 		hearers.Add(p)
 	}
 
@@ -153,6 +154,7 @@ func (n *Node) Run(ctx context.Context) error {
 	hearers.Wait()
 	stopKeeping()
 	keepers.Wait()
+	n.closeUplink()
 	return nil
 }
 
@@ -194,7 +196,8 @@ func (n *Node) openInventory(ctx context.Context) error {
 	n.self = n.newSelf(ctx)
 	n.openNames(ctx)
 	p := n.Config.Passive
-	n.recorder = store.NewRecorder(n.db, store.RecorderOptions{
+	n.hub.tee.Observations = n.db
+	n.recorder = store.NewRecorder(&n.hub.tee, store.RecorderOptions{
 		Keep: store.Retention{
 			MaxAge: p.Retention.Duration(), MaxRows: int64(p.MaxRows), MaxShare: int64(p.MaxRowsPerMAC), MaxBytes: int64(p.MaxMegabytes) * 1_000_000,
 		},

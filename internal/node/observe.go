@@ -19,7 +19,7 @@ func (n *Node) Status() Status {
 		Name: n.Config.Name, Version: n.Version, PID: os.Getpid(), State: n.State,
 		Config: n.ConfigPath, Page: n.page, Network: daemon.Network(), Started: n.started.UTC(),
 		Links: n.links.status(), Parts: n.tasks.Parts(), Store: n.storeStatus(), NMOS: n.kept(), Advertised: n.advertised(), MQTT: n.mqttStatus(),
-		Leases: n.leaseStatus(), AccessPoints: n.accessPoints(),
+		Leases: n.leaseStatus(), AccessPoints: n.accessPoints(), Hub: n.hubLink(),
 	}
 	counts := n.registry.Stats()
 	s.Inventory = Inventory{

@@ -36,6 +36,8 @@ type Status struct {
 	// Leases are files of DHCP servers on this machine, AccessPoints what hostapd runs on it.
 	Leases       []LeaseFile   `json:"leases"`
 	AccessPoints []AccessPoint `json:"access_points"`
+	// Hub is the hub whose gateway this node is.
+	Hub HubLink `json:"hub"`
 }
 
 // AdvertisedAPI is an API that the node advertises.
