@@ -33,7 +33,11 @@ const (
 // Its folder is made, for its owner alone.
 func IdentityIn(state string) (string, error) {
 	dir := filepath.Join(state, gatewayFolder)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	err := os.MkdirAll(state, 0o750) // as the node makes it
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err != nil {
 		return "", fmt.Errorf("node: the gateway's folder: %w", err)
 	}
 	return filepath.Join(dir, identityFile), nil
