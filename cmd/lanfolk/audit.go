@@ -302,7 +302,7 @@ and so asks nobody: a file, or postgres://USER@HOST:PORT/DATABASE.`,
 				if !v.OK {
 					return nil // the error says it
 				}
-				_, err := fmt.Fprintf(w, "%d entries are as they were written, and so are %d signed heads\n", v.Entries, v.Heads)
+				_, err := fmt.Fprintf(w, "as it was written: entries %d, signed heads compared %d\n", v.Entries, v.Heads)
 				return err
 			}
 			if v.OK && v.Heads == 0 {

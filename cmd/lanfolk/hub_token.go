@@ -117,6 +117,8 @@ func until(now time.Time, t *time.Time) string {
 		return "never"
 	case !t.After(now):
 		return "expired"
+	case t.Sub(now) > 48*time.Hour:
+		return t.Local().Format(time.DateOnly)
 	}
 	return "in " + t.Sub(now).Round(time.Second).String()
 }

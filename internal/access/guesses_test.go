@@ -1,0 +1,127 @@
+package access_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lanfolk/lanfolk/internal/access"
+	"github.com/lanfolk/lanfolk/store/fleet"
+)
+
+func TestGuessingIsSlow(t *testing.T) {
+	t.Parallel()
+	d, ctx := newDesk(t), t.Context()
+	d.user(t, "ann", fleet.Admin)
+	guess := func(name, addr string) error {
+		_, err := d.SignIn(ctx, name, "a guess", addr)
+		return err
+	}
+	// Each address has ten tries, whatever the names, and whatever its port.
+	for i := range 10 {
+		wantErr(t, guess(fmt.Sprintf("n%d", i), fmt.Sprintf("192.0.2.1:%d", i)), access.ErrUnrecognised)
+	}
+	err := guess("n10", "192.0.2.1:10")
+	soon, ok := errors.AsType[access.TooSoon](err)
+	if !ok || soon.Wait <= 0 || soon.Wait > 10*time.Second {
+		t.Fatalf("an eleventh guess: %v", err)
+	}
+	wantErr(t, err, access.ErrTooMany)
+	// The right one doesn't help then: nobody learns that it is the right one.
+	_, err = d.SignIn(ctx, "ann", password, "192.0.2.1:11")
+	wantErr(t, err, access.ErrTooMany)
+	d.time.move(soon.Wait)
+	if _, err = d.SignIn(ctx, "ann", password, "192.0.2.1:11"); err != nil {
+		t.Errorf("after the wait: %v", err)
+	}
+	// One machine has a whole /64 of IPv6.
+	for i := range 10 {
+		wantErr(t, guess(fmt.Sprintf("n%d", i), fmt.Sprintf("[2001:db8::%x]:1", i)), access.ErrUnrecognised)
+	}
+	wantErr(t, guess("n", "[2001:db8::ffff]:1"), access.ErrTooMany)
+	wantErr(t, guess("n", "[2001:db8:0:1::1]:1"), access.ErrUnrecognised)
+}
+
+func TestGuessesFromManyAddressesDoNotKeepTheUserOut(t *testing.T) {
+	t.Parallel()
+	d, ctx := newDesk(t), t.Context()
+	d.user(t, "ann", fleet.Admin)
+	if _, err := d.SignIn(ctx, "ann", password, "192.0.2.1:1"); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10 {
+		_, err := d.SignIn(ctx, "ann", "a guess", fmt.Sprintf("198.51.100.%d:1", i))
+		wantErr(t, err, access.ErrUnrecognised)
+	}
+	// Strangers' addresses have had their tries at this name, and a name that there
+	// isn't has as many: so nobody learns which one there is.
+	_, err := d.SignIn(ctx, "ann", "a guess", "198.51.100.10:1")
+	wantErr(t, err, access.ErrTooMany)
+	// Where ann signed in before, she does again.
+	if _, err := d.SignIn(ctx, "ann", password, "192.0.2.1:2"); err != nil {
+		t.Errorf("ann is kept out by others: %v", err)
+	}
+	for i := range 10 {
+		_, err := d.SignIn(ctx, "nobody", "a guess", fmt.Sprintf("203.0.113.%d:1", i))
+		wantErr(t, err, access.ErrUnrecognised)
+	}
+	_, err = d.SignIn(ctx, "nobody", "a guess", "203.0.113.10:1")
+	wantErr(t, err, access.ErrTooMany)
+	// From elsewhere she waits, but not for ever.
+	d.time.move(time.Minute)
+	if _, err := d.SignIn(ctx, "ann", password, "203.0.113.200:1"); err != nil {
+		t.Errorf("after a minute: %v", err)
+	}
+	// The address that she knows is no way in for guesses, either.
+	for range 10 {
+		_, err := d.SignIn(ctx, "ann", "a guess", "192.0.2.1:3")
+		wantErr(t, err, access.ErrUnrecognised)
+	}
+	_, err = d.SignIn(ctx, "ann", "a guess", "192.0.2.1:3")
+	wantErr(t, err, access.ErrTooMany)
+}
+
+func TestWhoKnowsThePasswordBeginsNoEndOfSessions(t *testing.T) {
+	t.Parallel()
+	d, ctx := newDesk(t), t.Context()
+	d.user(t, "ann", fleet.Admin)
+	var err error
+	n := 0
+	for ; n < 100 && err == nil; n++ {
+		_, err = d.SignIn(ctx, "ann", password, "192.0.2.1:1")
+	}
+	wantErr(t, err, access.ErrTooMany)
+	if n != 61 {
+		t.Errorf("%d sign-ins at once; want 60", n-1)
+	}
+}
+
+func TestAnUnknownNameTakesAsLong(t *testing.T) {
+	d, ctx := newDesk(t), t.Context()
+	d.Accounts = d.fleet.Accounts // with real passwords
+	d.user(t, "ann", fleet.Admin)
+	if _, err := d.CreateUser(ctx, root(), access.NewUser{Name: "bot"}); err != nil {
+		t.Fatal(err)
+	}
+	fastest := func(name string) time.Duration {
+		best := time.Hour
+		for i := range 4 {
+			start := time.Now()
+			_, err := d.SignIn(ctx, name, "a guess", fmt.Sprintf("192.0.2.%d:1", i))
+			best = min(best, time.Since(start))
+			wantErr(t, err, access.ErrUnrecognised)
+			if want := "wrong user or password"; !strings.HasSuffix(err.Error(), want) {
+				t.Errorf("%s: %v; want %s", name, err, want)
+			}
+		}
+		return best
+	}
+	known := fastest("ann")
+	for _, name := range []string{"eve", "bot", strings.Repeat("x", 1000)} {
+		if took := fastest(name); took < known/3 || took > known*3 {
+			t.Errorf("%.10s: %v; a name that there is: %v", name, took, known)
+		}
+	}
+}
