@@ -28,13 +28,19 @@ type HubLink struct {
 	Attempts  int        `json:"attempts"`
 	Error     string     `json:"error"` // why it isn't connected, for people
 	// Expires is when the certificate ends, Renew when a new one is asked for.
-	Expires   *time.Time     `json:"expires"`
-	Renew     *time.Time     `json:"renew"`
-	Renewals  uint64         `json:"renewals"`  // since the start
-	Impostors uint64         `json:"impostors"` // times that somebody else was where the hub should be
-	Commands  agent.Stats    `json:"commands"`
-	Feeds     *uplink.Status `json:"feeds"`
+	Expires   *time.Time  `json:"expires"`
+	Renew     *time.Time  `json:"renew"`
+	Renewals  uint64      `json:"renewals"`  // since the start
+	Impostors uint64      `json:"impostors"` // times that somebody else was where the hub should be
+	Commands  HubCommands `json:"commands"`
+	Feeds     *HubFeeds   `json:"feeds"` // null where nothing goes up by itself
 }
+
+// HubCommands and HubFeeds count what the hub asked, and what goes up to it by itself.
+type (
+	HubCommands agent.Stats
+	HubFeeds    uplink.Status
+)
 
 // hubLink returns how the node stands with its hub.
 func (n *Node) hubLink() HubLink {
@@ -70,9 +76,9 @@ func (n *Node) hubLink() HubLink {
 			s.Name = w.GetName()
 		}
 	}
-	s.Commands = h.agent.Stats()
+	s.Commands = HubCommands(h.agent.Stats())
 	if h.uplink != nil {
-		s.Feeds = new(h.uplink.Status())
+		s.Feeds = new(HubFeeds(h.uplink.Status()))
 	}
 	return s
 }
