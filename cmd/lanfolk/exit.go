@@ -93,6 +93,28 @@ func exitCodes() []struct {
 	}
 }
 
+// coded is an error with an exit code of its own.
+type coded struct {
+	error
+	code int
+}
+
+func (c coded) Unwrap() error { return c.error }
+
+// exitCode is what err means to scripts.
+func exitCode(err error) int {
+	var own coded
+	if errors.As(err, &own) {
+		return own.code
+	}
+	for _, e := range exitCodes() {
+		if e.is(err) {
+			return e.code
+		}
+	}
+	return exitError
+}
+
 // exit reports err to people and returns the code for scripts.
 func (a app) exit(ctx context.Context, err error) int {
 	if err == nil {
@@ -104,13 +126,7 @@ func (a app) exit(ctx context.Context, err error) int {
 	if errors.Is(err, syscall.EPIPE) { // the reader has seen enough: head, less
 		return exitDone
 	}
-	code := exitError
-	for _, e := range exitCodes() {
-		if e.is(err) {
-			code = e.code
-			break
-		}
-	}
+	code := exitCode(err)
 	if code != exitInterrupted {
 		fmt.Fprintf(a.err, "lanfolk: %v\n", err)
 	}

@@ -153,8 +153,8 @@ func TestClientErrors(t *testing.T) {
 		want error
 		text string
 	}{
-		{"no socket", client.Unix(filepath.Join(t.TempDir(), "no.sock")), "x", client.ErrNotRunning, "no node is running there: nothing listens at /"},
-		{"nobody listens", remote("http://127.0.0.1:1", ""), "x", client.ErrNotRunning, "no node is running there: nothing listens at http://127.0.0.1:1"},
+		{"no socket", client.Unix(filepath.Join(t.TempDir(), "no.sock")), "x", client.ErrNotRunning, "no node or hub is running there: nothing listens at /"},
+		{"nobody listens", remote("http://127.0.0.1:1", ""), "x", client.ErrNotRunning, "no node or hub is running there: nothing listens at http://127.0.0.1:1"},
 		{"no token", remote("http://"+n.addr, ""), "x", client.ErrDenied, "sign in, or send an API token"},
 		{"a wrong token", remote("http://"+n.addr, "wrong"), "x", client.ErrDenied, "the API token is not known here"},
 	} {

@@ -102,7 +102,7 @@ func (s *Server) output(ctx context.Context, in *outputQuery) (*huma.StreamRespo
 		return nil, failed(err)
 	}
 	// What has ended has all that it will have.
-	part := span{from: in.Offset, to: -1}
+	part := span{from: in.Offset, to: -1, status: http.StatusOK}
 	if c.State.Ended() {
 		if part, err = spanOf(in, c.Size); err != nil {
 			return nil, err

@@ -15,7 +15,7 @@ import (
 
 // What a caller may want to tell apart. Test with errors.Is.
 var (
-	ErrNotRunning = errors.New("no node is running there") // nothing listens, or it has ended
+	ErrNotRunning = errors.New("no node or hub is running there") // nothing listens, or it has ended
 	ErrDenied     = errors.New("denied")
 	ErrNotFound   = errors.New("not found")
 	ErrNoAnswer   = errors.New("nobody answered")
