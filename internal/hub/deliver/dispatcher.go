@@ -2,11 +2,14 @@ package deliver
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
-	"io"
+	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
+	"github.com/lanfolk/lanfolk/internal/hub/latest"
 	"github.com/lanfolk/lanfolk/reverse"
 	"github.com/lanfolk/lanfolk/reverse/lanfolkpb"
 	"github.com/lanfolk/lanfolk/store/fleet"
@@ -38,63 +41,172 @@ type Dispatcher struct {
 	MaxOutstanding int           // commands; 0 is 100,000
 	Retention      time.Duration // how long an ended command is kept; 0 is for ever
 	Logger         *slog.Logger  // nil is silent
+
+	setup sync.Once
+	ready chan struct{} // closed when what was outstanding has been read
+	ids   reverse.IDs
+	enders,
+	writers chan struct{} // hold who ends a command, and who writes a state
+	board latest.Board[string, fleet.Command]
+	tasks sync.WaitGroup
+
+	mu       sync.Mutex
+	run      context.Context     // of Run; nil before and after
+	open     bool                // ready is closed
+	commands map[string]*command // that are outstanding
+	gateways map[string]*gateway // that have some
+	agenda   agenda
+	woken    chan struct{} // holds a token when the agenda has a new first
+	unsent   []*gateway    // that have something to be sent, and nobody who does it
+	senders  int
 }
 
-var errSoon = errors.New("deliver: not yet")
+// Bounds of what goes on at once, and times.
+const (
+	maxOutstanding = 100_000
+	maxOfGateway   = 1000      // commands that are outstanding at one
+	maxFanOut      = 128 << 20 // bytes that the lines of one request may take
+	maxEnders      = 512       // a transaction's worth
+	maxWriters     = 128
+	maxSenders     = 64
+	sendHold       = time.Second // after it, who sends doesn't count any more
+	settleTime     = 250 * time.Millisecond
+	grace          = 15 * time.Second // for an answer behind the deadline
+	maxLate        = time.Hour        // and for one that keeps coming
+	maxRetry       = 30 * time.Second
+	sweepEvery     = time.Hour
+)
 
-// Run takes up what is outstanding and sees to deadlines until ctx is done. It
-// returns an error if what is outstanding can't be read. The other methods wait
-// until it has been read.
-func (d *Dispatcher) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+// Why a request is refused, besides fleet.ErrInvalid and a *reverse.LineError.
+var (
+	// ErrBusy: too many commands are outstanding.
+	ErrBusy = errors.New("too many commands are outstanding")
+	// ErrStopped: the hub goes down.
+	ErrStopped = errors.New("the hub goes down")
+)
 
-// Submit makes a command of r for each of its gateways and sends it. Whether By may
-// do that, was found out before. The commands are in the order of r.Gateways; the
-// ids rise. Without r.Queue one for a gateway that isn't there is ended already.
-// With an error nothing is sent.
-func (d *Dispatcher) Submit(ctx context.Context, r fleet.Request) ([]fleet.Command, error) {
-	return nil, errSoon
+// begin makes what the zero value lacks.
+func (d *Dispatcher) begin() {
+	d.setup.Do(func() {
+		d.ready, d.woken = make(chan struct{}), make(chan struct{}, 1)
+		d.enders, d.writers = make(chan struct{}, maxEnders), make(chan struct{}, maxWriters)
+		d.commands, d.gateways = make(map[string]*command), make(map[string]*gateway)
+		d.ids.Random = rand.Reader
+		d.MaxOutstanding = orElse(d.MaxOutstanding, maxOutstanding)
+		d.MaxTimeout = orElse(d.MaxTimeout, 30*24*time.Hour)
+		if d.Logger == nil {
+			d.Logger = slog.New(slog.DiscardHandler)
+		}
+	})
 }
 
-// Cancel calls a command off and returns it as it is then: ended if its gateway
-// needn't be told.
-func (d *Dispatcher) Cancel(ctx context.Context, by, id string) (fleet.Command, error) {
-	return fleet.Command{}, errSoon
+func orElse[T ~int | ~int64](v, other T) T {
+	if v > 0 {
+		return v
+	}
+	return other
 }
 
-// Watch returns each change of commands: of those with the ids, first how they are
-// now, or of all. Who reads slowly gets the newest state of a command and none
-// between. The channel is closed when ctx is done, or when too many commands wait for
-// the reader.
-func (d *Dispatcher) Watch(ctx context.Context, ids ...string) <-chan fleet.Command {
-	c := make(chan fleet.Command)
-	close(c)
-	return c
+// wait waits until what was outstanding has been read.
+func (d *Dispatcher) wait(ctx context.Context) error {
+	d.begin()
+	select {
+	case <-d.ready:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("deliver: %w", context.Cause(ctx))
+	}
 }
 
-// Output reads a command's result from offset on, as far as it has come. With follow
-// it waits for more until the command has ended.
-func (d *Dispatcher) Output(ctx context.Context, id string, offset int64, follow bool) (io.ReadCloser, error) {
-	return nil, errSoon
+// Run takes up what is outstanding and sees to deadlines, until ctx is done; then it
+// returns nil. What isn't ended then is taken up by the next start. The other
+// methods wait until it has read what is outstanding. It is called once.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	d.begin()
+	d.mu.Lock()
+	d.run = ctx
+	d.mu.Unlock()
+	defer d.stop()
+	for n := 0; ; n++ {
+		err := d.takeUp(ctx)
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		pause := retryAfter(n)
+		d.Logger.Error("outstanding commands can't be read", "err", err, "dur", pause)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
+	d.letIn()
+	sweep := time.NewTicker(sweepEvery)
+	defer sweep.Stop()
+	next := time.NewTimer(0)
+	defer next.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.woken:
+		case <-next.C:
+		case <-sweep.C:
+			d.background(d.sweep)
+		}
+		if at := d.doWhatIsDue(time.Now()); !at.IsZero() {
+			next.Reset(time.Until(at))
+		}
+	}
 }
 
-// Arrived is called when a gateway listens, and Left when a session has ended.
-// They don't block.
-func (d *Dispatcher) Arrived(s reverse.Session) {}
-
-// Left is called when a session has ended.
-func (d *Dispatcher) Left(s reverse.Session) {}
-
-// Hello implements reverse.Control.
-func (d *Dispatcher) Hello(ctx context.Context, p reverse.Peer, hello *lanfolkpb.HelloRequest) (*lanfolkpb.Welcome, error) {
-	return nil, errSoon
+// letIn begins to send. Gateways may be there already.
+func (d *Dispatcher) letIn() {
+	close(d.ready)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.open = true
+	for _, g := range d.gateways {
+		if s, there := d.Wire.Session(g.id); there {
+			d.arrived(g, s)
+		}
+	}
 }
 
-// Follow implements reverse.Control.
-func (d *Dispatcher) Follow(ctx context.Context, p reverse.Peer, command string, send func(*lanfolkpb.Terms) error) error {
-	return errSoon
+// stop waits for what goes on.
+func (d *Dispatcher) stop() {
+	d.mu.Lock()
+	d.run = nil
+	d.mu.Unlock()
+	d.tasks.Wait()
 }
 
-// Open implements reverse.Results.
-func (d *Dispatcher) Open(ctx context.Context, p reverse.Peer, command string) (reverse.Result, error) {
-	return nil, errSoon
+// background runs something that ends soon after Run has to.
+func (d *Dispatcher) background(do func(ctx context.Context)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.backgroundLocked(do)
+}
+
+// backgroundLocked is background under the lock.
+func (d *Dispatcher) backgroundLocked(do func(ctx context.Context)) {
+	if ctx := d.run; ctx != nil && ctx.Err() == nil {
+		d.tasks.Go(func() { do(ctx) })
+	}
+}
+
+// retryAfter returns how long to wait after so many failures.
+func retryAfter(n int) time.Duration { return min(time.Second<<min(n, 10), maxRetry) }
+
+// take takes a place, and returns false if ctx ended first.
+func take(ctx context.Context, places chan struct{}) bool {
+	select {
+	case places <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

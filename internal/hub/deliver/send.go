@@ -1,0 +1,215 @@
+package deliver
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/lanfolk/lanfolk/reverse"
+	"github.com/lanfolk/lanfolk/store/fleet"
+)
+
+// enqueue lets a command be sent, behind those that were made before.
+func (d *Dispatcher) enqueue(c *command) {
+	g := c.gateway
+	if c.waits || c.verdict != nil || c.decided != nil || c.is.State.Ended() {
+		return
+	}
+	c.waits = true
+	at, _ := slices.BinarySearchFunc(g.queue, c.is.ID, func(other *command, id string) int { return strings.Compare(other.is.ID, id) })
+	g.queue = slices.Insert(g.queue, at, c)
+	d.kick(g)
+}
+
+// kick sees to it that somebody sends what waits for a gateway.
+func (d *Dispatcher) kick(g *gateway) {
+	if g.busy || len(g.queue) == 0 || g.answer != nil {
+		return
+	}
+	g.busy = true
+	d.unsent = append(d.unsent, g)
+	d.hire()
+}
+
+// hire begins one more sender, if there is work for it.
+func (d *Dispatcher) hire() {
+	if d.senders < maxSenders && len(d.unsent) > 0 {
+		d.senders++
+		d.backgroundLocked(d.send)
+	}
+}
+
+// send sends to one gateway after another. One that holds it up, since its stream
+// isn't read, or an answer must come first, keeps this goroutine to itself after a
+// while, and another one goes on.
+func (d *Dispatcher) send(ctx context.Context) {
+	for {
+		var g *gateway
+		d.mu.Lock()
+		if len(d.unsent) > 0 && ctx.Err() == nil {
+			g, d.unsent = d.unsent[0], d.unsent[1:]
+		} else {
+			d.senders--
+		}
+		d.mu.Unlock()
+		if g == nil {
+			return
+		}
+		var left bool // under the lock
+		late := time.AfterFunc(sendHold, func() {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			if !left {
+				left = true
+				d.senders--
+				d.hire()
+			}
+		})
+		d.sendNext(ctx, g)
+		late.Stop()
+		d.mu.Lock()
+		replaced := left
+		left = true
+		g.busy = false
+		d.kick(g)
+		if len(g.all) == 0 && !g.busy {
+			delete(d.gateways, g.id)
+		}
+		d.mu.Unlock()
+		if replaced {
+			return
+		}
+	}
+}
+
+// sendNext sends the next command of a gateway's queue, if the gateway is there.
+func (d *Dispatcher) sendNext(ctx context.Context, g *gateway) {
+	d.mu.Lock()
+	session, there := d.Wire.Session(g.id)
+	var c *command
+	for c == nil && len(g.queue) > 0 {
+		c, g.queue = g.queue[0], g.queue[1:]
+		c.waits = false
+		if c.verdict != nil || c.decided != nil || c.is.State.Ended() {
+			c = nil
+		}
+	}
+	if len(g.queue) == 0 {
+		g.queue = nil
+	}
+	if c == nil {
+		d.mu.Unlock()
+		return
+	}
+	if !there {
+		// Arrived sends it, if it may wait.
+		if !c.is.Queue && !c.wasSent() {
+			d.settle(c, *c.absent())
+		}
+		d.mu.Unlock()
+		return
+	}
+	var cancel context.CancelFunc
+	if c.is.Deadline.IsZero() {
+		ctx, cancel = context.WithCancel(ctx)
+	} else {
+		ctx, cancel = context.WithDeadline(ctx, c.is.Deadline)
+	}
+	cancel = sync.OnceFunc(cancel)
+	defer cancel()
+	c.sending = cancel
+	order := reverse.Command{ID: c.is.ID, Line: c.is.Line}
+	if !session.Native {
+		g.answer = c
+		d.moveTo(c, fleet.Sent, time.Now())
+		if order.Timeout = time.Hour; !c.is.Deadline.IsZero() {
+			order.Timeout = max(time.Until(c.is.Deadline), time.Millisecond)
+		}
+	}
+	d.mu.Unlock()
+
+	if !session.Native {
+		// It keeps no journal: what the next start finds sent isn't sent again.
+		if err := d.writeNow(ctx, c); err != nil {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			c.sending = nil
+			d.settle(c, ending{state: fleet.Error, text: "not sent, since that can't be put on record: " + err.Error()})
+			return
+		}
+	}
+	err := d.Wire.Send(ctx, g.id, order) // not if ctx is done
+
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c.sending, c.session = nil, session.Epoch
+	switch {
+	case c.verdict != nil || c.decided != nil || c.is.State.Ended():
+	case err == nil:
+		d.moveTo(c, fleet.Sent, time.Now())
+		d.plan(c)
+		if now, there := d.Wire.Session(g.id); session.Native && there && now.Epoch != session.Epoch && !c.journal {
+			d.enqueue(c) // it came back meanwhile
+		}
+	case !session.Native:
+		// Whether it got it, nobody can tell.
+		d.lost(c)
+	case errors.Is(err, reverse.ErrOffline):
+		d.plan(c) // sent again when it is back
+		if now, there := d.Wire.Session(g.id); there && now.Epoch != session.Epoch && !c.journal {
+			d.enqueue(c)
+		}
+	case ctx.Err() == nil:
+		d.settle(c, ending{state: fleet.Error, text: err.Error()})
+	}
+}
+
+// lost ends a command of which a gateway without a journal can't say what became.
+func (d *Dispatcher) lost(c *command) {
+	d.settle(c, ending{state: fleet.Interrupted, text: "the connection broke before the answer came"})
+}
+
+// Arrived is called when a gateway listens: what it hasn't got is sent. It doesn't
+// block.
+func (d *Dispatcher) Arrived(s reverse.Session) {
+	d.begin()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if g := d.gateways[s.Gateway]; g != nil && d.open {
+		d.arrived(g, s)
+	}
+}
+
+func (d *Dispatcher) arrived(g *gateway, s reverse.Session) {
+	for _, c := range g.all {
+		switch {
+		case c.fresh || c.sending != nil || c.session == s.Epoch:
+		case g.answer == c || !s.Native && (c.is.State != fleet.Queued || c.doubtful):
+			d.lost(c)
+		case !s.Native || !c.journal:
+			d.enqueue(c)
+		}
+	}
+}
+
+// Left is called when a session has ended. It doesn't block.
+func (d *Dispatcher) Left(s reverse.Session) {
+	if s.Native {
+		return // it says what it has when it is back
+	}
+	d.begin()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	g := d.gateways[s.Gateway]
+	if g == nil {
+		return
+	}
+	for _, c := range g.all {
+		if c.session == s.Epoch && c.is.State != fleet.Queued {
+			d.lost(c)
+		}
+	}
+}
