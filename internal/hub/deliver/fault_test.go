@@ -127,8 +127,15 @@ type faultyBlobs struct {
 }
 
 func (b faultyBlobs) Write(ctx context.Context, id, gateway string) (fleet.BlobWriter, error) {
-	w, err := faulty(b.w, "open the blob", func() (fleet.BlobWriter, error) { return b.Blobs.Write(ctx, id, gateway) })
+	var w fleet.BlobWriter
+	_, err := faulty(b.w, "open the blob", func() (_ struct{}, err error) {
+		w, err = b.Blobs.Write(ctx, id, gateway)
+		return struct{}{}, err
+	})
 	if err != nil {
+		if w != nil {
+			err = errors.Join(err, w.Close())
+		}
 		return nil, err
 	}
 	return faultyWriter{b.w, w}, nil
