@@ -28,6 +28,7 @@ type Item struct {
 	Doc     []byte // what it says, opaque here; nil: it went
 	// Position rises with each change of any item.
 	Position uint64
+	Epoch    string // of the feed, when it came last
 }
 
 // A Batch is what a gateway sends in one piece.
@@ -42,7 +43,7 @@ type Batch struct {
 	// Complete is true in the batch that ends a snapshot. What was there from
 	// earlier epochs and was not said again goes then, and not before.
 	Complete bool
-	Items    []Item // of an Inventory; Gateway and Position are set by Take
+	Items    []Item // of an Inventory; what is not Key and Doc is set by Take
 	// Observations, of Fingerprints, are added to the rows of package store, under
 	// the gateway's id whatever they say themselves.
 	Observations []lanfolk.Observation
@@ -64,6 +65,8 @@ type Feed interface {
 	// Read from 0 until none comes, it is the whole inventory; from the last
 	// position on, what changed since.
 	Changes(ctx context.Context, after uint64, limit int) ([]Item, error)
+	// Item returns one; ErrUnknown if it isn't there, or went.
+	Item(ctx context.Context, gateway, key string) (Item, error)
 	// Forget drops a gateway's items and marks. The items show as gone.
 	Forget(ctx context.Context, gateway string) error
 	// Compact drops what went at or before a position: nobody will ask for changes

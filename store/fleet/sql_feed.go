@@ -13,7 +13,7 @@ import (
 
 // What one gateway may keep in its inventory, gone items included.
 const (
-	maxItems   = 50_000
+	maxItems   = 500_000
 	maxDoc     = 64 << 10 // bytes
 	maxItemKey = 1 << 10
 )
@@ -187,13 +187,21 @@ func (f *feed) drop(ctx context.Context, tx *sql.Tx, which string, args ...any) 
 	return nil
 }
 
+const itemColumns = `SELECT gateway, key, doc, position, epoch FROM fleet_item WHERE `
+
+func scanItem(row scanner) (i Item, err error) {
+	var position int64
+	err = row.Scan(&i.Gateway, &i.Key, &i.Doc, &position, &i.Epoch)
+	i.Gateway, i.Key, i.Epoch, i.Position = text.Decode(i.Gateway), text.Decode(i.Key), text.Decode(i.Epoch), uint64(position)
+	return i, err
+}
+
 func (f *feed) Changes(ctx context.Context, after uint64, limit int) ([]Item, error) {
-	return list(ctx, f.db, "read changes", func(row scanner) (i Item, err error) {
-		var position int64
-		err = row.Scan(&i.Gateway, &i.Key, &i.Doc, &position)
-		i.Gateway, i.Key, i.Position = text.Decode(i.Gateway), text.Decode(i.Key), uint64(position)
-		return i, err
-	}, `SELECT gateway, key, doc, position FROM fleet_item WHERE position > $1 ORDER BY position LIMIT $2`, int64(after), int64(limit))
+	return list(ctx, f.db, "read changes", scanItem, itemColumns+`position > $1 ORDER BY position LIMIT $2`, int64(after), int64(limit))
+}
+
+func (f *feed) Item(ctx context.Context, gateway, key string) (Item, error) {
+	return one(ctx, f.db, "read an item", scanItem, itemColumns+`gateway = $1 AND key = $2 AND doc IS NOT NULL`, text.Encode(gateway), text.Encode(key))
 }
 
 func (f *feed) Forget(ctx context.Context, gateway string) error {

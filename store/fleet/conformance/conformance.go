@@ -156,5 +156,5 @@ func oddText(t *testing.T, open Opener) {
 	_, _, err = h.Feed.Take(ctx, fleet.Batch{Gateway: odd, Kind: fleet.Inventory, Epoch: odd, Snapshot: true, Items: []fleet.Item{{Key: odd, Doc: []byte(odd)}}})
 	noErr(t, err)
 	i := must[[]fleet.Item](t)(h.Feed.Changes(ctx, 0, 10))
-	same(t, i, []fleet.Item{{Gateway: odd, Key: odd, Doc: []byte(odd), Position: i[0].Position}})
+	same(t, i, []fleet.Item{{Gateway: odd, Key: odd, Doc: []byte(odd), Position: i[0].Position, Epoch: odd}})
 }

@@ -142,8 +142,16 @@ func feedSnapshot(t *testing.T, open Opener) {
 	wantErr(t, take(fleet.Batch{Epoch: "b", Seq: 1}, "x", "5"), fleet.ErrEpoch)
 	noErr(t, take(fleet.Batch{Epoch: "b", Snapshot: true}, "x", "5"))
 	same(t, changes(), []string{"g1 x=5"})
+	for key, epoch := range map[string]string{"x": "b", "z": "a"} {
+		same(t, must[fleet.Item](t)(h.Feed.Item(ctx, "g1", key)).Epoch, epoch)
+	}
 	noErr(t, take(fleet.Batch{Epoch: "b", Seq: 1, Complete: true}, "w", "6"))
 	same(t, changes(), []string{"g1 w=6", "g1 z="})
+	same(t, must[fleet.Item](t)(h.Feed.Item(ctx, "g1", "w")), fleet.Item{Gateway: "g1", Key: "w", Doc: []byte("6"), Position: position - 1, Epoch: "b"})
+	for _, where := range [][2]string{{"g1", "z"}, {"g1", "v"}, {"g2", "w"}} {
+		_, err := h.Feed.Item(ctx, where[0], where[1])
+		wantErr(t, err, fleet.ErrUnknown)
+	}
 	noErr(t, h.Feed.Compact(ctx, position))
 	position = 0
 	same(t, changes(), []string{"g1 x=5", "g1 w=6"})
