@@ -1,8 +1,14 @@
 package uplink
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/lanfolk/lanfolk"
@@ -31,7 +37,7 @@ type Registry interface {
 // default.
 type Options struct {
 	// Folder is where is kept what the hub has and what waits for it. It is made if
-	// it isn't there, and one process at a time may use it.
+	// it isn't there. One process at a time may use it.
 	Folder string
 	// Registry is what goes up of the inventory; nil: nothing.
 	Registry Registry
@@ -43,27 +49,79 @@ type Options struct {
 	Log        *slog.Logger // nil is silent
 }
 
+const (
+	defaultItems = 200_000
+	ledgerFile   = "inventory"
+	spoolFolder  = "fingerprints"
+)
+
 // An Uplink brings to the hub what changes on the gateway. Open makes it.
 type Uplink struct {
-	o Options
+	inventory *inventory // nil: off
+	rows      *rows      // nil: off
 }
 
 // Open takes up what an earlier run left in the folder.
-func Open(o Options) (*Uplink, error) { return &Uplink{o: o}, nil }
+func Open(o Options) (*Uplink, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	o.MaxItems = cmp.Or(o.MaxItems, defaultItems)
+	if err := os.MkdirAll(o.Folder, 0o700); err != nil {
+		return nil, fmt.Errorf("uplink: %w", err)
+	}
+	u := &Uplink{}
+	var err error
+	if o.Registry != nil {
+		if u.inventory, err = openInventory(o, filepath.Join(o.Folder, ledgerFile)); err != nil {
+			return nil, err
+		}
+	}
+	if o.SpoolBytes > 0 {
+		spool, err := openSpool(filepath.Join(o.Folder, spoolFolder), o.SpoolBytes)
+		if err != nil {
+			return nil, errors.Join(err, u.Close())
+		}
+		u.rows = &rows{spool: spool, log: o.Log}
+	}
+	return u, nil
+}
 
-// Run sends until ctx ends, and returns nil then.
+// Run sends until ctx ends, and returns nil then. It may be called again.
 func (u *Uplink) Run(ctx context.Context, hub Feeder) error {
+	var feeds sync.WaitGroup
+	if u.inventory != nil {
+		feeds.Go(func() { u.inventory.run(ctx, hub) })
+	}
+	if u.rows != nil {
+		feeds.Go(func() { u.rows.run(ctx, hub) })
+	}
+	feeds.Wait()
 	<-ctx.Done()
 	return nil
 }
 
 // Tee returns what a store.Recorder writes to instead of db: what db has taken goes
 // up, too.
-func (u *Uplink) Tee(db store.Observations) store.Observations { return db }
+func (u *Uplink) Tee(db store.Observations) store.Observations {
+	if u.rows == nil {
+		return db
+	}
+	return tee{db, u.rows}
+}
 
 // Close ends the use of the folder. Run has returned before, and nothing uses the tee any
 // more.
-func (u *Uplink) Close() error { return nil }
+func (u *Uplink) Close() error {
+	var err error
+	if u.inventory != nil {
+		err = u.inventory.ledger.close()
+	}
+	if u.rows != nil {
+		err = errors.Join(err, u.rows.spool.close())
+	}
+	return err
+}
 
 // Status says how an Uplink is doing.
 type Status struct {
@@ -75,8 +133,8 @@ type Status struct {
 type InventoryStatus struct {
 	Enabled   bool      `json:"enabled"`
 	Items     int       `json:"items"`           // that the hub has
-	Waiting   int       `json:"waiting"`         // that changed since
-	Left      uint64    `json:"left_out"`        // for want of room
+	Waiting   int       `json:"waiting"`         // that may have changed since
+	LeftOut   uint64    `json:"left_out"`        // for want of room, at present
 	Batches   uint64    `json:"batches"`         // that the hub took
 	Bytes     uint64    `json:"bytes"`           // in them
 	Snapshots uint64    `json:"snapshots"`       // times that all was sent anew
@@ -96,4 +154,13 @@ type FingerprintsStatus struct {
 }
 
 // Status returns how it is doing.
-func (u *Uplink) Status() Status { return Status{} }
+func (u *Uplink) Status() Status {
+	var s Status
+	if u.inventory != nil {
+		s.Inventory = u.inventory.status()
+	}
+	if u.rows != nil {
+		s.Fingerprints = u.rows.status()
+	}
+	return s
+}
