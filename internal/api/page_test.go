@@ -23,12 +23,15 @@ const rows = `[...document.querySelectorAll("#list li")].map(li => [li.ariaPosIn
 // inOrder says whether the rows stand in the document as they do on the page.
 const inOrder = `[...document.querySelectorAll("#list li")].every((li, i, all) => i === 0 || +li.ariaPosInSet === +all[i-1].ariaPosInSet + 1)`
 
+// pageTest is one part of TestPage, in the browser that all share.
+type pageTest struct {
+	name string
+	f    func(t *testing.T, b browser)
+}
+
 func TestPage(t *testing.T) {
 	b := newBrowser(t)
-	for _, c := range []struct {
-		name string
-		f    func(t *testing.T, b browser)
-	}{
+	for _, c := range append([]pageTest{
 		{"sign-in", testPageSignIn},
 		{"the list is live", testPageLive},
 		{"search and filters", testPageSearch},
@@ -44,7 +47,7 @@ func TestPage(t *testing.T) {
 		{"5,000 devices", testPageMany},
 		{"another host's name", testPageRebinding},
 		{"the node goes and comes back", testPageReconnects},
-	} {
+	}, hubPageTests()...) {
 		t.Run(c.name, func(t *testing.T) { c.f(t, b) })
 	}
 }
@@ -500,28 +503,31 @@ const lowContrast = `(() => {
 	return [...out].slice(0, 8);
 })()`
 
+// unlabelled finds what a screen reader or a finger would miss.
+const unlabelled = `(() => {
+	const out = [], seen = new Set();
+	for (const e of document.querySelectorAll("button, a, input, select, textarea")) {
+		const label = e.ariaLabel || e.innerText?.trim() || (e.labels && [...e.labels].map(l => l.textContent).join("")) || "";
+		if (e.checkVisibility() && (e.tagName === "SELECT" || e.tagName === "INPUT" ? !(e.ariaLabel || e.labels?.length) : !label)) out.push("no label: " + e.outerHTML.slice(0, 120));
+	}
+	for (const e of document.querySelectorAll("[id]")) { if (seen.has(e.id)) out.push("id twice: " + e.id); seen.add(e.id); }
+	for (const e of document.querySelectorAll("[aria-labelledby], label[for]")) { const id = e.getAttribute("aria-labelledby") ?? e.htmlFor; if (!document.getElementById(id)) out.push("no element " + id); }
+	for (const e of document.querySelectorAll("svg")) if (e.getAttribute("aria-hidden") !== "true") out.push("a drawing is read aloud");
+	for (const e of document.querySelectorAll("img")) if (!e.hasAttribute("alt")) out.push("img without alt");
+	for (const e of document.querySelectorAll("[tabindex]")) if (e.tabIndex > 0) out.push("tabindex " + e.tabIndex);
+	if (!document.documentElement.lang) out.push("no language");
+	if (document.querySelectorAll("main").length !== 1 || document.querySelectorAll("h1").length !== 1) out.push("not one main and one h1");
+	for (const e of document.querySelectorAll("button, select, input, .row")) { const r = e.getBoundingClientRect(); if (e.checkVisibility() && (r.height < 24 || r.width < 24)) out.push("too small to touch: " + e.outerHTML.slice(0, 80)); }
+	return out;
+})()`
+
 // testPageLabels checks what a screen reader needs most.
 func testPageLabels(t *testing.T, b browser) {
 	n, p := serve(t, household(time.Now())), b.tab(t)
 	p.open(n)
 	check := func(where string) {
 		t.Helper()
-		got := eval[[]string](p, `(() => {
-			const out = [], seen = new Set();
-			for (const e of document.querySelectorAll("button, a, input, select, textarea")) {
-				const label = e.ariaLabel || e.innerText?.trim() || (e.labels && [...e.labels].map(l => l.textContent).join("")) || "";
-				if (e.checkVisibility() && (e.tagName === "SELECT" || e.tagName === "INPUT" ? !(e.ariaLabel || e.labels?.length) : !label)) out.push("no label: " + e.outerHTML.slice(0, 120));
-			}
-			for (const e of document.querySelectorAll("[id]")) { if (seen.has(e.id)) out.push("id twice: " + e.id); seen.add(e.id); }
-			for (const e of document.querySelectorAll("[aria-labelledby], label[for]")) { const id = e.getAttribute("aria-labelledby") ?? e.htmlFor; if (!document.getElementById(id)) out.push("no element " + id); }
-			for (const e of document.querySelectorAll("svg")) if (e.getAttribute("aria-hidden") !== "true") out.push("a drawing is read aloud");
-			for (const e of document.querySelectorAll("img")) if (!e.hasAttribute("alt")) out.push("img without alt");
-			for (const e of document.querySelectorAll("[tabindex]")) if (e.tabIndex > 0) out.push("tabindex " + e.tabIndex);
-			if (!document.documentElement.lang) out.push("no language");
-			if (document.querySelectorAll("main").length !== 1 || document.querySelectorAll("h1").length !== 1) out.push("not one main and one h1");
-			for (const e of document.querySelectorAll("button, select, input, .row")) { const r = e.getBoundingClientRect(); if (e.checkVisibility() && (r.height < 24 || r.width < 24)) out.push("too small to touch: " + e.outerHTML.slice(0, 80)); }
-			return out;
-		})()`)
+		got := eval[[]string](p, unlabelled)
 		for _, bad := range got {
 			t.Errorf("%s: %s", where, bad)
 		}

@@ -1,183 +1,159 @@
-// The page: what is shown follows the address's fragment (#/devices,
-// #/services, #/node, #/device/ID) and what the tools above the list say.
+// The page: what is shown follows the address's fragment (#/devices, #/services,
+// #/node, #/device/ID; at a hub also #/gateways, #/commands, #/audit, #/run,
+// #/gateway/ID, #/command/ID) and what the tools above the list say.
 
-import { devices, services, onChange, onLink, link, justChanged, heard, start } from "./inventory.js";
-import { h, show, plain, glyph, when, tick } from "./text.js";
-import { deviceGlyph, typeGlyph, typeName, tellingOf, stateWords } from "./kinds.js";
+import { ask, me, whoAmI, byName, link, onLink, setDenied, unreachable } from "./api.js";
+import { devices, picture, onChange, heard, following, follow } from "./inventory.js";
+import * as fleet from "./fleet.js";
+import { h, plain, glyph, tick } from "./text.js";
+import { devicesView, servicesView, gatewaysView } from "./views.js";
+import { view as commandsView, showOnly, CommandPanel } from "./commands.js";
+import { view as auditView, onAudit } from "./audit.js";
 import { List } from "./list.js";
 import { Panel } from "./panel.js";
+import { GatewayPanel } from "./gateway.js";
+import { RunPanel } from "./run.js";
 import { NodeView } from "./node.js";
+import { Admin } from "./admin.js";
 
 const $ = (id) => document.getElementById(id);
 const list = new List($("scroller"), $("list"));
-const panel = new Panel($("panel"), { close: () => go(view), toast });
-const nodeView = new NodeView($("node"));
+const nodeView = new NodeView($("status"));
 
-let view = "devices";
-let opened = ""; // the id of the device in the panel
-const day = 24 * 3600 * 1000;
-const filter = { text: [], state: "", protocol: "", type: "", order: { devices: "name", services: "name" } };
+const views = { devices: devicesView, services: servicesView, gateways: gatewaysView, commands: commandsView, audit: auditView };
+for (const v of Object.values(views)) Object.assign(v, { state: "", picked: {}, order: Object.keys(v.orders)[0], ids: [], sortedBy: "" });
 
-// ---- rows ----
+let view = ""; // its name; "node" has no list
+let opened = { kind: "", id: "" }; // what is in the panel
+let words = []; // that are searched for
 
-function deviceRow(d, row) {
-  row.className = "row device" + (justChanged(d.id) ? " changed" : "");
-  row.dataset.state = d.state;
-  if (d.id === opened) row.setAttribute("aria-current", "true");
-  else row.removeAttribute("aria-current");
-  const offered = [...new Set([...d.services.values()].map((s) => s.type))].sort((a, b) => tellingOf(a) - tellingOf(b) || byName(a, b));
-  row.replaceChildren(
-    h("span", { class: "mark" }, glyph(deviceGlyph(d)), h("i", { class: "dot", title: stateWords[d.state] }, h("span", { class: "unseen" }, stateWords[d.state] ?? ""))),
-    h("span", { class: "who" },
-      show(d.title, d.anonymous ? "name mono" : "name"),
-      h("span", { class: "sub" }, ...subtitle(d))),
-    h("span", { class: "where mono" }, some(d.addresses.map((a) => show(a)))),
-    h("span", { class: "mac mono" }, some(d.macs.map((m) => show(m))), d.random_mac ? h("em", { title: "A private address: the device may come back under another one" }, "private") : ""),
-    h("span", { class: "what" }, typeTags(offered)),
-    h("span", { class: "heard" }, d.protocols.map(plain).join(", ")),
-    h("span", { class: "seen" }, when(d.last_seen)),
-  );
-}
+// ---- panels ----
 
-function subtitle(d) {
-  const out = [];
-  if (isNew(d)) out.push(h("b", { class: "new" }, "new"));
-  if (d.model) out.push(show(d.model));
-  else if (d.vendor) out.push(show(d.vendor));
-  else if (d.names[1]) out.push(show(d.names[1]));
-  if (d.tags.length) out.push(...d.tags.slice(0, 2).map((t) => show(t, "tag")));
-  out.push(h("span", { class: "small-only mono" }, d.addresses.length ? show(d.addresses[0]) : ""));
-  return out;
-}
+const close = () => go(view + (at ? "/" + encodeURIComponent(at) : ""));
+const panels = {
+  device: new Panel($("panel"), { close, toast }),
+  gateway: new GatewayPanel($("panel"), { close, toast }),
+  command: new CommandPanel($("panel"), { close, toast }),
+  run: new RunPanel($("panel"), {
+    close,
+    chosen: () => items("gateways").map((g) => g.id),
+    began(made) {
+      const ids = made.map((c) => c.command_id).filter(Boolean);
+      if (made.length > ids.length) toast(`${(made.length - ids.length).toLocaleString()} gateways are not for you`);
+      if (!ids.length) throw new Error(made[0]?.error || "Nothing was begun");
+      showOnly(ids);
+      commandsView.state = "";
+      go("commands");
+    },
+  }),
+};
 
-function some(nodes) {
-  if (!nodes.length) return h("span", { class: "none" }, "–");
-  return h("span", { class: "first" }, nodes[0], nodes.length > 1 ? h("small", {}, ` +${nodes.length - 1}`) : "");
-}
-
-function typeTags(types) {
-  const out = types.slice(0, 2).map((t) => h("span", { class: "type", title: plain(t) }, typeName(t) ?? show(t)));
-  // Where there is little room, only the first one shows.
-  if (types.length > 2) out.push(h("small", { class: "roomy" }, `+${types.length - 2}`));
-  if (types.length > 1) out.push(h("small", { class: "narrow" }, `+${types.length - 1}`));
-  return out;
-}
-
-function serviceRow(s, row) {
-  row.className = "row service" + (justChanged(s.id) ? " changed" : "");
-  row.dataset.state = s.state;
-  row.removeAttribute("aria-current");
-  const d = devices.get(s.device);
-  const place = s.port ? [s.host || s.addresses[0] || "", ":" + s.port] : [s.host || s.addresses[0] || "", ""];
-  row.replaceChildren(
-    h("span", { class: "mark" }, glyph(typeGlyph(s.type)), h("i", { class: "dot", title: stateWords[s.state] }, h("span", { class: "unseen" }, stateWords[s.state] ?? ""))),
-    h("span", { class: "who" }, show(s.title, "name"), h("span", { class: "sub" }, typeName(s.type) ? h("span", {}, typeName(s.type)) : show(s.type), d ? show(d.title, "small-only shrink") : "")),
-    h("span", { class: "where mono" }, place[0] ? h("span", { class: "first" }, show(place[0]), place[1]) : h("span", { class: "none" }, "–")),
-    h("span", { class: "mac" }, d ? show(d.title) : h("span", { class: "none" }, "device not known")),
-    h("span", { class: "what" }, show(s.type, "type mono")),
-    h("span", { class: "heard" }, show(s.protocol), s.interface ? [" · ", show(s.interface)] : ""),
-    h("span", { class: "seen" }, when(s.last_seen)),
-  );
-}
+// homes says in which view something opens when the page begins with it.
+const homes = { device: "devices", gateway: "gateways", command: "commands", run: "gateways" };
 
 // ---- what is in the list ----
 
-const names = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
-const byName = (a, b) => names.compare(a, b);
-const isNew = (o) => Date.now() - o.first < day;
-
-const orders = {
-  devices: {
-    name: ["By name", (a, b) => a.anonymous - b.anonymous || names.compare(a.title, b.title)],
-    address: ["By address", (a, b) => names.compare(a.addresses[0] ?? "~", b.addresses[0] ?? "~")],
-    newest: ["Newest first", (a, b) => b.first - a.first],
-    vendor: ["By vendor", (a, b) => names.compare(a.vendor || "~", b.vendor || "~") || names.compare(a.title, b.title)],
-  },
-  services: {
-    name: ["By name", (a, b) => names.compare(a.title, b.title)],
-    type: ["By type", (a, b) => names.compare(a.type, b.type) || names.compare(a.title, b.title)],
-    newest: ["Newest first", (a, b) => b.first - a.first],
-  },
-};
-
-// found says whether every word that was searched for occurs.
-function found(o) {
-  const subs = view === "devices" ? o.services : null;
-  return filter.text.every((word) => {
-    if (o.hay.includes(word)) return true;
-    if (subs) for (const s of subs.values()) if (s.hay.includes(word)) return true;
-    return false;
-  });
+// sorted returns all of a view in its order. What was in order is nearly so
+// still, which sorts quickly.
+function sorted(v) {
+  const there = new Set(), all = [];
+  if (v.sortedBy === v.order) {
+    for (const id of v.ids) {
+      const o = v.map.get(id);
+      if (!o) continue;
+      there.add(id);
+      all.push(o);
+    }
+  }
+  if (all.length < v.map.size) for (const o of v.map.values()) if (!there.has(o.id)) all.push(o);
+  const compare = v.orders[v.order][1];
+  all.sort((a, b) => compare(a, b) || (a.id < b.id ? -1 : 1));
+  v.ids = all.map((o) => o.id);
+  v.sortedBy = v.order;
+  return all;
 }
 
-function fits(o) {
-  if (filter.protocol && (view === "devices" ? !o.protocols.includes(filter.protocol) : o.protocol !== filter.protocol)) return false;
-  if (filter.type && (view === "devices" ? ![...o.services.values()].some((s) => s.type === filter.type) : o.type !== filter.type)) return false;
-  return !filter.text.length || found(o);
+function fits(v, o) {
+  if (v.fits && !v.fits(o)) return false;
+  for (const [key, value] of Object.entries(v.picked)) if (value && !v.picks[key][1](o, value)) return false;
+  return words.every((word) => (v.says ? v.says(o, word) : o.hay.includes(word)));
 }
 
-const states = {
-  "": ["All", () => true],
-  reachable: ["Reachable", (o) => o.state === "reachable"],
-  unreachable: ["Away", (o) => o.state === "unreachable"],
-  new: ["New", isNew],
-};
+const items = (name) => sorted(views[name]).filter((o) => fits(views[name], o)).filter(views[name].states[views[name].state][1]);
+
+function drawRow(o, row) {
+  views[view].row(o, row);
+  if (o.id === opened.id) row.setAttribute("aria-current", "true");
+  else row.removeAttribute("aria-current");
+}
 
 function draw(anew) {
   drawTitle();
-  if (view === "node") {
-    nodeView.draw();
-    return;
+  if (view === "node") nodeView.draw();
+  if (view && view !== "node") {
+    const v = views[view];
+    const fitting = sorted(v).filter((o) => fits(v, o));
+    for (const [key, [, test]] of Object.entries(v.states)) chips.get(key).count.textContent = fitting.filter(test).length.toLocaleString();
+    const shown = fitting.filter(v.states[v.state][1]);
+    list.set(shown, anew);
+    drawPicks(v);
+    drawEmpty(v, shown.length);
+    // Where nothing is left out, scrolling looks further back by itself.
+    const endless = v.endless?.() && v.synced();
+    $("further").hidden = !endless || shown.length === v.map.size;
+    if (endless && shown.length === v.map.size && list.nearEnd()) v.more();
   }
-  const all = [...(view === "devices" ? devices : services).values()];
-  const fitting = all.filter(fits);
-  for (const [key, [, test]] of Object.entries(states)) {
-    chips.get(key).count.textContent = fitting.filter(test).length.toLocaleString();
-  }
-  const items = fitting.filter(states[filter.state][1]).sort((a, b) => orders[view][filter.order[view]][1](a, b) || (a.id < b.id ? -1 : 1));
-  list.set(items, anew);
-  drawPicks();
-  drawEmpty(all.length, items.length);
-  panel.draw();
+  panels[opened.kind]?.draw(false);
 }
 
 function drawTitle() {
-  const n = devices.size;
-  document.title = (link.synced ? `${n.toLocaleString()} device${n === 1 ? "" : "s"} · ` : "") + "lanfolk";
+  const [map, one, many, ready] = me.hub ? [fleet.gateways, "gateway", "gateways", fleet.known.gateways] : [devices, "device", "devices", picture.synced];
+  document.title = (ready ? `${map.size.toLocaleString()} ${map.size === 1 ? one : many} · ` : "") + "lanfolk";
 }
 
 let saidCount = 0;
-function drawEmpty(all, shown) {
-  const empty = $("empty");
+function drawEmpty(v, shown) {
+  const empty = $("empty"), all = v.map.size;
   empty.hidden = shown > 0;
   $("columns").hidden = shown === 0;
   clearTimeout(saidCount);
-  saidCount = setTimeout(() => { $("count").textContent = `${shown} of ${all} ${view}`; }, 800);
+  saidCount = setTimeout(() => { $("count").textContent = `${shown} of ${all} ${v.many}`; }, 800);
   if (shown) return;
-  let head, words;
+  let head, said;
   if (link.state === "denied") {
     head = "You are signed out";
-    words = [h("p", {}, "Open the sign-in address that lanfolk printed when it started."), h("a", { class: "primary", href: "/signin" }, "Sign in")];
-  } else if (!link.synced) {
-    head = link.state === "lost" ? "lanfolk does not answer" : "Looking around";
-    words = [h("p", {}, link.state === "lost" ? "This page goes on trying." : "One moment.")];
+    said = [h("p", {}, me.hub ? "Sessions end after a while." : "Open the sign-in address that lanfolk printed when it started."), h("a", { class: "primary", href: "/signin", onclick: remember }, "Sign in")];
+  } else if (v.full?.()) {
+    head = "There is too much";
+    said = [h("p", {}, "The gateways know more devices than a page can hold. Look at one gateway’s."), h("a", { class: "primary", href: "#/gateways" }, "Choose a gateway")];
+  } else if (!v.synced()) {
+    head = link.state === "lost" ? "lanfolk does not answer" : me.hub ? "One moment" : "Looking around";
+    said = [h("p", {}, link.state === "lost" ? "This page goes on trying." : "One moment.")];
   } else if (all) {
     head = "Nothing fits";
-    words = [h("p", {}, `${all.toLocaleString()} ${view} are known, and none of them fits.`), h("button", { type: "button", class: "plain", onclick: clear }, "Show all")];
+    said = [h("p", {}, `${all.toLocaleString()} ${all === 1 ? v.one : v.many} are known, and none of them fits.`), h("button", { type: "button", class: "plain", onclick: clear }, "Show all")];
   } else {
-    head = "Nobody was heard yet";
-    words = [h("p", {}, "Devices appear here as they speak. That can take a minute.")];
+    const [first, more] = v.nothing();
+    head = plain(first);
+    said = more ? [h("p", {}, more)] : [];
   }
-  if (empty.dataset.head === head + all) return;
-  empty.dataset.head = head + all;
-  empty.replaceChildren(glyph("quiet", "glyph large" + (link.synced ? "" : " breathing")), h("h2", {}, head), ...words);
+  const key = [view, head, all].join("\n");
+  if (empty.dataset.head === key) return;
+  empty.dataset.head = key;
+  empty.replaceChildren(glyph("quiet", "glyph large" + (v.synced() ? "" : " breathing")), h("h2", {}, head), ...said);
 }
 
+// narrowing is what a view is narrowed to beside the tools, and what ends that.
+const narrowing = (v) => v.narrowed?.() || null;
+
 function clear() {
+  const v = views[view];
   $("search").value = "";
-  filter.text = [];
-  filter.state = filter.protocol = filter.type = "";
-  $("protocol").value = $("type").value = "";
+  words = [];
+  v.state = "";
+  v.picked = {};
+  for (const s of document.querySelectorAll("#picks select")) if (s.id !== "order") s.value = "";
+  narrowing(v)?.[1]();
   markChips();
   draw();
   $("search").focus();
@@ -186,15 +162,33 @@ function clear() {
 // ---- the tools ----
 
 const chips = new Map();
-for (const [key, [label]] of Object.entries(states)) {
-  const count = h("b", {}, "0");
-  const button = h("button", { type: "button", class: "chip", onclick: () => { filter.state = key; markChips(); draw(); } }, key ? h("i", { class: "dot", "data-state": key, "aria-hidden": "true" }) : "", h("span", {}, label), count);
-  chips.set(key, { button, count });
-  $("chips").append(button);
+function makeChips(v) {
+  chips.clear();
+  $("chips").replaceChildren(...Object.entries(v.states).map(([key, [label, , state]]) => {
+    const count = h("b", {}, "0");
+    const button = h("button", { type: "button", class: "chip", onclick: () => { v.state = key; markChips(); list.scroller.scrollTop = 0; draw(); } },
+      state ? h("i", { class: "dot", "data-state": state, "aria-hidden": "true" }) : "", h("span", {}, label), count);
+    chips.set(key, { button, count });
+    return button;
+  }));
+  $("picks").replaceChildren(
+    ...Object.entries(v.picks).map(([key, [label]]) => pick(key, label, (value) => { v.picked[key] = value; })),
+    pick("order", "Order", (value) => { v.order = value; list.scroller.scrollTop = 0; }));
+  fill($("order"), Object.entries(v.orders).map(([k, [label]]) => [k, label]), v.order);
+  $("picks").lastElementChild.hidden = Object.keys(v.orders).length < 2;
+  $("search").placeholder = v.placeholder;
+  $("run").hidden = !(me.hub && (view === "gateways" || view === "commands") && fleet.mayRunAnything());
+  pickedAt = 0;
+  markChips();
+}
+
+function pick(id, label, chosen) {
+  const select = h("select", { id, onchange: (e) => { chosen(e.target.value); draw(); } }, id === "order" ? "" : h("option", { value: "" }, label));
+  return h("label", {}, h("span", {}, label), select);
 }
 
 function markChips() {
-  for (const [key, c] of chips) c.button.setAttribute("aria-pressed", key === filter.state);
+  for (const [key, c] of chips) c.button.setAttribute("aria-pressed", key === views[view].state);
 }
 
 // fill sets a select's options, but for its first one, if they have changed.
@@ -208,29 +202,35 @@ function fill(select, options, value) {
 }
 
 let pickedAt = 0;
-function drawPicks() {
-  fill($("order"), Object.entries(orders[view]).map(([k, [label]]) => [k, label]), filter.order[view]);
-  if (!link.synced || Date.now() - pickedAt < 2000) return; // they change slowly
-  pickedAt = Date.now();
-  const protocols = new Set(filter.protocol ? [filter.protocol] : []);
-  const types = new Map(filter.type ? [[filter.type, 0]] : []);
-  for (const d of devices.values()) for (const p of d.protocols) protocols.add(p);
-  for (const s of services.values()) {
-    protocols.add(s.protocol);
-    types.set(s.type, (types.get(s.type) ?? 0) + 1);
+function drawPicks(v) {
+  const narrowed = narrowing(v);
+  $("narrowed").hidden = !narrowed;
+  if (narrowed && $("narrowed").dataset.words !== narrowed[0]) {
+    $("narrowed").dataset.words = narrowed[0];
+    $("narrowed").replaceChildren(h("span", {}, narrowed[0]), glyph("close"));
+    $("narrowed").setAttribute("aria-label", narrowed[0] + ": show all");
   }
-  fill($("protocol"), [...protocols].sort(byName).map((p) => [p, p]), filter.protocol);
-  const usual = [...types].sort((a, b) => b[1] - a[1]).slice(0, 200).map(([t]) => t);
-  fill($("type"), usual.map((t) => [t, typeName(t) ? `${typeName(t)} (${t})` : t]).sort((a, b) => byName(a[1], b[1])), filter.type);
+  if (!v.synced() || Date.now() - pickedAt < 2000) return; // they change slowly
+  pickedAt = Date.now();
+  for (const [key, [, , options]] of Object.entries(v.picks)) {
+    const value = v.picked[key] ?? "", all = options();
+    if (value && !all.some(([o]) => o === value)) all.push([value, value]);
+    fill($(key), all, value);
+  }
 }
 
+$("narrowed").addEventListener("click", () => {
+  narrowing(views[view])?.[1]();
+  draw();
+  $("search").focus();
+});
 $("search").addEventListener("input", () => {
-  filter.text = $("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+  words = $("search").value.toLowerCase().split(/\s+/).filter(Boolean);
   list.scroller.scrollTop = 0;
   draw();
 });
-for (const name of ["protocol", "type"]) $(name).addEventListener("change", (e) => { filter[name] = e.target.value; draw(); });
-$("order").addEventListener("change", (e) => { filter.order[view] = e.target.value; list.scroller.scrollTop = 0; draw(); });
+list.scroller.addEventListener("scroll", () => { if (views[view]?.endless?.() && list.nearEnd()) views[view].more(); }, { passive: true });
+$("further").addEventListener("click", () => views[view].more());
 
 document.addEventListener("keydown", (e) => {
   const typing = e.target.closest?.("input, textarea, select");
@@ -240,7 +240,7 @@ document.addEventListener("keydown", (e) => {
     $("search").select();
   } else if (e.key === "Escape" && !e.defaultPrevented) {
     if (e.target === $("search") && $("search").value) return; // the browser empties it
-    if (opened) go(view);
+    if (opened.kind) close();
   } else if (e.key === "ArrowDown" && e.target === $("search")) {
     e.preventDefault();
     list.focus(0);
@@ -249,49 +249,83 @@ document.addEventListener("keydown", (e) => {
 
 // ---- where we are ----
 
+let at = ""; // what a list is narrowed to by the address: a gateway
+
 function go(where) { location.hash = "#/" + where; }
 
-const columns = {
-  devices: ["", "Name", "Address", "Hardware address", "Offers", "Heard by", "Seen"],
-  services: ["", "Name", "Where", "Device", "Type", "Heard by", "Seen"],
-};
+// allowed are the views that there are for whoever looks.
+function allowed() {
+  if (!me.hub) return ["devices", "services", "node"];
+  return ["gateways", "commands", "devices", "services", ...(fleet.isAdmin() ? ["audit"] : []), "node"];
+}
 
 function route() {
   const [, where = "", ref = ""] = location.hash.slice(1).split("/");
   const before = opened;
-  let next = view;
-  if (where === "device" && ref) {
-    opened = decode(ref);
-    if (view === "node") next = "devices";
+  const there = allowed();
+  let next = view || there[0], nextAt = at;
+  const kinds = me.hub ? Object.keys(panels) : ["device"];
+  if (kinds.includes(where) && (ref || where === "run")) {
+    opened = { kind: where, id: where === "run" ? "many" : decode(ref) };
+    if (!view || view === "node") {
+      next = homes[where];
+      nextAt = "";
+    }
   } else {
-    opened = "";
-    next = ["devices", "services", "node"].includes(where) ? where : "devices";
+    opened = { kind: "", id: "" };
+    next = there.includes(where) ? where : there[0];
+    nextAt = next === "devices" || next === "services" ? decode(ref) : "";
   }
-  if (next !== view || !list.href) {
-    view = next;
-    document.body.dataset.view = view;
-    for (const a of document.querySelectorAll("[data-view]")) {
-      if (a === document.body) continue;
-      if (a.dataset.view === view) a.setAttribute("aria-current", "page");
-      else a.removeAttribute("aria-current");
-    }
-    $("heading").textContent = { devices: "Devices", services: "Services", node: "Node" }[view];
-    const node = view === "node";
-    $("tools").hidden = $("scroller").hidden = $("columns").hidden = node;
-    $("node").hidden = !node;
-    if (node) {
-      $("empty").hidden = true;
-      nodeView.load();
-    } else {
-      $("columns").replaceChildren(...columns[view].map((c) => h("span", {}, c)));
-      if (view === "devices") list.use(deviceRow, (d) => "#/device/" + encodeURIComponent(d.id));
-      else list.use(serviceRow, (s) => (s.device ? "#/device/" + encodeURIComponent(s.device) : "#/services"));
-    }
-  }
-  panel.open(opened);
-  document.body.classList.toggle("with-panel", Boolean(opened));
+  if (next !== view || nextAt !== at) show(next, nextAt);
+  if (opened.kind === "device" && !following()) follow();
+  for (const [kind, p] of Object.entries(panels)) if (kind !== opened.kind) p.open("");
+  $("panel").hidden = !opened.kind;
+  panels[opened.kind]?.open(opened.id);
+  listen();
+  document.body.classList.toggle("with-panel", Boolean(opened.kind));
   draw(true);
-  if (before && !opened && view === "devices") list.focusID(before);
+  if (before.kind && !opened.kind && homes[before.kind] === view) list.focusID(before.id);
+}
+
+// show opens a view.
+function show(next, nextAt) {
+  const last = views[view], anew = next !== view;
+  const stays = ["devices", "services"];
+  if (anew && !(stays.includes(view) && stays.includes(next))) last?.close?.();
+  view = next;
+  at = nextAt;
+  document.body.dataset.view = view;
+  for (const a of document.querySelectorAll("[data-view]")) {
+    if (a === document.body) continue;
+    if (a.dataset.view === view) a.setAttribute("aria-current", "page");
+    else a.removeAttribute("aria-current");
+  }
+  const node = view === "node", v = views[view];
+  $("heading").textContent = node ? (me.hub ? "Hub" : "Node") : v.title;
+  $("tools").hidden = $("scroller").hidden = $("columns").hidden = node;
+  $("further").hidden = true;
+  $("node").hidden = !node;
+  if (node) {
+    $("empty").hidden = true;
+    nodeView.load();
+    if (me.hub && fleet.isAdmin() && !$("admin").firstChild) new Admin($("admin"), { toast });
+    return;
+  }
+  if (anew) {
+    makeChips(v);
+    $("columns").replaceChildren(...v.columns.map((c) => h("span", {}, c)));
+    list.use(drawRow, v.href);
+  }
+  v.open?.(at);
+}
+
+// listen follows those commands that are looked at, and no others.
+function listen() {
+  if (!me.hub) return;
+  if (view === "commands") fleet.watch("all");
+  else if (opened.kind === "gateway") fleet.watch({ gateway: opened.id });
+  else if (opened.kind === "command") fleet.watch({ ids: [opened.id] });
+  else fleet.watch("");
 }
 
 function decode(s) {
@@ -305,10 +339,10 @@ function decode(s) {
 // ---- what is said below ----
 
 let toastTimer = 0;
-function toast(words, action) {
+function toast(said, action) {
   const t = $("toast");
   clearTimeout(toastTimer);
-  t.replaceChildren(h("span", {}, words), action ? h("button", { type: "button", onclick: () => { t.hidden = true; action.run(); } }, action.label) : "");
+  t.replaceChildren(h("span", {}, said), action ? h("button", { type: "button", onclick: () => { t.hidden = true; action.run(); } }, action.label) : "");
   t.hidden = false;
   toastTimer = setTimeout(() => { t.hidden = true; }, action ? 12000 : 5000);
 }
@@ -317,17 +351,79 @@ const linkWords = { connecting: "Connecting", live: "Live", paused: "Paused", lo
 onLink((state) => {
   $("link").dataset.state = state;
   $("link").lastElementChild.textContent = linkWords[state];
+  // What is on the page, and what was typed, stays.
+  $("ended").hidden = !(me.hub && state === "denied");
+  if (view) draw();
 });
 
-markChips();
-addEventListener("hashchange", route);
-route();
+// ---- who is there ----
+
+// remember lets the sign-in lead back to where one was.
+function remember() { sessionStorage.setItem("back", location.hash); }
+$("again").addEventListener("click", remember);
+
+$("sign-out").addEventListener("click", async () => {
+  try {
+    await ask("/session", "DELETE");
+    sessionStorage.removeItem("back");
+    location.replace("/signin");
+  } catch (e) {
+    toast("Not signed out: " + plain(e.message));
+  }
+});
+
+function greet() {
+  for (const a of document.querySelectorAll(".tabs a")) a.hidden = !allowed().includes(a.dataset.view);
+  if (!me.hub) return;
+  document.body.classList.add("hub");
+  document.querySelector('.tabs [data-view="node"]').textContent = "Hub";
+  document.querySelector(".brand").href = "#/gateways";
+  document.querySelector(".brand").setAttribute("aria-label", "lanfolk, all gateways");
+  // Gateways come first where there are any.
+  document.querySelector(".tabs").prepend(...["gateways", "commands"].map((v) => document.querySelector(`.tabs [data-view="${v}"]`)));
+  $("me").hidden = false;
+  $("me").firstElementChild.replaceChildren(h("b", {}, plain(me.name)), h("small", {}, plain(me.role)));
+}
+
+// begin finds out what lanfolk is here, and who looks.
+async function begin() {
+  for (let wait = 1000; ; wait = Math.min(wait * 2, 15000)) {
+    try {
+      await whoAmI();
+      break;
+    } catch (e) {
+      if (e.status === 401 || e.status === 403) {
+        if (byName.test(e.type)) {
+          remember();
+          location.replace("/signin");
+          return;
+        }
+        break; // a node's page shows how to sign in
+      }
+      unreachable();
+      await new Promise((done) => { setTimeout(done, wait); });
+    }
+  }
+  greet();
+  if (link.state !== "denied" && me.hub) fleet.start();
+  addEventListener("hashchange", route);
+  route();
+  if (link.state === "denied") setDenied();
+}
+
 onChange(() => draw());
+let names = 0; // that other lists name gateways by
+fleet.onFleet(() => {
+  const anew = names !== fleet.known.names;
+  names = fleet.known.names;
+  draw(anew);
+});
+onAudit(() => draw());
 setInterval(() => { if (!document.hidden) tick(); }, 5000);
 setInterval(() => {
   if (document.hidden) return;
   const ids = view === "devices" ? list.shown() : [];
-  if (opened && !ids.includes(opened)) ids.push(opened);
+  if (opened.kind === "device" && !ids.includes(opened.id)) ids.push(opened.id);
   heard(ids).catch(() => {}); // the stream will tell if nobody answers
 }, 10000);
-start();
+begin();

@@ -1,7 +1,12 @@
-// The live picture: what the node knows, kept current by its event stream.
+// The live picture: what is known of devices and services, kept current by an
+// event stream.
+
+import { ask, link, onLink, Stream } from "./api.js";
 
 export const devices = new Map(); // id -> device; services hang on it as a Map
 export const services = new Map(); // id -> service
+
+const early = new Map(); // device id -> services that came before their device
 
 const changed = new Set(); // who wants to know
 const marks = new Map(); // id -> when it changed before our eyes
@@ -9,19 +14,8 @@ const marks = new Map(); // id -> when it changed before our eyes
 // onChange calls f after something changed, several times a second at most.
 export function onChange(f) { changed.add(f); }
 
-// onLink calls f with how the connection is:
-// connecting, live, paused, lost, denied.
-let tellLink = () => {};
-export function onLink(f) { tellLink = f; }
-
-export const link = { state: "connecting", synced: false };
-
-function setLink(state) {
-  if (link.state === state) return;
-  link.state = state;
-  tellLink(state);
-  soon();
-}
+// picture says whether all that there is has come, and whether it was too much.
+export const picture = { synced: false, full: false };
 
 // justChanged says whether an object changed within the last moments.
 export function justChanged(id) { return Date.now() - (marks.get(id) ?? 0) < 1200; }
@@ -29,7 +23,7 @@ export function justChanged(id) { return Date.now() - (marks.get(id) ?? 0) < 120
 let timer = 0;
 function soon() {
   // The first picture is shown as a whole; then changes are gathered a little.
-  if (!timer) timer = setTimeout(flush, link.synced ? 150 : 300);
+  if (!timer) timer = setTimeout(flush, picture.synced ? 150 : 300);
 }
 
 function flush() {
@@ -49,38 +43,43 @@ function put(kind, o, op) {
   o.generation = generation;
   o.version = 0;
   if (kind === "device") {
-    o.services = old?.services ?? new Map();
+    o.services = old?.services ?? early.get(o.id) ?? new Map();
+    early.delete(o.id);
   } else if (old && old.device !== o.device) {
     detach(old);
   }
   prepare(kind, o);
   map.set(o.id, o);
-  if (link.synced && !fresh && op !== "remove" && (!old || picture(old) !== picture(o))) marks.set(o.id, Date.now());
-  if (kind === "device") {
-    if (!old) for (const s of services.values()) if (s.device === o.id) o.services.set(s.id, s);
+  if (picture.synced && !fresh && op !== "remove" && (!old || telling(old) !== telling(o))) marks.set(o.id, Date.now());
+  if (kind === "device" || !o.device) return;
+  const d = devices.get(o.device);
+  if (d) {
+    d.services.set(o.id, o);
+    d.version++;
+  } else if (early.has(o.device)) {
+    early.get(o.device).set(o.id, o);
   } else {
-    const d = devices.get(o.device);
-    if (d) {
-      d.services.set(o.id, o);
-      d.version++;
-    }
+    early.set(o.device, new Map([[o.id, o]]));
   }
 }
 
 function detach(s) {
-  const d = devices.get(s.device);
+  const d = devices.get(s.device), waiting = early.get(s.device);
   if (d?.services.delete(s.id)) d.version++;
+  if (waiting?.delete(s.id) && !waiting.size) early.delete(s.device);
 }
 
-// picture is what of an object is worth pointing at when it changes: not that
+// telling is what of an object is worth pointing at when it changes: not that
 // it was heard once more.
-function picture(o) {
+function telling(o) {
   return o.state + "\n" + o.names?.join("\n") + o.name + "\n" + o.addresses + "\n" + o.port;
 }
 
 function drop(kind, id) {
   if (kind === "device") {
+    const d = devices.get(id);
     devices.delete(id);
+    if (d?.services.size) early.set(id, d.services);
     return;
   }
   const s = services.get(id);
@@ -107,80 +106,59 @@ function sweep() {
   for (const s of services.values()) if (s.generation !== generation) drop("service", s.id);
 }
 
-let source = null;
-let retry = 1000;
-let again = 0;
-
-function connect() {
-  clearTimeout(again);
-  disconnect();
-  setLink(link.state === "live" || link.state === "lost" ? "lost" : "connecting");
-  generation++;
-  fresh = true;
-  const s = source = new EventSource("/api/v1/events?kind=all");
-  const take = (e) => {
-    const { event, kind, ...o } = JSON.parse(e.data);
+const stream = new Stream({
+  begin() {
+    generation++;
+    fresh = true;
+  },
+  take(event, { kind, ...o }) {
+    delete o.event;
     if (event === "remove") drop(kind, o.id);
     else put(kind, o, event);
     if (!fresh) soon();
-  };
-  for (const op of ["add", "update", "remove"]) s.addEventListener(op, take);
-  s.addEventListener("synced", () => {
+    else if (devices.size + services.size > most) overflow();
+  },
+  synced() {
     if (fresh) sweep();
     fresh = false;
-    retry = 1000;
-    link.synced = true;
-    setLink("live");
+    picture.synced = true;
     clearTimeout(timer);
     flush();
-  });
-  s.onerror = () => {
-    if (source !== s) return;
-    disconnect();
-    lost();
-  };
-}
-
-function disconnect() {
-  source?.close();
-  source = null;
-}
-
-// lost finds out why the stream ended, which EventSource does not say.
-async function lost() {
-  let status = 0;
-  try {
-    status = (await fetch("/api/v1/session")).status;
-  } catch { /* nobody answers */ }
-  if (document.hidden) return;
-  if (status === 401 || status === 403) {
-    setLink("denied");
-    return;
-  }
-  setLink("lost");
-  again = setTimeout(connect, retry);
-  retry = Math.min(retry * 2, 15000);
-}
-
-// A browser opens only six connections to one host: a page that nobody has
-// looked at for a minute gives its own back.
-let asleep = 0;
-document.addEventListener("visibilitychange", () => {
-  clearTimeout(asleep);
-  if (document.hidden) {
-    asleep = setTimeout(() => {
-      disconnect();
-      clearTimeout(again);
-      setLink("paused");
-    }, 60000);
-  } else if (!source && link.state !== "denied") {
-    connect();
-  }
+  },
 });
-addEventListener("pagehide", disconnect);
-addEventListener("pageshow", (e) => { if (e.persisted) connect(); });
+onLink(soon);
 
-export function start() { connect(); }
+// A hub may know of more than a browser can hold.
+const most = 100000;
+
+function overflow() {
+  stream.close();
+  devices.clear();
+  services.clear();
+  early.clear();
+  picture.full = picture.synced = true;
+  soon();
+}
+
+let followed = null;
+
+// follow keeps the picture of all, or of one gateway's, current.
+export function follow(gateway = "") {
+  if (gateway === followed) return;
+  if (followed !== null && gateway !== followed) picture.synced = false;
+  followed = gateway;
+  picture.full = false;
+  stream.open("/events?kind=all" + (gateway && "&gateway=" + encodeURIComponent(gateway)));
+}
+
+// following says whether follow was called, and unfollow ends it. What was
+// known stays until the next picture.
+export const following = () => followed !== null;
+
+export function unfollow() {
+  followed = null;
+  stream.close();
+}
 
 // heard brings up to date when devices were last heard, which is no event.
 export async function heard(ids) {
@@ -193,25 +171,4 @@ export async function heard(ids) {
     }
   }
   soon();
-}
-
-// ask calls the API and returns its JSON, or throws what to tell people.
-export async function ask(path, method = "GET", body) {
-  let answer;
-  try {
-    answer = await fetch("/api/v1" + path, {
-      method,
-      headers: body === undefined ? {} : { "Content-Type": "application/json" },
-      body: body === undefined ? undefined : JSON.stringify(body),
-    });
-  } catch {
-    throw new Error("lanfolk does not answer");
-  }
-  if (answer.ok) return answer.status === 204 ? null : answer.json();
-  let why = `status ${answer.status}`;
-  try {
-    const p = await answer.json();
-    why = p.errors?.length ? p.errors.map((e) => e.message).join("; ") : p.detail || p.title || why;
-  } catch { /* no problem document */ }
-  throw Object.assign(new Error(why), { status: answer.status });
 }

@@ -97,6 +97,11 @@ export class List {
     }
   }
 
+  // nearEnd says whether the last rows are in sight, or nearly.
+  nearEnd() {
+    return this.scroller.scrollTop + this.scroller.clientHeight + beyond * this.height >= this.items.length * this.height;
+  }
+
   // shown returns the ids of the rows in the page.
   shown() { return [...this.rows.keys()]; }
 

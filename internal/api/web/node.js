@@ -1,7 +1,7 @@
 // How the node is: what it runs, on which links, and what it would gain with
 // more rights.
 
-import { ask } from "./inventory.js";
+import { ask } from "./api.js";
 import { h, show, plain, when } from "./text.js";
 
 const every = 5000; // milliseconds
@@ -11,7 +11,7 @@ export class NodeView {
 
   async load() {
     clearTimeout(this.timer);
-    if (this.root.hidden) return;
+    if (this.root.parentElement.hidden) return;
     try {
       this.status = await ask("/status");
       this.bad = "";
@@ -24,7 +24,7 @@ export class NodeView {
   }
 
   draw() {
-    if (!this.stale || this.root.hidden) return;
+    if (!this.stale || this.root.parentElement.hidden) return;
     this.stale = false;
     const s = this.status;
     if (this.bad || !s) {

@@ -1,7 +1,9 @@
 // The panel beside the list: one device, what it offers, and why lanfolk
 // believes all that.
 
-import { devices, ask, link } from "./inventory.js";
+import { ask, me } from "./api.js";
+import { gateways, nameOf, isAdmin } from "./fleet.js";
+import { devices, picture } from "./inventory.js";
 import { h, show, plain, glyph, when } from "./text.js";
 import { deviceGlyph, typeGlyph, typeName, stateWords } from "./kinds.js";
 
@@ -24,6 +26,7 @@ export class Panel {
     this.root.hidden = !id;
     this.root.replaceChildren();
     if (!id) return;
+    this.root.setAttribute("aria-label", "Device");
     this.head = h("div", { class: "head" });
     this.body = h("div", { class: "body" });
     this.root.append(this.head, this.body);
@@ -65,25 +68,25 @@ export class Panel {
     if (!this.id || this.editing) return;
     const d = devices.get(this.id);
     if (!d) {
-      const words = !link.synced ? "One moment." : "This device is not known any more.";
+      const words = !picture.synced ? "One moment." : "This device is not known any more.";
       if (this.drawn !== words) {
         this.drawn = words;
-        this.head.replaceChildren(this.closer(), h("h2", { tabindex: "-1" }, link.synced ? "Gone" : "…"));
+        this.head.replaceChildren(this.closer(), h("h2", { tabindex: "-1" }, picture.synced ? "Gone" : "…"));
         this.body.replaceChildren(h("p", { class: "hint" }, words));
       }
       return;
     }
     const services = [...d.services.values()];
     // The times change all the time; they alone are no reason to draw all anew.
-    const picture = JSON.stringify([d.names, d.state, d.addresses, d.macs, d.vendor, d.model, d.model_confidence, d.os, d.os_confidence, d.class, d.class_confidence, d.tags, d.protocols, d.aliases, d.separated,
+    const said = JSON.stringify([d.names, d.state, d.addresses, d.macs, d.vendor, d.model, d.model_confidence, d.os, d.os_confidence, d.class, d.class_confidence, d.tags, d.protocols, d.aliases, d.separated,
       services.map((s) => [s.id, s.name, s.state, s.addresses, s.port, s.attributes])]);
-    if (picture !== this.drawn && this.drawn) this.reload();
-    if (picture === this.drawn && !anew) {
+    if (said !== this.drawn && this.drawn) this.reload();
+    if (said === this.drawn && !anew) {
       const seen = this.body.querySelector("#last-seen time");
       if (seen && seen.dateTime !== d.last_seen) seen.replaceWith(when(d.last_seen, " ago"));
       return;
     }
-    this.drawn = picture;
+    this.drawn = said;
     const focus = this.root.contains(document.activeElement) ? document.activeElement.dataset.keep : "";
     this.drawHead(d);
     this.body.replaceChildren(this.facts(d), this.offers(services), this.apart(d), this.reasons(d));
@@ -107,7 +110,7 @@ export class Panel {
             d.vendor ? [" · ", show(d.vendor)] : ""))),
       h("div", { class: "tags" },
         ...d.tags.map((t) => show(t, "tag")),
-        h("button", { type: "button", class: "plain", "data-keep": "edit", onclick: () => this.edit(d) }, glyph("edit"), "Name and tags")),
+        mayEdit() ? h("button", { type: "button", class: "plain", "data-keep": "edit", onclick: () => this.edit(d) }, glyph("edit"), "Name and tags") : ""),
     );
   }
 
@@ -159,7 +162,7 @@ export class Panel {
         d.random_mac ? h("p", { class: "hint" }, "Private: the device made it up, and may come back under another one.") : ""),
       d.names.length > 1 ? row("Also called", ...lines(d.names.slice(1), "")) : "",
       row("Heard by", d.protocols.map(plain).join(", ") || "–"),
-      d.gateway ? row("Gateway", show(d.gateway)) : "",
+      d.gateway ? row("Gateway", gateways.has(d.gateway) ? h("a", { class: "ref", href: "#/gateway/" + encodeURIComponent(d.gateway) }, show(nameOf(d.gateway))) : show(d.gateway)) : "",
       row("Last heard", h("span", { id: "last-seen" }, when(d.last_seen, " ago"))),
       row("First heard", h("time", { datetime: d.first_seen }, new Date(d.first_seen).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" }))),
       row("Id", show(d.id, "mono faint")),
@@ -223,7 +226,7 @@ export class Panel {
       h("h3", { id: "apart" }, "Kept apart ", h("small", {}, String(d.separated.length))),
       h("p", { class: "hint" }, "You said that these join nothing."),
       ...d.separated.map((id) => h("p", { class: "ident" }, ...identifier(id),
-        h("button", { type: "button", class: "plain", "data-keep": "join " + key(id), "aria-label": "Join again: " + plain(id.value), onclick: () => this.rejoin(d, id) }, "Join again"))));
+        mayEdit() && h("button", { type: "button", class: "plain", "data-keep": "join " + key(id), "aria-label": "Join again: " + plain(id.value), onclick: () => this.rejoin(d, id) }, "Join again"))));
   }
 
   fact(d, e) {
@@ -234,7 +237,7 @@ export class Panel {
       e.identifiers.length ? h("details", { class: "idents" }, h("summary", {}, e.identifiers.length === 1 ? "1 identifier" : `${e.identifiers.length} identifiers`),
         ...e.identifiers.map((id) => h("p", { class: "ident" }, ...identifier(id),
           d.separated.some((x) => key(x) === key(id)) ? h("span", { class: "faint" }, "kept apart")
-            : h("button", { type: "button", class: "plain", title: "What has this identifier is another device", onclick: () => this.separate(d, id) }, "Not this device")))) : "");
+            : mayEdit() && h("button", { type: "button", class: "plain", title: "What has this identifier is another device", onclick: () => this.separate(d, id) }, "Not this device")))) : "");
   }
 
   async separate(d, id) {
@@ -257,6 +260,9 @@ export class Panel {
     }
   }
 }
+
+// mayEdit says whether he may say something of a device: at a hub admins may.
+const mayEdit = () => !me.hub || isAdmin();
 
 // sureness is a confidence for people; a person's own word needs none.
 const sureness = (c) => h("span", { class: "faint" }, c < 1 ? ` ${Math.round(100 * c)} %` : " you said so");

@@ -21,13 +21,14 @@ const named = new Map([
 const code = (c) => "U+" + c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
 
 // pieces cuts text into what can be shown and codes of what can't.
-function pieces(text) {
+function pieces(text, limit = longest, tabs = false) {
   text = String(text ?? "");
-  const cut = text.length > longest;
-  if (cut) text = text.slice(0, longest);
+  const cut = text.length > limit;
+  if (cut) text = text.slice(0, limit);
   const out = [];
   let from = 0;
   for (const m of text.matchAll(hidden)) {
+    if (tabs && m[0] === "\t") continue;
     if (m[0] === "\u200d" && joined.test(text.slice(Math.max(0, m.index - 4), m.index))) continue;
     if (m.index > from) out.push({ text: text.slice(from, m.index) });
     out.push({ code: code(m[0]), name: named.get(m[0]) ?? "character that does not show" });
@@ -48,14 +49,28 @@ export function plain(text) {
 export function show(text, cls) {
   const out = document.createElement("bdi");
   if (cls) out.className = cls;
-  for (const p of pieces(text)) {
-    if (p.text !== undefined) {
-      out.append(p.text);
-    } else {
-      out.append(h("span", { class: "code", title: p.name }, p.code));
-    }
-  }
+  out.append(...nodes(pieces(text)));
   return out;
+}
+
+const nodes = (all) => all.map((p) => p.text ?? h("span", { class: "code", title: p.name }, p.code));
+
+// longestLine is how many characters of a line of output are shown.
+const longestLine = 4000;
+
+// line shows one line of output, in which tabs are tabs.
+export function line(text) {
+  const out = h("bdi", { class: "line" });
+  out.append(...nodes(pieces(text, longestLine, true)));
+  if (text.length > longestLine) out.append(h("span", { class: "note" }, ` ${text.length.toLocaleString()} characters in this line`));
+  return out;
+}
+
+// bytes is a size for people.
+export function bytes(n) {
+  if (n < 1000) return `${n} B`;
+  const [size, unit] = n < 1e6 ? [1e3, "kB"] : n < 1e9 ? [1e6, "MB"] : [1e9, "GB"];
+  return `${(n / size).toFixed(n / size < 10 ? 1 : 0)} ${unit}`;
 }
 
 // h makes an element. Attributes are set by name, on… adds a listener;
@@ -67,7 +82,7 @@ export function h(tag, attributes = {}, ...children) {
     if (k.startsWith("on")) e.addEventListener(k.slice(2), v);
     else e.setAttribute(k, v === true ? "" : v);
   }
-  e.append(...children.flat().filter((c) => c !== undefined && c !== null && c !== ""));
+  e.append(...children.flat().filter((c) => c !== undefined && c !== null && c !== false && c !== ""));
   return e;
 }
 
