@@ -121,8 +121,9 @@ func Certificate(ctx context.Context) (cert *x509.Certificate, secure bool) {
 // would take several kilobytes a gateway.
 type handshake struct {
 	config *tls.Config
-	count  *atomic.Uint64
-	gate   chan struct{} // holds the handshakes that go on; see enter
+	count  *atomic.Uint64 // of connections
+	failed *atomic.Uint64 // that came to nothing
+	gate   chan struct{}  // holds the handshakes that go on; see enter
 }
 
 // Bounds of the gate. A herd that comes back at once is let in by and by: that is
@@ -153,11 +154,13 @@ func (h handshake) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo
 	err := conn.Handshake()
 	leave()
 	if err != nil {
+		h.failed.Add(1)
 		_ = raw.Close()
 		return nil, nil, fmt.Errorf("reverse: TLS with %v: %w", raw.RemoteAddr(), err)
 	}
 	state := conn.ConnectionState()
 	if state.NegotiatedProtocol != "h2" {
+		h.failed.Add(1)
 		_ = raw.Close()
 		return nil, nil, fmt.Errorf("reverse: TLS with %v: HTTP/2 was not agreed on (ALPN)", raw.RemoteAddr())
 	}

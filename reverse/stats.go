@@ -15,6 +15,7 @@ type Stats struct {
 	Overdue  uint64 // answers of foreign clients that did not come in time
 
 	// What was refused.
+	Handshake  uint64 // connections: no TLS 1.3, or a certificate that isn't good
 	Identity   uint64 // calls: nobody knows who it is, or it claims to be another
 	Oversize   uint64 // messages that are too large
 	Meta       uint64 // meta that is junk, and types that don't exist
@@ -27,8 +28,8 @@ type Stats struct {
 }
 
 type counters struct {
-	Commands, Chunks, Bytes, Results, Replaced, Overdue                             atomic.Uint64
-	Identity, Oversize, Meta, Order, TooLarge, Mismatch, Unexpected, Storage, Other atomic.Uint64
+	Commands, Chunks, Bytes, Results, Replaced, Overdue                                        atomic.Uint64
+	Handshake, Identity, Oversize, Meta, Order, TooLarge, Mismatch, Unexpected, Storage, Other atomic.Uint64
 }
 
 // refused counts a resource that wasn't accepted.
@@ -55,7 +56,7 @@ func (s *Server) Stats() Stats {
 	return Stats{
 		Commands: c.Commands.Load(), Chunks: c.Chunks.Load(), Bytes: c.Bytes.Load(), Results: c.Results.Load(),
 		Replaced: c.Replaced.Load(), Overdue: c.Overdue.Load(),
-		Identity: c.Identity.Load(), Oversize: c.Oversize.Load(), Meta: c.Meta.Load(), Order: c.Order.Load(),
+		Handshake: c.Handshake.Load(), Identity: c.Identity.Load(), Oversize: c.Oversize.Load(), Meta: c.Meta.Load(), Order: c.Order.Load(),
 		TooLarge: c.TooLarge.Load(), Mismatch: c.Mismatch.Load(), Unexpected: c.Unexpected.Load(),
 		Storage: c.Storage.Load(), Other: c.Other.Load(),
 	}

@@ -206,6 +206,7 @@ func (h *Hub) grpcCounters() map[string]uint64 {
 	s := h.wire.Stats()
 	return map[string]uint64{
 		"commands": s.Commands, "chunks": s.Chunks, "bytes": s.Bytes, "results": s.Results, "replaced": s.Replaced, "overdue": s.Overdue,
+		"refused: handshake": s.Handshake, "refused: enrolment": h.registrar.Refused(),
 		"refused: identity": s.Identity, "refused: oversize": s.Oversize, "refused: meta": s.Meta, "refused: order": s.Order,
 		"refused: too large": s.TooLarge, "refused: hash": s.Mismatch, "refused: unexpected": s.Unexpected, "refused: storage": s.Storage,
 		"refused: other": s.Other,

@@ -32,8 +32,9 @@ type enrolment struct {
 const maxSecretLen = 128
 
 // Enrol implements lanfolkpb.EnrolmentServer.
-func (e enrolment) Enrol(ctx context.Context, req *lanfolkpb.EnrolRequest) (*lanfolkpb.Enrolled, error) {
+func (e enrolment) Enrol(ctx context.Context, req *lanfolkpb.EnrolRequest) (answer *lanfolkpb.Enrolled, err error) {
 	r, now := e.r, e.r.now()
+	defer func() { r.count(err) }()
 	if _, secure := reverse.Certificate(ctx); !secure {
 		return nil, status.Error(codes.PermissionDenied, "ca: enrolment needs TLS")
 	}
@@ -53,7 +54,7 @@ func (e enrolment) Enrol(ctx context.Context, req *lanfolkpb.EnrolRequest) (*lan
 		return nil, status.Errorf(codes.InvalidArgument, "ca: the secret has %d bytes; want 1 to %d", n, maxSecretLen)
 	}
 	hash := fleet.HashSecret(req.GetSecret())
-	answer, err := r.enrol(ctx, attempt{hash: hash, key: key, sum: sum, from: from, now: now})
+	answer, err = r.enrol(ctx, attempt{hash: hash, key: key, sum: sum, from: from, now: now})
 	if err != nil {
 		return nil, err
 	}
@@ -232,8 +233,9 @@ func (r *Registrar) broken(doing string, err error) error {
 }
 
 // Renew implements lanfolkpb.EnrolmentServer.
-func (e enrolment) Renew(ctx context.Context, req *lanfolkpb.RenewRequest) (*lanfolkpb.Enrolled, error) {
+func (e enrolment) Renew(ctx context.Context, req *lanfolkpb.RenewRequest) (answer *lanfolkpb.Enrolled, err error) {
 	r, now := e.r, e.r.now()
+	defer func() { r.count(err) }()
 	shown, secure := reverse.Certificate(ctx)
 	if !secure || shown == nil {
 		return nil, status.Error(codes.Unauthenticated, "ca: who renews a certificate has to show it")

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -50,6 +51,16 @@ type Registrar struct {
 	attempts  limiter // by address
 	renewals  limiter // by gateway
 	strangers limiter // of whom the audit hears, all in one account
+	refused   atomic.Uint64
+}
+
+// Refused returns how many times somebody asked for a certificate and got none.
+func (r *Registrar) Refused() uint64 { return r.refused.Load() }
+
+func (r *Registrar) count(err error) {
+	if err != nil {
+		r.refused.Add(1)
+	}
 }
 
 // Register adds lanfolk.v1.Enrolment to a server that reverse.Server.GRPC made with
