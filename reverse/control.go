@@ -3,10 +3,12 @@ package reverse
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/lanfolk/lanfolk/reverse/lanfolkpb"
 )
@@ -29,6 +31,8 @@ func (c control) Hello(ctx context.Context, req *lanfolkpb.HelloRequest) (*lanfo
 		return nil, refusal(err)
 	}
 	conn.native.Store(true)
+	w = proto.CloneOf(w)
+	w.Now = time.Now().Unix()
 	return w, nil
 }
 

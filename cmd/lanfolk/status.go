@@ -97,6 +97,10 @@ func printStatus(w io.Writer, f format, s node.Status, now time.Time) error {
 		}
 	}
 	fmt.Fprintln(out)
+	if s.Hub.Gateway != "" {
+		statusHub(row, s.Hub, now)
+		fmt.Fprintln(out)
+	}
 	for _, k := range s.NMOS {
 		statusSelection(row, k, now)
 	}
@@ -140,6 +144,40 @@ func statusParts(row func(key, value string), f format, parts []daemon.Part) {
 			for _, k := range sortedKeys(p.Counters) {
 				row("", fmt.Sprintf("  %-28s %d", k, p.Counters[k]))
 			}
+		}
+	}
+}
+
+// statusHub says how the node stands with the hub whose gateway it is.
+func statusHub(row func(key, value string), h node.HubLink, now time.Time) {
+	who := h.Gateway
+	if h.Name != "" {
+		who = h.Name + ", the gateway " + h.Gateway
+	}
+	switch {
+	case h.Connected:
+		row("hub", fmt.Sprintf("%s, connected %s to %s", who, ago(now, *h.Since), h.Address))
+	case h.Error != "":
+		row("hub", fmt.Sprintf("%s, NOT CONNECTED: %s", who, h.Error))
+	default:
+		row("hub", who+", NOT CONNECTED")
+	}
+	if h.Expires != nil {
+		row("", "certificate until "+h.Expires.Local().Format(time.DateTime)+", to be renewed on "+h.Renew.Local().Format(time.DateOnly))
+	}
+	c := h.Commands
+	line := fmt.Sprintf("%d commands, %d refused", c.Commands, c.Refused)
+	if c.Waiting > 0 {
+		line += fmt.Sprintf("; %d results wait for the hub, %d KiB on the disk", c.Waiting, c.ResultBytes>>10)
+	}
+	row("", line)
+	if f := h.Feeds; f != nil {
+		row("", fmt.Sprintf("of the inventory the hub has %d items, and %d wait; %d fingerprint rows wait", f.Inventory.Items, f.Inventory.Waiting, f.Fingerprints.Waiting))
+		if f.Fingerprints.Dropped > 0 {
+			row("", fmt.Sprintf("%d fingerprint rows never went up, for want of room", f.Fingerprints.Dropped))
+		}
+		for _, failed := range []string{f.Inventory.Error, f.Fingerprints.Error} {
+			row("", failed)
 		}
 	}
 }

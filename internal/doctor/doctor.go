@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/lanfolk/lanfolk/internal/config"
 	"github.com/lanfolk/lanfolk/internal/sockets"
@@ -202,5 +203,6 @@ func (d Doctor) checkNode(ctx context.Context) []Finding {
 	}
 	found := append([]Finding{{"node", Good, "running", ""}}, checkStore(status.Store)...)
 	found = append(found, checkLoss(status.Parts)...)
+	found = append(found, checkHub(status.Hub, time.Now())...)
 	return append(found, d.checkMQTT(&status)...)
 }

@@ -15,6 +15,7 @@ type NodeStatus struct {
 		Refused   uint64 `json:"refused"`
 		Error     string `json:"error"`
 	} `json:"mqtt"`
+	Hub   HubStatus    `json:"hub"`
 	Parts []PartStatus `json:"parts"`
 }
 

@@ -51,6 +51,7 @@ type hubSide struct {
 	client   *reverse.Client // as agent
 	dialler  *hubDialler
 	welcome  *lanfolkpb.Welcome // of the last connection
+	skew     time.Duration      // how far the hub's clock was ahead then
 	renewals uint64
 
 	uplink *uplink.Uplink // once it was needed; nil if nothing goes up
@@ -200,7 +201,10 @@ func (h *hubSide) set(change func(*hubSide)) {
 	change(h)
 }
 
-func (h *hubSide) welcomed(w *lanfolkpb.Welcome) { h.set(func(h *hubSide) { h.welcome = w }) }
+func (h *hubSide) welcomed(w *lanfolkpb.Welcome) {
+	skew := time.Until(time.Unix(w.GetNow(), 0)).Round(time.Second)
+	h.set(func(h *hubSide) { h.welcome, h.skew = w, skew })
+}
 
 func (h *hubSide) begin(a *agent.Agent, c *reverse.Client, d *hubDialler) {
 	h.set(func(h *hubSide) { h.agent, h.client, h.dialler, h.welcome = a, c, d, nil })

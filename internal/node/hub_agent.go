@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -192,7 +193,7 @@ func (f forHub) Browse(ctx context.Context, serviceType string, resolve bool, se
 func (f forHub) Capture(ctx context.Context, link string, w io.Writer) error {
 	l, ok := f.n.links.used(link)
 	if !ok {
-		return fmt.Errorf("node: the gateway uses no interface %q; it uses %s", link, strings.Join(f.n.links.names(), ", "))
+		return fmt.Errorf("node: the gateway uses no interface %q; it uses %s", link, cmp.Or(strings.Join(f.n.links.names(), ", "), "none"))
 	}
 	filter, err := f.n.hub.leftOut()
 	if err != nil {

@@ -31,7 +31,10 @@ type HubLink struct {
 	Expires   *time.Time  `json:"expires"`
 	Renew     *time.Time  `json:"renew"`
 	Renewals  uint64      `json:"renewals"`  // since the start
-	Impostors uint64      `json:"impostors"` // times that somebody else was where the hub should be
+	// Clock is how far the hub's clock was ahead of this machine's when they connected, as Go
+	// prints durations; "" before that.
+	Clock     string `json:"clock"`
+	Impostors uint64 `json:"impostors"` // times that somebody else was where the hub should be
 	Commands  HubCommands `json:"commands"`
 	Feeds     *HubFeeds   `json:"feeds"` // null where nothing goes up by itself
 }
@@ -72,6 +75,9 @@ func (n *Node) hubLink() HubLink {
 	}
 	if w := h.welcome; w != nil {
 		s.Version = w.GetVersion()
+		if w.GetNow() != 0 {
+			s.Clock = h.skew.String()
+		}
 		if w.GetName() != "" {
 			s.Name = w.GetName()
 		}

@@ -42,6 +42,8 @@ type statusCollector struct {
 	mqttConnected, mqttComplete           *prometheus.Desc
 	mqttThings                            *prometheus.Desc
 	mqttClients, mqttRetained             *prometheus.Desc
+	hubConnected, hubExpires              *prometheus.Desc
+	hubWaiting, hubBytes                  *prometheus.Desc
 }
 
 func newStatusCollector(n *Node) *statusCollector {
@@ -75,6 +77,11 @@ func newStatusCollector(n *Node) *statusCollector {
 		mqttThings:    desc("mqtt_things", "Devices and providers on the MQTT broker, and devices that the node announces there.", "kind"),
 		mqttClients:   desc("mqtt_broker_clients", "Clients that are connected to the node's own MQTT broker."),
 		mqttRetained:  desc("mqtt_broker_retained_messages", "Retained messages of the node's own MQTT broker."),
+
+		hubConnected: desc("hub_connected", "1 if the hub whose gateway the node is is connected, 0 if it isn't; nothing if the node is none."),
+		hubExpires:   desc("hub_certificate_expires_seconds", "When the gateway's certificate ends, in seconds since 1970."),
+		hubWaiting:   desc("hub_waiting", "What waits for the hub: results of commands, items of the inventory, fingerprint rows.", "kind"),
+		hubBytes:     desc("hub_waiting_bytes", "What waits for the hub on the disk.", "kind"),
 	}
 }
 
@@ -86,6 +93,7 @@ func (c *statusCollector) Describe(out chan<- *prometheus.Desc) {
 		c.nmosSelected, c.nmosAdverts,
 		c.syncthingHeard, c.syncthingTargets, c.syncthingServed, c.syncthingState,
 		c.mqttConnected, c.mqttComplete, c.mqttThings, c.mqttClients, c.mqttRetained,
+		c.hubConnected, c.hubExpires, c.hubWaiting, c.hubBytes,
 	} {
 		out <- d
 	}
@@ -157,6 +165,7 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 		gauge(c.mqttClients, float64(x.Connected))
 		gauge(c.mqttRetained, float64(x.Retained))
 	}
+	c.collectHub(s.Hub, gauge)
 	i := s.Inventory.Stats
 	for event, n := range map[string]uint64{
 		"observed": i.Observed, "refreshed": i.Refreshed, "goodbyes": i.Goodbyes, "expired": i.Expired,
@@ -165,6 +174,24 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 		"clipped": i.Clipped, "evicted": i.Evicted, "save_errors": i.SaveErrors, "watcher_resyncs": i.Resyncs,
 	} {
 		count(c.inventoryEvents, n, event)
+	}
+}
+
+// collectHub tells how the node stands with its hub, if it has one.
+func (c *statusCollector) collectHub(h HubLink, gauge func(d *prometheus.Desc, v float64, labels ...string)) {
+	if h.Gateway == "" {
+		return
+	}
+	gauge(c.hubConnected, truth(h.Connected))
+	if h.Expires != nil {
+		gauge(c.hubExpires, float64(h.Expires.Unix()))
+	}
+	gauge(c.hubWaiting, float64(h.Commands.Waiting), "results")
+	gauge(c.hubBytes, float64(h.Commands.ResultBytes), "results")
+	if f := h.Feeds; f != nil {
+		gauge(c.hubWaiting, float64(f.Inventory.Waiting), "inventory")
+		gauge(c.hubWaiting, float64(f.Fingerprints.Waiting), "fingerprints")
+		gauge(c.hubBytes, float64(f.Fingerprints.Bytes), "fingerprints")
 	}
 }
 

@@ -425,6 +425,7 @@ type Welcome struct {
 	Version       string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"` // the hub's program
 	Forget        []string               `protobuf:"bytes,4,rep,name=forget,proto3" json:"forget,omitempty"`   // commands of the journal that the hub knows nothing of or has done with
 	Renew         bool                   `protobuf:"varint,5,opt,name=renew,proto3" json:"renew,omitempty"`    // the certificate should be renewed now
+	Now           int64                  `protobuf:"varint,6,opt,name=now,proto3" json:"now,omitempty"`        // the hub's clock, in seconds since 1970
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -492,6 +493,13 @@ func (x *Welcome) GetRenew() bool {
 		return x.Renew
 	}
 	return false
+}
+
+func (x *Welcome) GetNow() int64 {
+	if x != nil {
+		return x.Now
+	}
+	return 0
 }
 
 type FollowRequest struct {
@@ -748,13 +756,14 @@ const file_lanfolk_proto_rawDesc = "" +
 	"\bACCEPTED\x10\x01\x12\v\n" +
 	"\aSTARTED\x10\x02\x12\b\n" +
 	"\x04DONE\x10\x03\x12\x0f\n" +
-	"\vINTERRUPTED\x10\x04\"\x7f\n" +
+	"\vINTERRUPTED\x10\x04\"\x91\x01\n" +
 	"\aWelcome\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12\x16\n" +
 	"\x06forget\x18\x04 \x03(\tR\x06forget\x12\x14\n" +
-	"\x05renew\x18\x05 \x01(\bR\x05renew\".\n" +
+	"\x05renew\x18\x05 \x01(\bR\x05renew\x12\x10\n" +
+	"\x03now\x18\x06 \x01(\x03R\x03now\".\n" +
 	"\rFollowRequest\x12\x1d\n" +
 	"\n" +
 	"command_id\x18\x01 \x01(\tR\tcommandId\"\\\n" +
