@@ -59,7 +59,7 @@ func serveHub(t *testing.T, h *hub, v *inventory) *hubNode {
 	}
 	t.Cleanup(func() { f.Close() })
 	n.accounts = f.Accounts
-	n.desk = &access.Desk{Accounts: f.Accounts, Audit: f.Audit, Gateways: records{f.Sessions, h}, Tokens: f.Once, Registrar: inviter{f.Once}}
+	n.desk = &access.Desk{Accounts: f.Accounts, Audit: f.Audit, Gateways: records{f.Sessions, h}, Tokens: f.Once, Registrar: inviter{f.Once}, Revocations: cutter{h}}
 	n.node = serve(t, v, h.options, func(o *api.Options) { o.Access = n.desk })
 	return n
 }
@@ -89,6 +89,19 @@ func (r records) Rename(_ context.Context, id, name string) error {
 
 func (r records) SetLabels(_ context.Context, id string, labels map[string]string) error {
 	return r.change(id, func(g *fleet.Standing) { g.Labels = labels })
+}
+
+func (r records) Forget(_ context.Context, id string) error {
+	r.h.mu.Lock()
+	defer r.h.mu.Unlock()
+	delete(r.h.gateways, id)
+	return nil
+}
+
+type cutter struct{ h *hub }
+
+func (r cutter) Revoke(_ context.Context, id, _, _ string) error {
+	return records{h: r.h}.change(id, func(g *fleet.Standing) { g.Revoked, g.Online = time.Now(), false })
 }
 
 type inviter struct{ once fleet.Once }
@@ -481,6 +494,17 @@ func testHubAdmin(t *testing.T, b browser) {
 	p.shoot("hub-edit")
 	eval[any](p, `document.getElementById("edit-labels").value = "site", document.querySelector("#panel .edit .primary").click(), 0`)
 	p.wait(`document.querySelector("#panel .edit .bad").textContent.includes("“site” is no pair")`)
+	eval[any](p, `document.getElementById("edit-name").value = "Old mill", document.getElementById("edit-labels").value = "site=west, floor=2", document.querySelector("#panel .edit .primary").click(), 0`)
+	p.wait(`document.querySelector("#panel h2").textContent === "Old mill" && document.querySelector("#panel .tags").innerText.replace(/\s+/g, " ").startsWith("floor=2 site=west Name")`)
+	if g, err := n.Gateway(t.Context(), "gbbbbbbbbbbbbbbbb", time.Now()); err != nil || fleet.SelectorText(g.Labels) != "floor=2,site=west" {
+		t.Errorf("labels %v, %v", g.Labels, err)
+	}
+	p.do(chromedp.Click(chromedp.CSS(`#panel [data-keep="revoke"]`)))
+	p.do(chromedp.SendKeys(chromedp.ID("why"), "stolen\r"))
+	p.wait(`document.querySelector("#panel .title").innerText.includes("Revoked") && !document.querySelector("#panel .run").checkVisibility()`)
+	p.do(chromedp.Click(chromedp.CSS(`#panel [data-keep="forget"]`)))
+	p.do(chromedp.Click(chromedp.CSS(`#panel .edit .primary`)))
+	p.wait(`document.querySelector("#panel h2").textContent === "Gone"`)
 }
 
 func testHubLooks(t *testing.T, b browser) {

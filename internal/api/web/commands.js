@@ -112,6 +112,7 @@ export class CommandCard {
     this.note.replaceChildren(...[
       c.error ? show(c.error, ["error", "denied", "interrupted"].includes(c.status) ? "bad" : "") : "",
       !c.error && Object.hasOwn(explained, c.status) ? explained[c.status] : "",
+      c.status === "ok" && !c.size ? "Nothing came back." : "",
       c.cancelled_by ? h("span", { class: "faint" }, " Cancelled by ", show(c.cancelled_by), ".") : "",
     ].filter(Boolean));
     this.note.hidden = !this.note.firstChild;

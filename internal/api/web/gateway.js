@@ -149,7 +149,7 @@ export class GatewayPanel {
 
   edit(g) {
     this.editing = true;
-    const name = h("input", { id: "edit-name", type: "text", maxlength: "120", autocomplete: "off", placeholder: plain(g.id) });
+    const name = h("input", { id: "edit-name", type: "text", maxlength: "64", autocomplete: "off", placeholder: plain(g.id) });
     name.value = g.name;
     const labels = h("input", { id: "edit-labels", type: "text", maxlength: "2000", autocomplete: "off", autocapitalize: "off", spellcheck: "false", placeholder: "site=oslo, kind=lab" });
     labels.value = Object.entries(g.labels).map(([k, v]) => `${k}=${v}`).join(", ");
@@ -166,6 +166,8 @@ export class GatewayPanel {
       e.preventDefault();
       try {
         const body = { labels: parseLabels(labels.value) };
+        // One that is gone from the line is taken away.
+        for (const k of Object.keys(g.labels)) if (!Object.hasOwn(body.labels, k)) body.labels[k] = null;
         if (name.value.trim() !== g.name) body.name = name.value.trim();
         await ask(`/gateways/${encodeURIComponent(g.id)}`, "PATCH", body);
         done();
@@ -182,33 +184,43 @@ export class GatewayPanel {
   drawCare(g) {
     this.care.hidden = !isAdmin() || g.insecure;
     if (this.care.hidden || this.care.querySelector("form")) return;
-    const begin = (what) => this.confirm(g, what);
-    this.care.replaceChildren(h("h3", { id: "care-heading" }, "Access"),
-      g.revoked
-        ? h("p", { class: "hint" }, "Its certificate is good for nothing any more.")
-        : h("button", { type: "button", class: "plain danger", "data-keep": "revoke", onclick: () => begin("revoke") }, "Revoke…"));
+    const path = `/gateways/${encodeURIComponent(g.id)}`;
+    const begin = (key, words, what) => h("button", { type: "button", class: "plain danger", "data-keep": key, onclick: () => this.confirm(g, what) }, words);
+    this.care.replaceChildren(h("h3", { id: "care-heading" }, "Access"), ...(!g.revoked
+      ? [begin("revoke", "Revoke…", {
+        said: "Its certificate will be good for nothing, now and for ever, and its connection is cut. To come back it has to join as a new gateway.",
+        label: "Revoke", done: "Revoked", why: true, ask: (why) => ask(path + "/revoke", "POST", { why }),
+      })]
+      : [h("p", { class: "hint" }, "Its certificate is good for nothing any more."),
+        g.state === "online" ? "" : begin("forget", "Forget…", {
+          said: "Its record goes, with its name and labels. What it was told stays in the audit.",
+          label: "Forget", done: "Forgotten", ask: () => ask(path, "DELETE"),
+        })]));
   }
 
-  confirm(g) {
-    const why = h("input", { id: "revoke-why", type: "text", maxlength: "200", autocomplete: "off", placeholder: "It was stolen" });
+  // confirm asks once more before what can't be taken back.
+  confirm(g, what) {
+    const why = h("input", { id: "why", type: "text", maxlength: "200", autocomplete: "off", placeholder: "It was stolen" });
     const bad = h("p", { class: "bad", role: "alert" });
-    const done = () => { form.remove(); this.drawCare(gateways.get(this.id) ?? g); };
-    const form = h("form", { class: "edit" },
-      h("p", {}, "Its certificate will be good for nothing, now and for ever, and its connection is cut. To come back it has to be joined as a new gateway."),
-      h("label", { for: "revoke-why" }, "Why"), why, bad,
-      h("div", { class: "buttons" }, h("button", { type: "submit", class: "primary danger" }, "Revoke"), h("button", { type: "button", class: "plain", onclick: done }, "Keep it")));
+    const done = () => {
+      form.remove();
+      this.drawCare(gateways.get(this.id) ?? g);
+    };
+    const form = h("form", { class: "edit" }, h("p", {}, what.said),
+      what.why && h("label", { for: "why" }, "Why"), what.why && why, bad,
+      h("div", { class: "buttons" }, h("button", { type: "submit", class: "primary danger" }, what.label), h("button", { type: "button", class: "plain", onclick: done }, "Leave it")));
     form.addEventListener("keydown", (e) => { if (e.key === "Escape") { e.preventDefault(); e.stopPropagation(); done(); } });
     form.addEventListener("submit", async (e) => {
       e.preventDefault();
       try {
-        await ask(`/gateways/${encodeURIComponent(g.id)}/revoke`, "POST", { why: why.value.trim() });
-        this.toast("Revoked");
+        await what.ask(why.value.trim());
+        this.toast(what.done);
         done();
       } catch (err) {
-        bad.textContent = "Not revoked: " + plain(err.message);
+        bad.textContent = "Not done: " + plain(err.message);
       }
     });
     this.care.replaceChildren(h("h3", { id: "care-heading" }, "Access"), form);
-    why.focus();
+    form.querySelector("input, button").focus();
   }
 }

@@ -1,8 +1,8 @@
-// How the node is: what it runs, on which links, and what it would gain with
+// How the node or hub is: what it runs, on which links, and what it would gain with
 // more rights.
 
 import { ask } from "./api.js";
-import { h, show, plain, when } from "./text.js";
+import { h, show, plain, when, bytes } from "./text.js";
 
 const every = 5000; // milliseconds
 
@@ -38,12 +38,25 @@ export class NodeView {
         h("h2", {}, h("i", { class: "dot", "data-state": s.healthy ? "reachable" : "bad" }), s.healthy ? "All is well" : "Something needs you"),
         h("dl", { class: "facts" },
           s.name ? fact("Name", show(s.name)) : "", fact("Version", show(s.version)), fact("Running", when(s.started)),
+          ...(s.gateways ? hubFacts(s, fact) : []),
           s.inventory ? fact("Knows", `${(s.inventory.devices ?? 0).toLocaleString()} devices, ${(s.inventory.services ?? 0).toLocaleString()} services`) : "",
           s.store ? fact("Database", show(s.store.path, "mono"), s.store.error ? h("p", { class: "bad" }, show(s.store.error)) : "") : "")),
       nmos.length ? h("section", { class: "card" }, h("h2", {}, "Studio APIs"), h("ul", { class: "plain-list", role: "list" }, ...nmos.map(selection))) : "",
       h("section", { class: "card" }, h("h2", {}, "What runs"), h("ul", { class: "plain-list", role: "list" }, ...parts.map(part))),
-      h("section", { class: "card" }, h("h2", {}, "Links"), h("ul", { class: "plain-list", role: "list" }, ...links.map(linkRow))));
+      links.length ? h("section", { class: "card" }, h("h2", {}, "Links"), h("ul", { class: "plain-list", role: "list" }, ...links.map(linkRow))) : "");
   }
+}
+
+// hubFacts are what a hub says of itself beside what a node does.
+function hubFacts({ gateways: g, commands = {}, results = {}, audit = {}, addresses = [], insecure_grpc: bare }, fact) {
+  const n = (x) => (x ?? 0).toLocaleString();
+  return [
+    fact("Gateways", `${n(g.total)}, ${n(g.online)} online`, g.revoked ? `, ${n(g.revoked)} revoked` : "", g.insecure ? `, ${n(g.insecure)} insecure` : ""),
+    addresses.length ? fact("They dial", ...addresses.map((a) => show(a, "line mono")), bare ? h("p", { class: "sub" }, "without TLS ", show(bare, "mono")) : "") : "",
+    fact("Commands", `${n(commands.outstanding)} going on`),
+    fact("Results", bytes(results.bytes ?? 0), results.max_bytes ? ` of ${bytes(results.max_bytes)}` : "", ", ", n(results.whole)),
+    fact("Audit", `${n(audit.entries)} entries`, audit.sealed ? `, sealed up to ${n(audit.sealed)}` : "", audit.error ? h("p", { class: "bad" }, show(audit.error)) : ""),
+  ];
 }
 
 const partStates = { running: ["reachable", "runs"], failed: ["bad", "failed, and is started again"], off: ["unknown", "off"], stopped: ["unknown", "stopped"] };
