@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"database/sql"
 	"encoding/binary"
 	"encoding/hex"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -34,6 +36,9 @@ func TestScripts(t *testing.T) {
 			"waitfile": waitFile,
 			"pcap":     writePcap,
 			"cut":      cut,
+			"sql":      runSQL,
+			"replace":  replaceText,
+			"each":     runEach,
 		},
 	})
 }
@@ -116,4 +121,41 @@ func cut(ts *testscript.TestScript, neg bool, argv []string) {
 	n, err := strconv.Atoi(argv[2])
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(argv[1]), []byte(ts.ReadFile(argv[0])[:n]), 0o600))
+}
+
+// sql FILE STATEMENT… changes a SQLite database.
+func runSQL(ts *testscript.TestScript, neg bool, argv []string) {
+	if neg || len(argv) < 2 {
+		ts.Fatalf("usage: sql FILE STATEMENT…")
+	}
+	db, err := sql.Open("sqlite", ts.MkAbs(argv[0]))
+	ts.Check(err)
+	defer db.Close()
+	for _, statement := range argv[1:] {
+		r, err := db.Exec(statement)
+		ts.Check(err)
+		if n, err := r.RowsAffected(); err != nil || n == 0 {
+			ts.Fatalf("%s: changes %d rows: %v", statement, n, err)
+		}
+	}
+}
+
+// replace FROM TO OLD NEW copies a file with a text in it replaced.
+func replaceText(ts *testscript.TestScript, neg bool, argv []string) {
+	if neg || len(argv) != 4 {
+		ts.Fatalf("usage: replace FROM TO OLD NEW")
+	}
+	text := ts.ReadFile(argv[0])
+	if !strings.Contains(text, argv[2]) {
+		ts.Fatalf("%s has no %q", argv[0], argv[2])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(argv[1]), []byte(strings.ReplaceAll(text, argv[2], argv[3])), 0o600))
+}
+
+// each FILE PROGRAM ARG… runs a program with the lines of a file as further arguments.
+func runEach(ts *testscript.TestScript, neg bool, argv []string) {
+	if neg || len(argv) < 2 {
+		ts.Fatalf("usage: each FILE PROGRAM ARG…")
+	}
+	ts.Check(ts.Exec(argv[1], append(slices.Clone(argv[2:]), strings.Fields(ts.ReadFile(argv[0]))...)...))
 }

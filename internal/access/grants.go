@@ -17,10 +17,15 @@ import (
 func (d *Desk) Grant(ctx context.Context, who Who, user, verb string, selector map[string]string) (fleet.Grant, error) {
 	g := fleet.Grant{User: user, Verb: verb, Selector: selector, By: who.Name, Created: d.now().UTC()}
 	e := fleet.Entry{What: "grant.create", Detail: grantText(g)}
-	err := CheckLabels(selector)
+	err := who.MayManage()
+	if err == nil {
+		err = CheckLabels(selector)
+	}
 	if err == nil {
 		var have []fleet.Grant
-		have, err = d.Accounts.Grants(ctx, user)
+		if _, err = d.Accounts.User(ctx, user); err == nil {
+			have, err = d.Accounts.Grants(ctx, user)
+		}
 		same := func(o fleet.Grant) bool { return grantText(o) == grantText(g) }
 		switch {
 		case err != nil:
@@ -29,9 +34,6 @@ func (d *Desk) Grant(ctx context.Context, who Who, user, verb string, selector m
 		case len(have) >= maxGrants:
 			err = fmt.Errorf("%w grants of %s: at most %d", ErrTooMany, user, maxGrants)
 		}
-	}
-	if denied := who.MayManage(); denied != nil {
-		err = denied // before anything else is told
 	}
 	if err != nil {
 		return fleet.Grant{}, fmt.Errorf("access: %s: %w", e.What, err)
@@ -126,6 +128,9 @@ func (d *Desk) checkAPIToken(ctx context.Context, who Who, n NewAPIToken) error 
 		return invalid("the name %s: want at most 64 bytes that can be printed", quoted(n.Name))
 	case !n.Expires.IsZero() && !n.Expires.After(d.now()):
 		return invalid("it would have expired at once")
+	}
+	if _, err := d.Accounts.User(ctx, n.User); err != nil {
+		return err
 	}
 	have, err := d.Accounts.APITokens(ctx, n.User)
 	if err == nil && len(have) >= maxAPITokens {

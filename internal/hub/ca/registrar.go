@@ -104,7 +104,7 @@ func (r *Registrar) invite(ctx context.Context, q TokenRequest) (string, fleet.T
 		q.TTL = DefaultTTL
 	}
 	if q.TTL < 0 || q.TTL > MaxTTL {
-		return "", fleet.Token{}, fmt.Errorf("it would last %s; want up to %s", q.TTL, MaxTTL)
+		return "", fleet.Token{}, fmt.Errorf("%w: it would last %s; want up to %s", fleet.ErrInvalid, q.TTL, MaxTTL)
 	}
 	if err := checkName(q.Name); err != nil {
 		return "", fleet.Token{}, err
@@ -115,9 +115,9 @@ func (r *Registrar) invite(ctx context.Context, q TokenRequest) (string, fleet.T
 		case err != nil:
 			return "", fleet.Token{}, err
 		case g.Insecure():
-			return "", fleet.Token{}, fmt.Errorf("%s is an id that nobody vouches for", q.Gateway)
+			return "", fleet.Token{}, fmt.Errorf("%w: %s is an id that nobody vouches for", fleet.ErrInvalid, q.Gateway)
 		case !g.Revoked.IsZero():
-			return "", fleet.Token{}, fmt.Errorf("%s was revoked; it comes back under a new id only", q.Gateway)
+			return "", fleet.Token{}, fmt.Errorf("%w: %s was revoked; it comes back under a new id only", fleet.ErrInvalid, q.Gateway)
 		}
 	}
 	secret := fleet.NewSecret()
@@ -146,7 +146,7 @@ func (r *Registrar) invite(ctx context.Context, q TokenRequest) (string, fleet.T
 
 func checkName(s string) error {
 	if len(s) > maxName || !utf8.ValidString(s) || strings.ContainsFunc(s, func(c rune) bool { return !unicode.IsPrint(c) }) {
-		return fmt.Errorf("the name %q: want at most %d bytes that can be printed", s, maxName)
+		return fmt.Errorf("%w: the name %q: want at most %d bytes that can be printed", fleet.ErrInvalid, s, maxName)
 	}
 	return nil
 }
