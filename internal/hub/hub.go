@@ -127,6 +127,9 @@ func (h *Hub) Run(ctx context.Context) error {
 		servers.Add(&daemon.Task{Name: "api " + at.Addr().Network(), Run: func(ctx context.Context) error { return server.Serve(ctx, at) }})
 	}
 
+	for _, t := range h.announceTasks() {
+		servers.Add(t)
+	}
 	if t, ok := h.syncthing.Task(); ok {
 		servers.Add(t)
 	}

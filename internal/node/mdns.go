@@ -9,7 +9,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lanfolk/lanfolk/dnssd"
-	"github.com/lanfolk/lanfolk/internal/config"
 	"github.com/lanfolk/lanfolk/internal/daemon"
 	"github.com/lanfolk/lanfolk/internal/sockets"
 	"github.com/lanfolk/lanfolk/internal/source"
@@ -81,7 +80,7 @@ func (n *Node) runMDNS(ctx context.Context) error {
 		return daemon.Unavailable{Reason: errors.New("the config says mdns.enabled = false")}
 	}
 	var hosts dnssd.Hosts
-	engine := sockets.Engine(n.selection, family(c), n.Log, &hosts)
+	engine := sockets.Engine(n.selection, sockets.Family(c.IPv4, c.IPv6), n.Log, &hosts)
 	engine.Silent = c.Silent
 	beside := n.reflectOn(engine)
 	n.mdns.set(engine)
@@ -95,17 +94,6 @@ func (n *Node) runMDNS(ctx context.Context) error {
 		return source.MDNS{Gateway: n.Config.Name, Own: n.announced.owns}.Feed(ctx, dnssd.Multicast(engine), &hosts, n.registry.Observe)
 	})
 	return tasks.Wait()
-}
-
-// family is the one address family that the config leaves, 0 for both.
-func family(c config.MDNS) mdns.Family {
-	switch {
-	case !c.IPv4:
-		return mdns.IPv6
-	case !c.IPv6:
-		return mdns.IPv4
-	}
-	return 0
 }
 
 func (m *multicast) detail() string {

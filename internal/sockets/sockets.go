@@ -118,6 +118,17 @@ func (s Selection) WatchAddresses(ctx context.Context) (<-chan []netip.Addr, err
 	return out, nil
 }
 
+// Family is the one address family that is left where not both are wanted, 0 for both.
+func Family(ipv4, ipv6 bool) mdns.Family {
+	switch {
+	case !ipv4:
+		return mdns.IPv6
+	case !ipv6:
+		return mdns.IPv4
+	}
+	return 0
+}
+
 // Engine returns an mDNS engine on the chosen links, for one address family or,
 // if family is 0, for both. It runs when its Run is called.
 func Engine(s Selection, family mdns.Family, log *slog.Logger, observers ...mdns.Observer) *mdns.Engine {
