@@ -101,7 +101,8 @@ func (h *Hub) Run(ctx context.Context) error {
 	}
 
 	// What keeps ends after what serves, so that nothing that came is lost.
-	ctx, fail := context.WithCancelCause(ctx)
+	told := ctx
+	ctx, fail := context.WithCancelCause(told)
 	defer fail(nil)
 	keeping, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopKeeping()
@@ -145,10 +146,10 @@ func (h *Hub) Run(ctx context.Context) error {
 	servers.Wait()
 	stopKeeping()
 	keepers.Wait()
-	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
-		return err
+	if told.Err() != nil {
+		return nil
 	}
-	return nil
+	return context.Cause(ctx)
 }
 
 // How long parts may take to stop.

@@ -184,7 +184,7 @@ func TestHubThatCantStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer taken.Close()
+	t.Cleanup(func() { taken.Close() }) // the cases run after this function has returned
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, []byte("no database"), 0o600); err != nil {
 		t.Fatal(err)
@@ -215,7 +215,7 @@ func TestHubThatCantStart(t *testing.T) {
 		{"insecure port", "", with("insecure.grpc", port), "hub: the address without TLS: listen tcp " + taken.Addr().String() + ": bind: address already in use; choose another with --insecure-grpc"},
 		{"folder that is a file", file, loopback, "daemon: state folder: mkdir " + file + ": not a directory"},
 		{"folder nobody can write to", "/proc/lanfolk", loopback, "daemon: state folder: mkdir /proc/lanfolk: no such file or directory"},
-		{"database that is none", "", loopback + "\n[store]\npath = \"" + file + "\"\n", "file is not a database"},
+		{"database that is none", "", loopback + "\n[store]\npath = \"" + file + "\"\n", "database damaged: it does not begin as a SQLite file"},
 		{"certificate that isn't there", "", loopback + "\ncert_file = \"/none.pem\"\nkey_file = \"/none.key\"\n", "hub: the page's certificate: stat /none.pem: no such file or directory"},
 		{"authority that is none", broken("ca.pem", "?"), loopback, "ca.pem"},
 		{"seals' key that is none", broken("seal.key", "?"), loopback, "seal.key holds no private key in PEM"},
@@ -225,7 +225,9 @@ func TestHubThatCantStart(t *testing.T) {
 			if c.state == "" {
 				c.state = t.TempDir()
 			}
-			err := newHub(t, c.state, c.config).Run(t.Context())
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			err := newHub(t, c.state, c.config).Run(ctx)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("it says %v; want %s", err, c.want)
 			}
