@@ -37,6 +37,7 @@ func roles() map[string]func(args []string) error {
 		"nmos-select": roleNMOSSelect, "nmos-failover": roleNMOSFailOver, "tged-load": roleTGEDLoad,
 		"blast": roleBlast, "hear": roleHear,
 		"reverse-hub":     roleReverseHub,
+		"keeping-hub":     roleKeepingHub,
 		"syncthing-serve": roleSyncthingServe, "syncthing-load": roleSyncthingLoad,
 	}
 }

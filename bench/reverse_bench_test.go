@@ -42,7 +42,7 @@ type reverseBench struct {
 	stop      []func()
 }
 
-func newReverseBench(b *testing.B) *reverseBench {
+func newReverseBench(b *testing.B, role string) *reverseBench {
 	b.Helper()
 	r := &reverseBench{b: b, key: newKey(b)}
 	template := &x509.Certificate{
@@ -55,7 +55,7 @@ func newReverseBench(b *testing.B) *reverseBench {
 		b.Fatal(err)
 	}
 	cmd := exec.CommandContext(b.Context(), self)
-	cmd.Env = append(os.Environ(), roleVariable+"=reverse-hub")
+	cmd.Env = append(os.Environ(), roleVariable+"="+role)
 	cmd.Stderr = os.Stderr
 	to, err := cmd.StdinPipe()
 	if err != nil {
@@ -209,6 +209,11 @@ func (z zeros) ReadAt(p []byte, at int64) (int, error) {
 // takes, and one to one of them while the rest is idle. The gateways and the hub
 // share the machine.
 func BenchmarkReverse(b *testing.B) {
+	benchmarkGateways(b, "reverse-hub")
+}
+
+// benchmarkGateways does what BenchmarkReverse and BenchmarkDeliver say.
+func benchmarkGateways(b *testing.B, role string) {
 	n := 1000
 	if text := os.Getenv(gatewaysVariable); text != "" {
 		var err error
@@ -216,18 +221,32 @@ func BenchmarkReverse(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+	profile := os.Getenv("LANFOLK_BENCH_PROFILE") // a path: all.prof and so on are put behind it
+	profiled := func(r *reverseBench, what string, do func()) {
+		if profile == "" {
+			do()
+			return
+		}
+		r.ask("profile " + profile + what)
+		do()
+		r.ask("profile")
+	}
 	for b.Loop() {
-		r := newReverseBench(b)
+		r := newReverseBench(b, role)
+		r.ask(fmt.Sprint("enrol ", n))
 		before := r.ask("memory")
-		took := r.connect(n, answerOf(200))
+		var took time.Duration
+		profiled(r, "connect.prof", func() { took = r.connect(n, answerOf(200)) })
 		time.Sleep(time.Second)
 		idle := r.ask("memory")
-		all := r.ask("all")
+		var all reverseReport
+		profiled(r, "all.prof", func() { all = r.ask("all") })
 		if all.Failures > 0 {
 			b.Errorf("%d of %d commands failed", all.Failures, n)
 		}
 		after := r.ask("memory")
-		one := r.ask("times 2000 g00000").Each
+		var one []float64
+		profiled(r, "one.prof", func() { one = r.ask("times 2000 g00000").Each })
 		r.close()
 		each := func(kb int) float64 { return float64(kb) / float64(n) }
 		b.ReportMetric(took.Seconds(), "s/connect")
@@ -247,7 +266,7 @@ func BenchmarkReverse(b *testing.B) {
 // see BenchmarkReverseFloor.
 func BenchmarkReverseLarge(b *testing.B) {
 	const size = 1 << 30
-	r := newReverseBench(b)
+	r := newReverseBench(b, "reverse-hub")
 	defer r.close()
 	r.connect(1, answerOf(size))
 	before := r.ask("memory")

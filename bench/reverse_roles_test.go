@@ -16,7 +16,9 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"runtime/pprof"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -102,6 +104,8 @@ func (r *benchResult) Finish(context.Context, reverse.Type, reverse.Meta) error 
 	return nil
 }
 
+func (h *benchHub) enrol(int) error { return nil }
+
 // run sends a command and waits for its result.
 func (h *benchHub) run(gateway string) (bytes uint64, took time.Duration, err error) {
 	id, err := h.ids.Next(time.Now())
@@ -126,8 +130,24 @@ func (h *benchHub) run(gateway string) (bytes uint64, took time.Duration, err er
 	}
 }
 
-// roleReverseHub is a hub that obeys the lines on its standard input.
+// roleReverseHub is a hub that keeps nothing and obeys the lines on its standard
+// input.
 func roleReverseHub([]string) error {
+	h := &benchHub{wait: map[string]chan uint64{}, ids: reverse.IDs{Random: rand.Reader}}
+	h.Sessions, h.Control, h.Results = h, h, h
+	return serveBench(&h.Server, h)
+}
+
+// A benchSide is a hub of either kind.
+type benchSide interface {
+	Online() []reverse.Session
+	run(gateway string) (bytes uint64, took time.Duration, err error) // a command to one
+	all() reverseReport                                               // and to all
+	enrol(n int) error                                                // makes it know the gateways
+}
+
+// serveBench serves a hub that obeys the lines on its standard input.
+func serveBench(server *reverse.Server, h benchSide) error {
 	in := bufio.NewScanner(os.Stdin)
 	in.Buffer(nil, 1<<20)
 	if !in.Scan() {
@@ -147,14 +167,12 @@ func roleReverseHub([]string) error {
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(authority)
-	h := &benchHub{wait: map[string]chan uint64{}, ids: reverse.IDs{Random: rand.Reader}}
-	h.Authenticate = func(_ context.Context, cert *x509.Certificate) (string, error) { return cert.Subject.CommonName, nil }
-	h.Sessions, h.Control, h.Results = h, h, h
+	server.Authenticate = func(_ context.Context, cert *x509.Certificate) (string, error) { return cert.Subject.CommonName, nil }
 	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
-	g := h.GRPC(&tls.Config{
+	g := server.GRPC(&tls.Config{
 		Certificates: []tls.Certificate{{Certificate: start.Chain, PrivateKey: key}},
 		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: pool, MinVersion: tls.VersionTLS13,
 	})
@@ -162,7 +180,7 @@ func roleReverseHub([]string) error {
 	defer g.Stop()
 	out := json.NewEncoder(os.Stdout)
 	for in.Scan() {
-		report, err := h.obey(in.Text(), l.Addr().String())
+		report, err := obey(h, in.Text(), l.Addr().String())
 		if err != nil {
 			return err
 		}
@@ -173,13 +191,20 @@ func roleReverseHub([]string) error {
 	return in.Err()
 }
 
-func (h *benchHub) obey(line, address string) (r reverseReport, err error) {
+func obey(h benchSide, line, address string) (r reverseReport, err error) {
 	verb, rest, _ := strings.Cut(line, " ")
 	switch verb {
 	case "listen":
 		r.Address = address
 	case "online":
 		r.Online = len(h.Online())
+	case "enrol":
+		var n int
+		if n, err = strconv.Atoi(rest); err == nil {
+			err = h.enrol(n)
+		}
+	case "profile":
+		err = profileUntilNext(rest)
 	case "memory":
 		runtime.GC() // a pool keeps what it has over one collection
 		debug.FreeOSMemory()
@@ -211,6 +236,19 @@ func (h *benchHub) obey(line, address string) (r reverseReport, err error) {
 		err = fmt.Errorf("unknown: %q", line)
 	}
 	return r, err
+}
+
+// profileUntilNext writes a CPU profile from one call to the next.
+func profileUntilNext(path string) error {
+	if path == "" {
+		pprof.StopCPUProfile()
+		return nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return pprof.StartCPUProfile(f)
 }
 
 // all runs a command on every gateway at once.
