@@ -110,6 +110,7 @@ func (s story) run(w *world, n int, f *fault) []string {
 	w.settled(time.Second)
 	w.kill()
 	s.check(w, g, made, err, f, crashed)
+	g.die()
 	delete(w.gateways, g.id)
 	return steps
 }

@@ -30,6 +30,7 @@ type fault struct {
 
 	mu    sync.Mutex
 	steps []string
+	fails string // each step of that name
 	dead  bool
 	died  chan struct{} // closed then
 }
@@ -47,6 +48,9 @@ func (f *fault) step(name string) (do bool, err error) {
 	if f.dead {
 		return false, fmt.Errorf("%s: %w", name, errFault)
 	}
+	if f.fails == name {
+		return false, fmt.Errorf("%s: %w", name, errFault)
+	}
 	n := len(f.steps)
 	f.steps = append(f.steps, name)
 	if n != f.n {
@@ -57,6 +61,13 @@ func (f *fault) step(name string) (do bool, err error) {
 		close(f.died)
 	}
 	return f.mode == failAfter || f.mode == crashAfter, fmt.Errorf("%s: %w", name, errFault)
+}
+
+// allFail makes each step of a name fail from now on.
+func (f *fault) allFail(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fails = name
 }
 
 func (f *fault) isDead() bool {

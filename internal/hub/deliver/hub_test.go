@@ -59,7 +59,7 @@ func newWorld(t testing.TB, o fleet.Options) *world {
 	t.Cleanup(func() {
 		w.kill()
 		for _, g := range w.gateways {
-			g.vanish()
+			g.die()
 		}
 		noErr(t, f.Close())
 		noErr(t, db.Close())
@@ -150,7 +150,7 @@ func (w *world) Send(ctx context.Context, id string, cmd reverse.Command) error 
 	if _, err := w.Commands.Command(ctx, cmd.ID); errors.Is(err, fleet.ErrUnknown) {
 		w.t.Errorf("%s was sent before it was kept", cmd.ID)
 	}
-	if err := g.take(ctx, d, cmd); err != nil {
+	if err := g.take(ctx, cmd); err != nil {
 		return err
 	}
 	return failed
@@ -183,6 +183,8 @@ type gateway struct {
 	w       *world
 	id      string
 	native  bool
+	deaf    bool                                                            // it doesn't read its stream
+	loses   bool                                                            // what is sent doesn't arrive
 	answers func(ctx context.Context, line string) ([]byte, reverse.Status) // nil is "ok"
 	text    []byte                                                          // what answers says, if nil
 	chunk   int                                                             // bytes; 0 is 4
@@ -191,6 +193,9 @@ type gateway struct {
 	session   reverse.Session
 	link      context.Context
 	cut       context.CancelFunc
+	to        *deliver.Dispatcher // whom the link leads to
+	life      context.Context     // of the gateway's process
+	kill      context.CancelFunc
 	journal   map[string]*job
 	ran       map[string]int
 	sent      map[string]int
@@ -208,6 +213,7 @@ type job struct {
 
 func (w *world) gateway(id string) *gateway {
 	g := &gateway{w: w, id: id, native: true, text: []byte("ok"), journal: map[string]*job{}, ran: map[string]int{}, sent: map[string]int{}}
+	g.life, g.kill = context.WithCancel(context.Background())
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.gateways[id] = g
@@ -259,10 +265,11 @@ func (g *gateway) connect() *gateway {
 	g.mu.Lock()
 	g.link, g.cut = context.WithCancel(alive)
 	g.session = reverse.Session{Peer: g.peer(), Epoch: epoch, Since: time.Now()}
-	session := g.session
+	session, life := g.session, g.life
+	g.to = d
 	for id, j := range g.journal {
-		if j.done && !j.acked {
-			g.tasks.Go(func() { g.deliver(g.link, d, id) })
+		if j.status == reverse.StatusInterrupted && !j.acked {
+			g.tasks.Go(func() { g.deliver(life, id) })
 		}
 	}
 	g.mu.Unlock()
@@ -270,7 +277,7 @@ func (g *gateway) connect() *gateway {
 	return g
 }
 
-// vanish ends the session.
+// vanish ends the session; what runs goes on.
 func (g *gateway) vanish() {
 	g.mu.Lock()
 	session, cut := g.session, g.cut
@@ -282,19 +289,42 @@ func (g *gateway) vanish() {
 	if d := g.w.hub(); d != nil && session.Epoch != 0 {
 		d.Left(session)
 	}
-	g.tasks.Wait()
+	synctest.Wait()
 }
 
 // die is vanish of a gateway that is killed: what runs is interrupted.
 func (g *gateway) die() {
 	g.vanish()
 	g.mu.Lock()
+	kill := g.kill
+	g.mu.Unlock()
+	kill()
+	g.tasks.Wait()
+	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.life, g.kill = context.WithCancel(context.Background())
 	for _, j := range g.journal {
 		if !j.done {
 			j.done, j.status, j.text = true, reverse.StatusInterrupted, nil
 		}
 	}
+}
+
+// up returns the link when there is one; nil if the gateway's life is over.
+func (g *gateway) up(life context.Context) (link context.Context, d *deliver.Dispatcher) {
+	for life.Err() == nil {
+		g.mu.Lock()
+		link, d = g.link, g.to
+		g.mu.Unlock()
+		if link != nil && link.Err() == nil {
+			return link, d
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-life.Done():
+		}
+	}
+	return nil, nil
 }
 
 func (g *gateway) acknowledge(id string) {
@@ -306,19 +336,26 @@ func (g *gateway) acknowledge(id string) {
 }
 
 // take takes a command off the wire.
-func (g *gateway) take(_ context.Context, d *deliver.Dispatcher, cmd reverse.Command) error {
+func (g *gateway) take(ctx context.Context, cmd reverse.Command) error {
+	if g.deaf {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.link == nil || g.link.Err() != nil {
 		return reverse.ErrOffline
 	}
 	g.sent[cmd.ID]++
+	if g.loses {
+		return nil
+	}
 	if g.native && g.journal[cmd.ID] != nil {
 		return nil
 	}
 	g.journal[cmd.ID] = &job{line: cmd.Line}
-	link := g.link
-	g.tasks.Go(func() { g.run(link, d, cmd) })
+	life := g.life
+	g.tasks.Go(func() { g.run(life, cmd) })
 	return nil
 }
 
@@ -329,38 +366,19 @@ func (g *gateway) abandon(command string) {
 }
 
 // run runs a command and sends its result.
-func (g *gateway) run(link context.Context, d *deliver.Dispatcher, cmd reverse.Command) {
-	ctx, cancel := context.WithCancel(context.Background())
+func (g *gateway) run(life context.Context, cmd reverse.Command) {
+	ctx, cancel := context.WithCancel(life)
 	defer cancel()
 	if g.native {
-		first := make(chan error, 1)
+		first := make(chan bool, 1)
 		following := make(chan struct{})
 		defer func() { cancel(); <-following }()
-		go func() {
-			defer close(following)
-			told := false
-			err := d.Follow(mergeContext(ctx, link), g.peer(), cmd.ID, func(t *lanfolkpb.Terms) error {
-				if !told {
-					told = true
-					first <- nil
-				}
-				if t.GetCancelled() {
-					cancel()
-				}
-				return nil
-			})
-			if !told {
-				first <- fmt.Errorf("no terms: %w", err)
-			}
-			if link.Err() == nil {
-				cancel() // it is wanted no more
-			}
-		}()
-		if err := <-first; err != nil {
-			if link.Err() == nil {
-				g.acknowledge(cmd.ID)
+		go func() { defer close(following); g.follow(ctx, cancel, cmd.ID, first) }()
+		if wanted := <-first; !wanted {
+			if life.Err() != nil {
+				g.forget(cmd.ID) // it had not begun
 			} else {
-				g.forget(cmd.ID)
+				g.acknowledge(cmd.ID)
 			}
 			return
 		}
@@ -372,6 +390,9 @@ func (g *gateway) run(link context.Context, d *deliver.Dispatcher, cmd reverse.C
 	if g.answers != nil {
 		text, status = g.answers(ctx, cmd.Line)
 	}
+	if life.Err() != nil {
+		return
+	}
 	if ctx.Err() != nil {
 		status = reverse.StatusCancelled
 	}
@@ -379,7 +400,42 @@ func (g *gateway) run(link context.Context, d *deliver.Dispatcher, cmd reverse.C
 	j := g.journal[cmd.ID]
 	j.done, j.text, j.status = true, text, status
 	g.mu.Unlock()
-	g.deliver(link, d, cmd.ID)
+	g.deliver(life, cmd.ID)
+}
+
+// follow follows a command's terms over as many links as it takes.
+func (g *gateway) follow(ctx context.Context, cancel func(), id string, first chan<- bool) {
+	told := false
+	for ctx.Err() == nil {
+		link, d := g.up(ctx)
+		if link == nil {
+			break
+		}
+		both, done := context.WithCancel(ctx)
+		stop := context.AfterFunc(link, done)
+		err := d.Follow(both, g.peer(), id, func(t *lanfolkpb.Terms) error {
+			if !told {
+				told = true
+				first <- true
+			}
+			if t.GetCancelled() {
+				cancel()
+			}
+			return nil
+		})
+		stop()
+		done()
+		if ctx.Err() == nil && link.Err() == nil && (err == nil || errors.Is(err, reverse.ErrUnknown)) {
+			break // it is wanted no more
+		}
+		if ctx.Err() == nil && link.Err() == nil {
+			time.Sleep(time.Second)
+		}
+	}
+	if !told {
+		first <- false
+	}
+	cancel()
 }
 
 // forget is for a command that had not begun when the connection broke.
@@ -389,24 +445,24 @@ func (g *gateway) forget(id string) {
 	delete(g.journal, id)
 }
 
-func mergeContext(a, b context.Context) context.Context {
-	ctx, cancel := context.WithCancel(a)
-	context.AfterFunc(b, cancel)
-	return ctx
-}
-
-// deliver brings a result to the hub while the link lasts.
-func (g *gateway) deliver(link context.Context, d *deliver.Dispatcher, id string) {
-	for link.Err() == nil {
+// deliver brings a result to the hub.
+func (g *gateway) deliver(life context.Context, id string) {
+	for {
+		link, d := g.up(life)
+		if link == nil {
+			return
+		}
 		err := g.send(link, d, id)
 		switch {
 		case err == nil, errors.Is(err, reverse.ErrComplete), errors.Is(err, reverse.ErrUnknown), errors.Is(err, reverse.ErrTooLarge):
 			g.acknowledge(id)
 			return
+		case !g.native && link.Err() != nil:
+			return
 		}
 		select {
 		case <-time.After(time.Second):
-		case <-link.Done():
+		case <-life.Done():
 		}
 	}
 }
