@@ -58,8 +58,12 @@ func (a *Assembly) Complete() bool { return a.done }
 
 // Take takes one chunk. It hands data to write, unless the chunk came before,
 // and counts it only if write returns nil: so a chunk that could not be kept
-// may be sent again.
+// may be sent again. A last chunk without a hash takes that of what came.
 func (a *Assembly) Take(m Meta, data []byte, write func([]byte) error) error {
+	m, err := a.seal(m, data)
+	if err != nil {
+		return err
+	}
 	switch {
 	case len(data) > MaxChunk:
 		return fmt.Errorf("%w: %d bytes, at most %d", ErrChunk, len(data), MaxChunk)
@@ -87,18 +91,36 @@ func (a *Assembly) Take(m Meta, data []byte, write func([]byte) error) error {
 	return nil
 }
 
+// seal returns the meta of a last chunk with the hash and the length of what came, if
+// it has none; see Meta.
+func (a *Assembly) seal(m Meta, data []byte) (Meta, error) {
+	if !m.Last || m.SHA256 != "" || m.Seq != a.next {
+		return m, nil
+	}
+	sum, err := a.with(data)
+	m.SHA256, m.Total = sum, a.size+uint64(len(data))
+	return m, err
+}
+
+// with returns the hash of what came and data.
+func (a *Assembly) with(data []byte) (string, error) {
+	clone, err := a.sum.(hash.Cloner).Clone()
+	if err != nil {
+		return "", fmt.Errorf("reverse: %w", err)
+	}
+	clone.Write(data)
+	return hex.EncodeToString(clone.Sum(nil)), nil
+}
+
 // verify says whether data completes what the last chunk's meta promises. The
 // sum so far stays as it is, for a last chunk that comes again.
 func (a *Assembly) verify(m Meta, data []byte) error {
 	if total := a.size + uint64(len(data)); total != m.Total {
 		return fmt.Errorf("%w: %d bytes came, %d were sent", ErrMismatch, total, m.Total)
 	}
-	clone, err := a.sum.(hash.Cloner).Clone()
-	if err != nil {
-		return fmt.Errorf("reverse: %w", err)
-	}
-	clone.Write(data)
-	if got := hex.EncodeToString(clone.Sum(nil)); got != m.SHA256 {
+	if got, err := a.with(data); err != nil {
+		return err
+	} else if got != m.SHA256 {
 		return fmt.Errorf("%w: SHA-256 %s came, %s was sent", ErrMismatch, got, m.SHA256)
 	}
 	return nil

@@ -3,6 +3,8 @@ package reverse_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"io"
 	"net"
@@ -345,6 +347,42 @@ func resultGoesOn(t *testing.T, end func(*gateway, net.Conn)) {
 type readerAt func(b []byte, at int64) (int, error)
 
 func (r readerAt) ReadAt(b []byte, at int64) (int, error) { return r(b, at) }
+
+// A gateway that died has less of what it said than the hub, or nothing: what the hub
+// has stays, and the result is an interrupted one. One that claims to be whole is not.
+func TestLessIsLeftThanTheHubHas(t *testing.T) {
+	for _, status := range []reverse.Status{reverse.StatusInterrupted, reverse.StatusOK} {
+		t.Run(string(status), func(t *testing.T) {
+			pki := newPKI(t)
+			h := newHub(t).serve(t, pki)
+			g := &gateway{Client: reverse.Client{TLS: pki.gateway("g1"), Dial: h.dial}, serve: echo}
+			start(t, g)
+			h.online(t, "g1")
+			id, _ := h.command(t, "g1")
+			h.mu.Lock()
+			h.results[id].text, h.results[id].next = []byte("what came before"), 2
+			h.mu.Unlock()
+			out := text("what")
+			end := out.End()
+			end.Status, out.Fresh = status, false
+			out.End = func() reverse.End { return end }
+			err := g.Deliver(t.Context(), id, out)
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			r := h.results[id]
+			if status == reverse.StatusOK {
+				if !errors.Is(err, reverse.ErrRefused) || r.done || !errors.Is(r.why, reverse.ErrMismatch) {
+					t.Errorf("%v; done: %v, %v", err, r.done, r.why)
+				}
+				return
+			}
+			sum := sha256.Sum256([]byte("what came before"))
+			if err != nil || !r.done || r.meta.Status != status || r.meta.Total != 16 || r.meta.SHA256 != hex.EncodeToString(sum[:]) || string(r.text) != "what came before" {
+				t.Errorf("%v; %+v, %q", err, r.meta, r.text)
+			}
+		})
+	}
+}
 
 // What the hub can't keep now it gets again later.
 func TestHubThatIsFullForAWhile(t *testing.T) {

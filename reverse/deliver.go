@@ -146,7 +146,11 @@ func (l *link) send(ctx context.Context, label string, out *Outgoing, at *place)
 		}
 		m := Meta{ID: label, Seq: next.seq, Last: last}
 		if last {
-			out.End().put(&m)
+			end := out.End()
+			end.put(&m)
+			if end.Status != StatusOK && next.offset+uint64(n) > end.Total {
+				m.SHA256 = "" // the hub has more than is known of here any more
+			}
 		}
 		next = place{next.seq + 1, next.offset + uint64(n)}
 		then := next

@@ -78,8 +78,11 @@ type Meta struct {
 	Status Status `json:"status,omitempty"` // of a command
 	Exit   int    `json:"exit"`             // a program's exit code; 0 where there is none
 	Error  string `json:"error,omitempty"`  // for people, at most MaxError bytes
-	SHA256 string `json:"sha256,omitempty"` // of all chunks together, 64 hexadecimal digits
-	Total  uint64 `json:"total"`            // bytes of all chunks together
+	// SHA256 is of all chunks together, 64 hexadecimal digits. Of a result that did not
+	// end well it may be missing: then nobody knows any more what was sent, and what
+	// came is all there is.
+	SHA256 string `json:"sha256,omitempty"`
+	Total  uint64 `json:"total"` // bytes of all chunks together
 }
 
 // ErrForeign is what ParseMeta returns for a meta that isn't ours: its sender
@@ -124,7 +127,7 @@ func (m *Meta) check() error {
 		return fmt.Errorf("reverse: meta: error has %d bytes, more than %d", len(m.Error), MaxError)
 	case m.SHA256 != "" && !isSHA256(m.SHA256):
 		return fmt.Errorf("reverse: meta: sha256 %q: want 64 hexadecimal digits in lower case", clip(m.SHA256))
-	case m.Last && m.SHA256 == "":
+	case m.Last && m.SHA256 == "" && (m.Status == StatusOK || m.Status == ""):
 		return errors.New("reverse: meta: the last chunk has no sha256")
 	}
 	return nil

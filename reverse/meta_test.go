@@ -53,6 +53,7 @@ func TestMetaThatIsWrong(t *testing.T) {
 		`{"id":"` + strings.Repeat("a", 65) + `"}`:                             "want 1 to 64 printable",
 		`{"id":"a","status":"fine"}`:                                           `unknown status "fine"`,
 		`{"id":"a","last":true}`:                                               "no sha256",
+		`{"id":"a","last":true,"status":"ok"}`:                                 "no sha256",
 		`{"id":"a","sha256":"12"}`:                                             "want 64 hexadecimal digits",
 		`{"id":"a","sha256":"` + strings.ToUpper(someSum) + `"}`:               "want 64 hexadecimal digits",
 		`{"id":"a","error":"` + strings.Repeat("e", reverse.MaxError+1) + `"}`: "error has 4097 bytes",

@@ -196,7 +196,10 @@ func (r *receipt) take(ctx context.Context, kind Type, m Meta, data []byte) erro
 	if err := r.await(ctx, m.Seq); err != nil {
 		return err
 	}
-	err := r.assembly.Take(m, data, func(data []byte) error { return r.keep(ctx, kind, m, data) })
+	m, err := r.assembly.seal(m, data) // for who keeps it
+	if err == nil {
+		err = r.assembly.Take(m, data, func(data []byte) error { return r.keep(ctx, kind, m, data) })
+	}
 	switch {
 	case err == nil && r.assembly.Complete():
 		r.end(ErrComplete) // for whoever sends some of it again

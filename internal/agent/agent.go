@@ -215,8 +215,8 @@ func (a *Agent) do(ctx context.Context, id string, v verb, args []string, terms 
 	if terms.MaxBytes > 0 {
 		limit = int64(min(uint64(limit), terms.MaxBytes))
 	}
-	if v.streams {
-		if err := a.journal.add(record{ID: id, State: started}, v.effects); err != nil {
+	if v.streams { // on the disk first: run again it would say something else than the hub has
+		if err := a.journal.add(record{ID: id, State: started}, true); err != nil {
 			return a.refuse(ctx, id, fmt.Errorf("the journal can't be written, so it is not run: %w", err))
 		}
 	}

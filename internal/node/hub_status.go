@@ -28,13 +28,13 @@ type HubLink struct {
 	Attempts  int        `json:"attempts"`
 	Error     string     `json:"error"` // why it isn't connected, for people
 	// Expires is when the certificate ends, Renew when a new one is asked for.
-	Expires   *time.Time  `json:"expires"`
-	Renew     *time.Time  `json:"renew"`
-	Renewals  uint64      `json:"renewals"`  // since the start
+	Expires  *time.Time `json:"expires"`
+	Renew    *time.Time `json:"renew"`
+	Renewals uint64     `json:"renewals"` // since the start
 	// Clock is how far the hub's clock was ahead of this machine's when they connected, as Go
 	// prints durations; "" before that.
-	Clock     string `json:"clock"`
-	Impostors uint64 `json:"impostors"` // times that somebody else was where the hub should be
+	Clock     string      `json:"clock"`
+	Impostors uint64      `json:"impostors"` // times that somebody else was where the hub should be
 	Commands  HubCommands `json:"commands"`
 	Feeds     *HubFeeds   `json:"feeds"` // null where nothing goes up by itself
 }
