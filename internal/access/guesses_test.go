@@ -107,7 +107,7 @@ func TestAnUnknownNameTakesAsLong(t *testing.T) {
 	}
 	fastest := func(name string) time.Duration {
 		best := time.Hour
-		for i := range 4 {
+		for i := range 3 {
 			start := time.Now()
 			_, err := d.SignIn(ctx, name, "a guess", fmt.Sprintf("192.0.2.%d:1", i))
 			best = min(best, time.Since(start))

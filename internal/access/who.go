@@ -24,7 +24,7 @@ type Who struct {
 	Grants []fleet.Grant
 }
 
-// ErrDenied: that is not for the one who asks.
+// ErrDenied says that something is not for the one who asks.
 var ErrDenied = errors.New("denied")
 
 // MayRead says whether w may see what the hub knows: nil or ErrDenied.
