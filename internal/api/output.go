@@ -257,11 +257,11 @@ func copyOutput(w http.ResponseWriter, r io.Reader, part span) error {
 		}
 		switch {
 		case err == io.EOF && part.to >= 0 && sent < part.to-part.from:
-			return fmt.Errorf("%w after %d of %d bytes", io.ErrUnexpectedEOF, sent, part.to-part.from)
+			return errors.Join(fmt.Errorf("%w after %d of %d bytes", io.ErrUnexpectedEOF, sent, part.to-part.from), flush())
 		case err == io.EOF:
 			return nil
 		case err != nil:
-			return err
+			return errors.Join(err, flush()) // the client goes on behind what it has
 		}
 	}
 }
