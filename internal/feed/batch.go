@@ -103,13 +103,13 @@ func Parse(data []byte) (Batch, error) {
 			Doc  json.RawMessage `json:"doc"`
 			Gone bool            `json:"gone"`
 		}
-		if err := json.Unmarshal(line, &item); err != nil {
+		if err := unmarshal(line, &item); err != nil {
 			return Batch{}, at(n, err)
 		}
 		switch _, err := ParseKey(item.Key); {
 		case err != nil:
-			return Batch{}, fmt.Errorf("%w: line %d: %w", errFormat, n, err)
-		case item.Gone == (item.Doc != nil):
+			return Batch{}, at(n, err)
+		case item.Gone == (item.Doc != nil), item.Doc != nil && item.Doc[0] != '{':
 			return Batch{}, fmt.Errorf("%w: line %d: want a doc, or gone", errFormat, n)
 		case len(item.Doc) > MaxDoc:
 			return Batch{}, fmt.Errorf("%w: line %d: %s has %d bytes, at most %d", errFormat, n, item.Key, len(item.Doc), MaxDoc)
@@ -124,7 +124,7 @@ func parseHeader(data []byte, feed string) (h header, err error) {
 		return h, fmt.Errorf("%w: %d bytes, at most %d", errFormat, len(data), MaxBatch)
 	}
 	first, _, _ := bytes.Cut(data, []byte("\n"))
-	if err := json.Unmarshal(first, &h); err != nil {
+	if err := unmarshal(first, &h); err != nil {
 		return h, at(1, err)
 	}
 	if h.Feed != feed || h.Version != version {
@@ -146,15 +146,19 @@ func lines(data []byte) iter.Seq2[int, []byte] {
 	}
 }
 
-// at says where JSON can't be read.
-func at(line int, err error) error {
-	where := ""
+// at adds the line to what is wrong in it.
+func at(line int, err error) error { return fmt.Errorf("%w: line %d: %w", errFormat, line, err) }
+
+// unmarshal reads JSON, and says where it can't.
+func unmarshal(b []byte, v any) error {
+	err := json.Unmarshal(b, v)
 	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
-		where = fmt.Sprintf(" byte %d:", e.Offset)
-	} else if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		where = fmt.Sprintf(" byte %d:", e.Offset)
+		return fmt.Errorf("byte %d: %w", e.Offset, err)
 	}
-	return fmt.Errorf("%w: line %d:%s %w", errFormat, line, where, err)
+	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return fmt.Errorf("byte %d: %w", e.Offset, err)
+	}
+	return err
 }
 
 func clip(s string) string {

@@ -96,7 +96,7 @@ func bare(ids []lanfolk.Identifier) []lanfolk.Identifier {
 // ParseDevice reads a device's document. ID, Services and Gateway are left to the caller.
 func ParseDevice(doc []byte) (*lanfolk.Device, error) {
 	var x deviceDoc
-	if err := json.Unmarshal(doc, &x); err != nil {
+	if err := unmarshal(doc, &x); err != nil {
 		return nil, err
 	}
 	var c checks
@@ -168,7 +168,7 @@ func ServiceDoc(s *lanfolk.Service, times bool) []byte {
 // ParseService reads a service's document. ID and Gateway are left to the caller.
 func ParseService(doc []byte) (*lanfolk.Service, error) {
 	var x serviceDoc
-	if err := json.Unmarshal(doc, &x); err != nil {
+	if err := unmarshal(doc, &x); err != nil {
 		return nil, err
 	}
 	var c checks

@@ -2,7 +2,6 @@ package feed
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -94,7 +93,7 @@ func pieceOf(e *lanfolk.Evidence) pieceDoc {
 // one says.
 func ParseEvidence(doc []byte) (evidence []lanfolk.Evidence, reasons []lanfolk.Conclusion, parts int, err error) {
 	var x evidenceDoc
-	if err := json.Unmarshal(doc, &x); err != nil {
+	if err := unmarshal(doc, &x); err != nil {
 		return nil, nil, 0, err
 	}
 	var c checks
@@ -181,7 +180,7 @@ func TimesDoc(all []Heard) []byte {
 // ParseTimes reads a document of times.
 func ParseTimes(doc []byte) ([]Heard, error) {
 	var x map[string][]int64
-	if err := json.Unmarshal(doc, &x); err != nil {
+	if err := unmarshal(doc, &x); err != nil {
 		return nil, err
 	}
 	all := make([]Heard, 0, len(x))

@@ -1,7 +1,6 @@
 package feed
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"time"
@@ -69,7 +68,7 @@ func nanos(t time.Time) int64 {
 // ParseRow reads a line that AppendRow wrote.
 func ParseRow(line []byte) (lanfolk.Observation, error) {
 	var x rowDoc
-	if err := json.Unmarshal(line, &x); err != nil {
+	if err := unmarshal(line, &x); err != nil {
 		return lanfolk.Observation{}, err
 	}
 	if len(x.RawQuery) > 0 {
