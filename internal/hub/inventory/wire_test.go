@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/lanfolk/lanfolk"
@@ -314,5 +313,3 @@ var _ fleet.Feed = (*database)(nil)
 func standing(id, name string, online bool) fleet.Standing {
 	return fleet.Standing{Gateway: fleet.Gateway{ID: id, Name: name}, Online: online}
 }
-
-var _ = testing.Short
