@@ -32,6 +32,8 @@ var (
 	// ErrAway: a database's server can't be reached, doesn't answer, or takes nobody
 	// at present.
 	ErrAway = errors.New("no answer from the database's server")
+	// ErrSuspended: DB.Suspend said that nothing is to be written for now.
+	ErrSuspended = errors.New("nothing is written at present")
 )
 
 // fail wraps err with what was being done, and with the sentinel above that

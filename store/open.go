@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 )
 
@@ -40,6 +41,8 @@ type DB struct {
 	write *sql.DB // nil if the database is read-only
 	read  *sql.DB
 	ready prepared
+
+	suspended atomic.Pointer[error] // see Suspend
 }
 
 func newDB(kind dialect, path string, read *sql.DB, scope ...any) *DB {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 )
 
 // inTx runs fn in one transaction that writes: all of it is committed and on
@@ -13,6 +14,9 @@ func (d *DB) inTx(ctx context.Context, doing string, fn func(ctx context.Context
 	if d.write == nil {
 		return fail(doing, ErrReadOnly)
 	}
+	if why := d.suspended.Load(); why != nil {
+		return fail(doing, *why)
+	}
 	ctx, done := d.limit(ctx)
 	var err error
 	for range conflictTries {
@@ -21,6 +25,18 @@ func (d *DB) inTx(ctx context.Context, doing string, fn func(ctx context.Context
 		}
 	}
 	return fail(doing, done(err))
+}
+
+// Suspend has all that would write fail with ErrSuspended and why, until it is called
+// with nil: for a database into which it is of no use to write, since its file has lost
+// its name, say. What is under way goes on.
+func (d *DB) Suspend(why error) {
+	if why == nil {
+		d.suspended.Store(nil)
+		return
+	}
+	why = fmt.Errorf("%w: %w", ErrSuspended, why)
+	d.suspended.Store(&why)
 }
 
 // conflictTries is how often a transaction is tried that another's got in the way of.

@@ -29,6 +29,8 @@ func statuses() []struct {
 		{lanfolk.ErrAmbiguous, http.StatusConflict},
 		{lanfolk.ErrInvalid, http.StatusUnprocessableEntity},
 		{store.ErrAway, http.StatusServiceUnavailable},
+		{store.ErrSuspended, http.StatusServiceUnavailable},
+		{store.ErrLocked, http.StatusServiceUnavailable},
 		{store.ErrFull, http.StatusInsufficientStorage},
 		{find.ErrNone, http.StatusNotFound},
 		{find.ErrNoAnswer, http.StatusGatewayTimeout},

@@ -20,7 +20,7 @@ import (
 const (
 	// lookEvery is how often a database that couldn't be opened is tried again,
 	// and one that is open is looked at.
-	lookEvery = 5 * time.Second
+	lookEvery = 3 * time.Second
 	// patience is how long a server may take for an answer.
 	patience = 5 * time.Second
 )
@@ -170,9 +170,11 @@ func (d *Database) look() {
 	case !same && before == nil:
 		err := fmt.Errorf("%s: %w", d.where, ErrVanished)
 		d.err.Store(&err)
+		d.db.Load().Suspend(err)
 		d.log.Error("nothing is saved", "err", err)
 	case same && before != nil:
 		d.err.Store(nil)
+		d.db.Load().Suspend(nil)
 		d.log.Info("the database's file is back")
 		d.back()
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/internal/config"
+	"github.com/lanfolk/lanfolk/store"
 )
 
 func TestDatabaseWhoseFileVanishesTakesNothing(t *testing.T) {
@@ -24,13 +25,7 @@ func TestDatabaseWhoseFileVanishesTakesNothing(t *testing.T) {
 	hurried := 0
 	d.Back = func() { hurried++ }
 	rows := []lanfolk.Observation{{ObservationKey: lanfolk.ObservationKey{Protocol: "mdns", Query: "nas.local"}, Count: 1}}
-	save := func() error {
-		db, err := d.Get()
-		if err != nil {
-			return err
-		}
-		return db.SaveObservations(t.Context(), rows)
-	}
+	save := func() error { return d.Opened().SaveObservations(t.Context(), rows) }
 
 	d.look()
 	if err := save(); err != nil || d.Health() != nil {
@@ -47,7 +42,7 @@ func TestDatabaseWhoseFileVanishesTakesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.look()
-	if err := save(); !errors.Is(err, ErrVanished) {
+	if err := save(); !errors.Is(err, ErrVanished) || !errors.Is(err, store.ErrSuspended) {
 		t.Errorf("replaced: %v; want %v", err, ErrVanished)
 	}
 	if err := os.Rename(path+".away", path); err != nil {

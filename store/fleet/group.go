@@ -124,7 +124,7 @@ func (g *group) commit(ctx context.Context, steps []*step) {
 
 // isState says whether an error tells of the database and not of what was asked of it.
 func isState(err error) bool {
-	for _, kind := range []error{store.ErrFull, store.ErrLocked, store.ErrDamaged, store.ErrReadOnly, store.ErrRefused, store.ErrAway, store.ErrTaken} {
+	for _, kind := range []error{store.ErrFull, store.ErrLocked, store.ErrDamaged, store.ErrReadOnly, store.ErrRefused, store.ErrAway, store.ErrTaken, store.ErrSuspended} {
 		if errors.Is(err, kind) {
 			return true
 		}
