@@ -56,8 +56,9 @@ func TestEachStepMayGoWrong(t *testing.T) {
 				t.Fatalf("%s has only the steps %q", s.name, steps)
 			}
 			for n, step := range steps {
+				// To die before a step is to have died after the one before.
 				for m := failBefore; m <= crashAfter; m++ {
-					s.run(w, 4*n+int(m)+1, &fault{n: n, mode: m})
+					s.run(w, 3*n+int(m)+1, &fault{n: n, mode: m})
 					if t.Failed() {
 						t.Fatalf("%s: step %d, %q, %v", s.name, n, step, m)
 					}
@@ -89,6 +90,7 @@ func (s story) run(w *world, n int, f *fault) []string {
 	crashed := f.isDead()
 	if crashed {
 		w.kill()
+		synctest.Wait() // the dead one does nothing any more
 		w.mu.Lock()
 		w.fault = nil
 		w.mu.Unlock()
@@ -103,6 +105,7 @@ func (s story) run(w *world, n int, f *fault) []string {
 	f.mu.Unlock()
 	// The next start says what this one couldn't.
 	w.kill()
+	synctest.Wait()
 	w.mu.Lock()
 	w.fault = nil
 	w.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/lanfolk/lanfolk/internal/hub/latest"
+	"github.com/lanfolk/lanfolk/internal/hub/newest"
 	"github.com/lanfolk/lanfolk/reverse"
 	"github.com/lanfolk/lanfolk/reverse/lanfolkpb"
 	"github.com/lanfolk/lanfolk/store/fleet"
@@ -47,7 +47,7 @@ type Dispatcher struct {
 	ids   reverse.IDs
 	enders,
 	writers chan struct{} // hold who ends a command, and who writes a state
-	board latest.Board[string, fleet.Command]
+	board newest.Board[string, fleet.Command]
 	tasks sync.WaitGroup
 
 	mu       sync.Mutex

@@ -13,14 +13,13 @@ import (
 type mode int
 
 const (
-	failBefore  mode = iota // the step is not done, and says so
-	failAfter               // the step is done, and says that it isn't
-	crashBefore             // the hub dies and the step is not done
-	crashAfter              // the hub dies and the step is done
+	failBefore mode = iota // the step is not done, and says so
+	failAfter              // the step is done, and says that it isn't
+	crashAfter             // the hub dies and the step is done
 )
 
 func (m mode) String() string {
-	return [...]string{"fails before", "fails after", "dies before", "dies after"}[m]
+	return [...]string{"fails before", "fails after", "dies after"}[m]
 }
 
 // A fault goes wrong at the n-th step that a hub takes; nil never does.
@@ -56,11 +55,11 @@ func (f *fault) step(name string) (do bool, err error) {
 	if n != f.n {
 		return true, nil
 	}
-	if f.mode == crashBefore || f.mode == crashAfter {
+	if f.mode == crashAfter {
 		f.dead = true
 		close(f.died)
 	}
-	return f.mode == failAfter || f.mode == crashAfter, fmt.Errorf("%s: %w", name, errFault)
+	return f.mode != failBefore, fmt.Errorf("%s: %w", name, errFault)
 }
 
 // allFail makes each step of a name fail from now on.

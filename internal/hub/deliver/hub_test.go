@@ -289,7 +289,6 @@ func (g *gateway) vanish() {
 	if d := g.w.hub(); d != nil && session.Epoch != 0 {
 		d.Left(session)
 	}
-	synctest.Wait()
 }
 
 // die is vanish of a gateway that is killed: what runs is interrupted.

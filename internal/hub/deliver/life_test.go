@@ -499,7 +499,7 @@ func TestOldCommandsAreForgotten(t *testing.T) {
 func TestManyGatewaysAtOnce(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.start()
-		const n = 1000
+		const n = 200
 		var ids []string
 		for i := range n {
 			ids = append(ids, w.gateway(fmt.Sprintf("g%04d", i)).connect().id)
@@ -566,4 +566,19 @@ func TestWhenTheAuditCannotBeWrittenNothingIsSent(t *testing.T) {
 			t.Errorf("the audit says %q; ran %d times", got, g.ran[c.ID])
 		}
 	})
+}
+
+// In a bubble time stands still while something is done; here it doesn't.
+func TestInRealTime(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, fleet.Options{MaxBlobBytes: 100})
+	w.start()
+	g := w.gateway("g1").connect()
+	g.text = make([]byte, 200)
+	refused := w.one("g1", "get a")
+	for until := time.Now().Add(10 * time.Second); !w.now(refused.ID).State.Ended(); time.Sleep(time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatalf("it hasn't ended: %+v", w.now(refused.ID))
+		}
+	}
 }

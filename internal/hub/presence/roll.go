@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/lanfolk/lanfolk/internal/hub/latest"
+	"github.com/lanfolk/lanfolk/internal/hub/newest"
 	"github.com/lanfolk/lanfolk/reverse"
 	"github.com/lanfolk/lanfolk/reverse/lanfolkpb"
 	"github.com/lanfolk/lanfolk/store/fleet"
@@ -30,7 +30,7 @@ type Roll struct {
 	Left   func(reverse.Session)
 	Logger *slog.Logger // nil is silent
 
-	board latest.Board[string, struct{}]
+	board newest.Board[string, struct{}]
 	woken chan struct{} // holds a token when a session has ended
 	setup sync.Once
 

@@ -1,4 +1,4 @@
-package latest_test
+package newest_test
 
 import (
 	"context"
@@ -7,11 +7,11 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/lanfolk/lanfolk/internal/hub/latest"
+	"github.com/lanfolk/lanfolk/internal/hub/newest"
 )
 
 // read passes a watcher's values on as text.
-func read(ctx context.Context, w *latest.Watcher[string, int]) <-chan string {
+func read(ctx context.Context, w *newest.Watcher[string, int]) <-chan string {
 	c := make(chan string)
 	go func() {
 		defer close(c)
@@ -30,7 +30,7 @@ func read(ctx context.Context, w *latest.Watcher[string, int]) <-chan string {
 func TestASlowReaderGetsTheNewestOfEach(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		var b latest.Board[string, int]
+		var b newest.Board[string, int]
 		all, some := read(ctx, b.Watch(nil)), read(ctx, b.Watch([]string{"b"}))
 		b.Post("x", 0)
 		synctest.Wait() // it is in the reader's hand
@@ -59,9 +59,9 @@ func TestASlowReaderGetsTheNewestOfEach(t *testing.T) {
 
 func TestAReaderThatIsTooFarBehindIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var b latest.Board[string, int]
+		var b newest.Board[string, int]
 		c := read(t.Context(), b.Watch(nil))
-		for n := range latest.MaxBehind + 2 {
+		for n := range newest.MaxBehind + 2 {
 			b.Post(strconv.Itoa(n)+":", n)
 			if n == 0 {
 				synctest.Wait()

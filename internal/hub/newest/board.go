@@ -1,5 +1,5 @@
-// Package latest tells watchers what is new, without ever waiting for one of them.
-package latest
+// Package newest tells watchers what is new, without ever waiting for one of them.
+package newest
 
 import (
 	"context"
