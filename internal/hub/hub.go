@@ -191,15 +191,25 @@ func (h *Hub) attend(fail context.CancelCauseFunc) func(context.Context) error {
 	}
 }
 
-// tellInventory tells the inventory who comes and goes.
+// tellInventory tells the inventory how the gateways stand, and who comes and goes.
 func (h *Hub) tellInventory(ctx context.Context) error {
 	changes := h.roll.Watch(ctx) // first, so that none is missed
-	all, err := h.fleet.Sessions.Gateways(ctx, fleet.GatewayFilter{}, time.Now())
-	if err != nil {
-		return err
-	}
-	for _, g := range all {
-		h.inventory.Gateway(g)
+	for told := false; ; told = true {
+		all, err := h.fleet.Sessions.Gateways(ctx, fleet.GatewayFilter{}, time.Now())
+		if err == nil {
+			for _, g := range all {
+				h.inventory.Gateway(g)
+			}
+			break
+		}
+		if !told {
+			h.Log.Warn("the inventory doesn't know the gateways' names yet", "err", err)
+		}
+		select {
+		case <-time.After(again):
+		case <-ctx.Done():
+			return nil
+		}
 	}
 	for g := range changes {
 		h.inventory.Gateway(g)

@@ -24,7 +24,7 @@ import (
 	"github.com/lanfolk/lanfolk/store/fleet"
 )
 
-// again is how often a database that is away is tried when the hub starts.
+// again is how often a database that is away is tried.
 const again = 3 * time.Second
 
 const mebibyte = 1 << 20

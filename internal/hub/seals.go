@@ -17,7 +17,7 @@ import (
 
 const (
 	// sealAgain is how long is waited where a seal could not be written.
-	sealAgain = time.Minute
+	sealAgain = 5 * time.Second
 	// lastSeal bounds the seal that is written at the end.
 	lastSeal = 5 * time.Second
 )

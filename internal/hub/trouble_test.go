@@ -49,6 +49,11 @@ func TestDatabaseIsAwayForAWhile(t *testing.T) {
 	if err := os.Rename(path+".away", path); err != nil {
 		t.Fatal(err)
 	}
+	defer func() {
+		if t.Failed() {
+			t.Logf("%+v", r.status())
+		}
+	}()
 	until(t, "all is well again", func() bool { return r.status().Healthy })
 	if _, err := c.CreateJoinToken(t.Context(), "barn", "", 0); err != nil {
 		t.Error(err)
