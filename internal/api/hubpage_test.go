@@ -320,7 +320,7 @@ func testHubViewer(t *testing.T, b browser) {
 	if _, err := n.accounts.Grant(t.Context(), fleet.Grant{User: "vera", Verb: "exec", Selector: map[string]string{"site": "north"}}); err != nil {
 		t.Fatal(err)
 	}
-	p.do(chromedp.Navigate("about:blank"), chromedp.Navigate("http://"+n.addr+"/#/gateway/gaaaaaaaaaaaaaaaa"))
+	eval[any](p, `location.hash = "#/gateway/gaaaaaaaaaaaaaaaa", 0`)
 	p.wait(`document.querySelector("#panel .verbs")?.innerText.trim() === "exec"`)
 	eval[any](p, `location.hash = "#/gateway/gbbbbbbbbbbbbbbbb", 0`)
 	p.wait(`document.querySelector("#panel h2")?.textContent === "Mill" && !document.querySelector("#panel .run")`)
@@ -444,6 +444,13 @@ func testHubHostile(t *testing.T, b browser) {
 	eval[any](p, `location.hash = "#/command/%zz<img src=x onerror=alert(1)>", 0`)
 	p.wait(`document.querySelector("#panel h2")?.textContent === "Gone"`)
 	clean("an unknown command")
+	for _, where := range []string{"command/01KJWBG7G0000000000000ZZZZ", "gateway/gzzzzzzzzzzzzzzzz"} {
+		eval[any](p, `location.hash = "#/`+where+`", 0`)
+		p.wait(`document.querySelector("#panel h2")?.textContent === "Gone"`)
+		if got := eval[string](p, `document.getElementById("link").dataset.state`); got != "live" {
+			t.Errorf("%s: the page is %s", where, got)
+		}
+	}
 }
 
 func testHubDevices(t *testing.T, b browser) {

@@ -128,11 +128,15 @@ export class Stream {
 
   // lost finds out why the stream ended, which EventSource does not say.
   async lost() {
-    const path = this.path;
+    const path = this.path, before = JSON.stringify(me);
     let status = 0;
     try {
-      status = (await fetch("/api/v1/session")).status;
-    } catch { /* nobody answers */ }
+      await whoAmI();
+      // What he may do has changed: so has the page.
+      if (me.hub && JSON.stringify({ ...me, csrf: "" }) !== JSON.stringify({ ...JSON.parse(before), csrf: "" })) location.reload();
+    } catch (e) {
+      status = e.status ?? 0; // 0: nobody answers
+    }
     if (document.hidden || this.path !== path || this.source) return;
     if (status === 401 || status === 403) {
       setDenied();

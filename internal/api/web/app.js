@@ -33,7 +33,7 @@ const close = () => go(view + (at ? "/" + encodeURIComponent(at) : ""));
 const panels = {
   device: new Panel($("panel"), { close, toast }),
   gateway: new GatewayPanel($("panel"), { close, toast }),
-  command: new CommandPanel($("panel"), { close, toast }),
+  command: new CommandPanel($("panel"), { close, toast, found: () => listen() }),
   run: new RunPanel($("panel"), {
     close,
     chosen: () => items("gateways").map((g) => g.id),
@@ -319,12 +319,13 @@ function show(next, nextAt) {
   v.open?.(at);
 }
 
-// listen follows those commands that are looked at, and no others.
+// listen follows those commands that are looked at, and no others. What is not
+// there can't be followed.
 function listen() {
   if (!me.hub) return;
   if (view === "commands") fleet.watch("all");
-  else if (opened.kind === "gateway") fleet.watch({ gateway: opened.id });
-  else if (opened.kind === "command") fleet.watch({ ids: [opened.id] });
+  else if (opened.kind === "gateway" && fleet.gateways.has(opened.id)) fleet.watch({ gateway: opened.id });
+  else if (opened.kind === "command" && fleet.commands.has(opened.id)) fleet.watch({ ids: [opened.id] });
   else fleet.watch("");
 }
 
@@ -416,6 +417,7 @@ let names = 0; // that other lists name gateways by
 fleet.onFleet(() => {
   const anew = names !== fleet.known.names;
   names = fleet.known.names;
+  if (opened.kind === "gateway") listen();
   draw(anew);
 });
 onAudit(() => draw());

@@ -8,7 +8,7 @@ import { hrefOf } from "./commands.js";
 const perPage = 200;
 
 const entries = new Map(); // number -> entry
-const state = { loading: false, oldest: 0, whole: false, came: false, bad: "" };
+const state = { loading: false, newest: 0, oldest: 0, whole: false, came: false, bad: "" };
 let changed = () => {};
 
 // onAudit calls f when more has come.
@@ -19,11 +19,16 @@ async function load(before) {
   state.loading = true;
   try {
     const found = await ask(`/audit?limit=${perPage}` + (before ? `&before=${before}` : ""));
+    if (!before && state.newest && found.at(-1)?.seq > state.newest + 1) { // too much came meanwhile
+      entries.clear();
+      Object.assign(state, { oldest: 0, whole: false });
+    }
     for (const e of found) {
       e.id = String(e.seq);
       e.hay = [e.who, e.what, e.gateway, nameOf(e.gateway), e.ref, e.detail, e.outcome].join("\n").toLowerCase();
       entries.set(e.id, e);
     }
+    state.newest = Math.max(state.newest, found[0]?.seq ?? 0);
     const last = found.at(-1)?.seq ?? 0;
     if (last && (!state.oldest || last < state.oldest)) state.oldest = last;
     if (found.length < perPage || state.oldest === 1) state.whole = true;

@@ -136,7 +136,8 @@ export class CommandCard {
 
 // CommandPanel is the panel of one command.
 export class CommandPanel {
-  constructor(root, { close, toast }) { Object.assign(this, { root, close, toast, id: "" }); }
+  // found() is called when a command that was opened is there.
+  constructor(root, { close, toast, found }) { Object.assign(this, { root, close, toast, found, id: "" }); }
 
   open(id) {
     if (id === this.id) return;
@@ -154,7 +155,7 @@ export class CommandPanel {
       h("div", { class: "title" }, h("span", { class: "mark" }, glyph("terminal")), this.words)), this.body);
     this.words.replaceChildren(h("h2", { tabindex: "-1" }, "…"));
     this.words.firstChild.focus({ preventScroll: true });
-    load(id).catch((e) => {
+    load(id).then(() => { if (id === this.id) this.found(); }).catch((e) => {
       if (id !== this.id || this.card) return;
       this.words.replaceChildren(h("h2", { tabindex: "-1" }, e.status === 404 ? "Gone" : "Not shown"));
       this.facts.replaceChildren(h("p", { class: "hint" }, e.status === 404 ? "This command is not known, or not any more." : plain(e.message)));

@@ -18,7 +18,7 @@ export class RunForm {
     this.line.setAttribute("aria-describedby", prefix + "-hint");
     this.offered = h("div", { class: "verbs", role: "group", "aria-label": "What there is" },
       ...Object.keys(verbs).filter((v) => mayRun(v, labels())).map((v) => h("button", { type: "button", class: "verb mono", title: verbs[v][1], onclick: () => this.offer(v) }, v)));
-    this.timeout = h("select", { "aria-label": "How long it may take" }, ...times.map(([v, words]) => h("option", { value: v }, words)));
+    this.timeout = h("select", { "aria-label": "How long it may take", title: "Usually an hour, or a day if it waits" }, ...times.map(([v, words]) => h("option", { value: v }, words)));
     this.queue = h("input", { type: "checkbox", id: prefix + "-queue" });
     this.queueWords = h("label", { class: "check", for: prefix + "-queue" }, this.queue, h("span", {}, "Wait for it if it is offline"));
     this.bad = h("p", { class: "bad", role: "alert" });
@@ -32,6 +32,12 @@ export class RunForm {
       h("div", { class: "run-terms" }, this.button, this.timeout, this.queueWords),
       this.bad);
     this.line.addEventListener("input", () => this.say());
+    this.line.addEventListener("keydown", (e) => {
+      if (e.key !== "Escape" || !this.line.value) return;
+      e.preventDefault(); // it empties the line, and closes nothing
+      this.line.value = "";
+      this.say();
+    });
     this.root.addEventListener("submit", (e) => { e.preventDefault(); this.submit(); });
     this.say();
   }
