@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lanfolk/lanfolk/internal/api/client"
 	"github.com/lanfolk/lanfolk/internal/api/wire"
 )
 
@@ -24,8 +25,7 @@ in, once.`,
 
 func hubTokenCreateCommand(a app) *cobra.Command {
 	var at hubFlags
-	var name, again string
-	var ttl time.Duration
+	var r client.JoinTokenRequest
 	cmd := &cobra.Command{
 		Use:   "create",
 		Short: "Print a string that lets one gateway join",
@@ -39,14 +39,14 @@ whose certificate has expired.`,
   lanfolk hub token create --ttl 24h | ssh lab lanfolk join -`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if ttl <= 0 {
-				return usagef("--ttl %s: want more than 0", ttl)
+			if r.TTL <= 0 {
+				return usagef("--ttl %s: want more than 0", r.TTL)
 			}
 			c, err := at.client()
 			if err != nil {
 				return err
 			}
-			t, err := c.CreateJoinToken(cmd.Context(), name, again, ttl)
+			t, err := c.CreateJoinToken(cmd.Context(), r)
 			if err != nil {
 				return err
 			}
@@ -56,9 +56,10 @@ whose certificate has expired.`,
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&name, "gateway", "", "what the gateway will be called, a `NAME`")
-	fl.StringVar(&again, "again", "", "let this `GATEWAY` join again, named by its id or name")
-	fl.DurationVar(&ttl, "ttl", time.Hour, "how long the string is good")
+	fl.StringVar(&r.Name, "gateway", "", "what the gateway will be called, a `NAME`")
+	fl.StringVar(&r.Gateway, "again", "", "let this `GATEWAY` join again, named by its id or name")
+	fl.DurationVar(&r.TTL, "ttl", time.Hour, "how long the string is good")
+	fl.BoolVar(&r.NoAddress, "no-address", false, "leave out where the hub is: the gateway looks for it by DNS-SD")
 	at.flags(cmd)
 	return cmd
 }

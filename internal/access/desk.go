@@ -37,7 +37,9 @@ type JoinRequest struct {
 	Name    string        // what the gateway will be called; "" leaves it open
 	Gateway string        // the id of one with a record, that is to join again; "" is whoever comes
 	TTL     time.Duration // 0 is the registrar's choice
-	By      string        // who asks; set by the Desk
+	// NoAddress leaves out where the hub is: the gateway looks for it by DNS-SD.
+	NoAddress bool
+	By        string // who asks; set by the Desk
 }
 
 // Revocations ends what a gateway's certificates are good for; *ca.Revocations, which

@@ -341,11 +341,11 @@ func TestPeopleByTheClient(t *testing.T) {
 	if err := c.RemoveGrant(ctx, g.ID); err != nil {
 		t.Error(err)
 	}
-	join, err := c.CreateJoinToken(ctx, "roof", "", time.Hour)
+	join, err := c.CreateJoinToken(ctx, client.JoinTokenRequest{Name: "roof", TTL: time.Hour})
 	if err != nil || join.Token != "lanfolk1.join" {
 		t.Fatalf("%+v %v", join, err)
 	}
-	again, err := c.CreateJoinToken(ctx, "", "lab", time.Hour)
+	again, err := c.CreateJoinToken(ctx, client.JoinTokenRequest{Gateway: "lab", TTL: time.Hour})
 	if err != nil || again.Gateway != "g1" {
 		t.Fatalf("%+v %v", again, err)
 	}

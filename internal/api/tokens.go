@@ -23,6 +23,8 @@ type JoinTokenRequest struct {
 	Name    string `json:"name,omitempty" maxLength:"64" doc:"What the gateway will be called."`
 	Gateway string `json:"gateway,omitempty" maxLength:"128" doc:"The gateway with a record that is to join again, by its id or name. Left out: whoever has the token, as a new one."`
 	TTL     string `json:"ttl,omitempty" maxLength:"32" doc:"How long it lasts: 1h."`
+
+	NoAddress bool `json:"no_address,omitempty" doc:"Leave out where the hub is: the gateway looks for it by DNS-SD, and knows it by its authority."`
 }
 
 func (s *Server) tokenRoutes() {
@@ -93,7 +95,7 @@ func (s *Server) registrarRoutes() {
 			if err != nil {
 				return nil, err
 			}
-			r := access.JoinRequest{Name: in.Body.Name}
+			r := access.JoinRequest{Name: in.Body.Name, NoAddress: in.Body.NoAddress}
 			if r.TTL, err = lifetime(in.Body.TTL); err != nil {
 				return nil, err
 			}

@@ -244,7 +244,7 @@ func TestAuditIsSealedAtTheEnd(t *testing.T) {
 	r := start(t, state, loopback+"\n[hub.seals]\npath = \""+elsewhere+"\"\n")
 	c := client.Unix(config.HubSocketPath(state))
 	defer c.Close()
-	if _, err := c.CreateJoinToken(t.Context(), "barn", "", 0); err != nil {
+	if _, err := c.CreateJoinToken(t.Context(), client.JoinTokenRequest{Name: "barn"}); err != nil {
 		t.Fatal(err)
 	}
 	entries := r.status().Audit.Entries

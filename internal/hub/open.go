@@ -152,7 +152,11 @@ type inviter struct{ *Hub }
 
 // Invite implements access.Registrar.
 func (i inviter) Invite(ctx context.Context, r access.JoinRequest) (string, fleet.Token, error) {
-	return i.registrar.Invite(ctx, ca.TokenRequest{Name: r.Name, Gateway: r.Gateway, TTL: r.TTL, By: r.By, Addresses: i.self.addresses})
+	q := ca.TokenRequest{Name: r.Name, Gateway: r.Gateway, TTL: r.TTL, By: r.By}
+	if !r.NoAddress {
+		q.Addresses = i.self.addresses
+	}
+	return i.registrar.Invite(ctx, q)
 }
 
 // openKey reads a private key of Ed25519, in PEM (PKCS #8, RFC 5958), and makes one

@@ -43,7 +43,7 @@ func TestDatabaseIsAwayForAWhile(t *testing.T) {
 	if code, _ := r.get("/healthz"); code != http.StatusServiceUnavailable {
 		t.Errorf("healthz answers %d; want 503", code)
 	}
-	if _, err := c.CreateJoinToken(t.Context(), "barn", "", 0); err == nil || !strings.Contains(err.Error(), "nothing is written at present") {
+	if _, err := c.CreateJoinToken(t.Context(), client.JoinTokenRequest{Name: "barn"}); err == nil || !strings.Contains(err.Error(), "nothing is written at present") {
 		t.Errorf("a token is made all the same: %v", err)
 	}
 	if err := os.Rename(path+".away", path); err != nil {
@@ -55,7 +55,7 @@ func TestDatabaseIsAwayForAWhile(t *testing.T) {
 		}
 	}()
 	until(t, "all is well again", func() bool { return r.status().Healthy })
-	if _, err := c.CreateJoinToken(t.Context(), "barn", "", 0); err != nil {
+	if _, err := c.CreateJoinToken(t.Context(), client.JoinTokenRequest{Name: "barn"}); err != nil {
 		t.Error(err)
 	}
 }
@@ -67,7 +67,7 @@ func TestSealsThatCantBeWrittenShow(t *testing.T) {
 	r := start(t, t.TempDir(), loopback+"\n[hub.seals]\npath = \""+filepath.Join(share, "seals.jsonl")+"\"\ninterval = \"1s\"\n")
 	c := client.Unix(config.HubSocketPath(r.state))
 	defer c.Close()
-	if _, err := c.CreateJoinToken(t.Context(), "barn", "", 0); err != nil {
+	if _, err := c.CreateJoinToken(t.Context(), client.JoinTokenRequest{Name: "barn"}); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "the status shows that the seal isn't written", func() bool { return r.status().Audit.Error != "" })

@@ -93,11 +93,22 @@ func (c *Client) JoinTokens(ctx context.Context) ([]wire.JoinToken, error) {
 	return out, c.get(ctx, "/join-tokens", nil, &out)
 }
 
-// CreateJoinToken makes a token that lets one gateway join: the one named, again, or for
-// "" a new one, which will have that name. 0 leaves its ttl to the hub.
-func (c *Client) CreateJoinToken(ctx context.Context, name, gateway string, ttl time.Duration) (wire.NewJoinToken, error) {
+// JoinTokenRequest asks for a token that lets one gateway join.
+type JoinTokenRequest struct {
+	Name      string        // what a new one will be called
+	Gateway   string        // the one that is to join again, by its id or name; "" is a new one
+	TTL       time.Duration // 0 leaves it to the hub
+	NoAddress bool          // leave out where the hub is: the gateway looks for it by DNS-SD
+}
+
+// CreateJoinToken makes a token that lets one gateway join.
+func (c *Client) CreateJoinToken(ctx context.Context, r JoinTokenRequest) (wire.NewJoinToken, error) {
 	var out wire.NewJoinToken
-	return out, c.call(ctx, http.MethodPost, "/join-tokens", nil, said("name", name, "gateway", gateway, "ttl", lasts(ttl)), &out)
+	body := map[string]any{"no_address": r.NoAddress}
+	for key, value := range said("name", r.Name, "gateway", r.Gateway, "ttl", lasts(r.TTL)) {
+		body[key] = value
+	}
+	return out, c.call(ctx, http.MethodPost, "/join-tokens", nil, body, &out)
 }
 
 // RemoveJoinToken takes back a token that lets a gateway join.
