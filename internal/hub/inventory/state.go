@@ -285,7 +285,7 @@ func (e *edit) putDevice(p parsed) {
 	}
 	e.touch(d, fresh)
 	g.sorted = nil
-	d.item, d.told, d.last = e.account(d.item, !fresh, p.size), p.device, time.Time{}
+	d.item, d.told = e.account(d.item, !fresh, p.size), p.device
 }
 
 func (e *edit) putService(p parsed) {
@@ -305,7 +305,7 @@ func (e *edit) putService(p parsed) {
 	if local != "" {
 		p.service.Device = g.id + separator + local
 	}
-	s.item, s.told, s.last, s.expires = e.account(s.item, !fresh, p.size), p.service, time.Time{}, time.Time{}
+	s.item, s.told = e.account(s.item, !fresh, p.size), p.service
 	if d := g.devices[local]; d != nil {
 		s.of = d
 		d.offers = append(d.offers, s)
@@ -350,7 +350,6 @@ func (e *edit) drop(k feed.Key, key string) {
 		e.touch(d, false)
 		d.gone = true
 		for _, s := range d.offers {
-			e.touchService(s, false)
 			s.of = nil
 			g.loose[d.id] = append(g.loose[d.id], s)
 		}
