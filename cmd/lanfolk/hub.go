@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -16,6 +17,12 @@ type hubDaemon struct {
 	grpc, listen, insecure string
 	anywhere               bool
 }
+
+// gcPercent collects garbage twice as often as Go does by itself. Most of a hub's memory
+// is what idle gateways keep, and what their connections leave behind comes in bursts:
+// with 2,000 gateways BenchmarkDeliver measured 51.1 KB of each instead of 53.2, and 57.8
+// instead of 60.8 after a command to all of them, in the same time as far as could be told.
+const gcPercent = 50
 
 func hubCommand(a app) *cobra.Command {
 	var x hubDaemon
@@ -85,6 +92,9 @@ func (x *hubDaemon) run(a app, cmd *cobra.Command) error {
 	}
 	log := a.logger(c.Log.Level.Level(), c.Log.Format)
 	slog.SetDefault(log) // for libraries that know no other
+	if a.env("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	h := hub.Hub{
 		Config: c, ConfigPath: path, State: dir, Version: versionString(), Log: log,
 		Ready: func(page string) { fmt.Fprintln(a.out, readyLine(page)) },
