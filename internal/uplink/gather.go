@@ -55,6 +55,7 @@ func (p *packer) drop(key string) {
 // gather fills the batch with what changed, and says whether it is full: then there may be
 // more. Evidence of a sweep is looked at in steps, unless all of it is wanted at once.
 func (v *inventory) gather(all bool) (full bool) {
+	defer v.rest()
 	if v.held != nil {
 		held := v.held
 		v.held = nil
@@ -111,6 +112,12 @@ func (v *inventory) takeNoted() {
 		}
 		v.proofs = make(map[string]bool)
 	}
+}
+
+// rest notes how much is still to be compared.
+func (v *inventory) rest() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	v.stats.Waiting = len(v.changed) + len(v.proven)
 }
 

@@ -226,7 +226,6 @@ func (v *inventory) took(bytes int) {
 	s.Batches++
 	s.Bytes += uint64(bytes)
 	s.Items, s.Error = len(v.ledger.has), ""
-	s.Waiting = len(v.changed) + len(v.proven)
 	if v.ledger.complete && s.Waiting == 0 && len(v.dirty) == 0 {
 		s.Synced = time.Now().UTC()
 	}
