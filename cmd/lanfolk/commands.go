@@ -12,6 +12,7 @@ import (
 
 	"github.com/lanfolk/lanfolk/internal/api/client"
 	"github.com/lanfolk/lanfolk/internal/api/wire"
+	"github.com/lanfolk/lanfolk/reverse"
 )
 
 // commandList is the command that lists what gateways were told.
@@ -141,7 +142,7 @@ func commandsOutput(a app) *cobra.Command {
 		Long: `output prints a command's result byte for byte, while it comes if it isn't there yet.
 On a terminal what could steer it is shown by codes. It exits as "lanfolk run"
 does; -o json of "lanfolk commands show" has the status and the hash.`,
-		Args: args(cobra.ExactArgs(1)),
+		Args: args(oneID),
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			c, err := from.client()
 			if err != nil {
@@ -178,7 +179,7 @@ func commandsCancel(a app) *cobra.Command {
 		Long: `cancel asks for a command's end. One that runs ends a little later, or too late:
 "lanfolk commands show ID" tells. People may call their own commands off, admins
 all of them.`,
-		Args: args(cobra.ExactArgs(1)),
+		Args: args(oneID),
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			return oneCommand(cmd.Context(), a, f, from, func(ctx context.Context, c *client.Client) (wire.Command, error) {
 				return c.CancelCommand(ctx, argv[0])
@@ -198,7 +199,7 @@ func commandsShow(a app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show ID",
 		Short: "Show how a command went",
-		Args:  args(cobra.ExactArgs(1)),
+		Args:  args(oneID),
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			return oneCommand(cmd.Context(), a, f, from, func(ctx context.Context, c *client.Client) (wire.Command, error) {
 				return c.Command(ctx, argv[0])
@@ -208,6 +209,14 @@ func commandsShow(a app) *cobra.Command {
 	f.flags(cmd)
 	from.flags(cmd)
 	return cmd
+}
+
+// oneID wants the id of a command.
+func oneID(cmd *cobra.Command, argv []string) error {
+	if err := cobra.ExactArgs(1)(cmd, argv); err != nil {
+		return err
+	}
+	return reverse.CheckID(argv[0])
 }
 
 // oneCommand prints the command that do returns.

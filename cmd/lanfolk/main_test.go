@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,6 +40,9 @@ func TestScripts(t *testing.T) {
 			"sql":      runSQL,
 			"replace":  replaceText,
 			"each":     runEach,
+			"until":    runUntil,
+			"freeport": freePort,
+			"gateway":  foreignGateway,
 		},
 	})
 }
@@ -65,6 +69,22 @@ func exits(ts *testscript.TestScript, neg bool, argv []string) {
 	ts.Check(os.WriteFile(ts.MkAbs("err"), errs.Bytes(), 0o600))
 	if got := cmd.ProcessState.ExitCode(); got != want {
 		ts.Fatalf("%s: exit code %d, want %d\n%s%s", strings.Join(argv[1:], " "), got, want, out.String(), errs.String())
+	}
+}
+
+// until PATTERN PROGRAM ARG… runs a program again and again until what it prints fits.
+func runUntil(ts *testscript.TestScript, neg bool, argv []string) {
+	if neg || len(argv) < 2 {
+		ts.Fatalf("usage: until PATTERN PROGRAM ARG…")
+	}
+	pattern, err := regexp.Compile(argv[0])
+	ts.Check(err)
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if err := ts.Exec(argv[1], argv[2:]...); err == nil && pattern.MatchString(ts.ReadFile("stdout")) {
+			return
+		} else if time.Now().After(deadline) {
+			ts.Fatalf("%q never fits: %v", argv[0], err)
+		}
 	}
 }
 

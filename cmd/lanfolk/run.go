@@ -66,8 +66,8 @@ doesn't wait.
 It exits with 0 when the command went well; with 1 when it failed at the gateway,
 whatever a program's own exit code, which JSON tells, or when the gateway is
 offline; with 4 when the hub or the gateway denied it, 5 when there is no such
-gateway, 6 when its time was over, 130 after Ctrl-C. Of many gateways it is the
-code that all have, or 1.`,
+gateway, 6 when its time was over, with --queue before the gateway came, too, and
+130 after Ctrl-C. Of many gateways it is the code that all have, or 1.`,
 		Example: `  lanfolk run barn status
   lanfolk run barn get backup.tar >backup.tar
   lanfolk run barn exec reboot --queue --timeout 12h
@@ -236,7 +236,7 @@ func (x *running) request(words []string) (wire.NewCommand, error) {
 	case len(words) > 1 && !slices.Contains(verbs(), words[0]) && slices.Contains(verbs(), words[1]) && x.many():
 		// A program's own --all must not let it run everywhere.
 		return r, usagef("%q is a gateway or a command? Name a gateway, or give --all or -l; flags of COMMAND that run has, too, stand behind --", words[0])
-	case !x.many() && len(words) > 0:
+	case !x.many() && len(words) > 0 && words[0] != "":
 		r.Gateways, words = words[:1], words[1:]
 	case !x.many():
 		return r, usagef("name a gateway, or give --all or -l")

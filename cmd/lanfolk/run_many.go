@@ -57,10 +57,7 @@ func ended(c wire.Command) error {
 	if c.Error != "" {
 		why += ": " + c.Error
 	}
-	if c.Status == "error" && c.Exit != 0 {
-		why += fmt.Sprintf(" (exit code %d)", c.Exit)
-	}
-	err := fmt.Errorf("%s: %s", visible(called(c.Gateway, c.GatewayName)), visible(why))
+	err := fmt.Errorf("%s: %s", visible(called(c.Gateway, c.GatewayName)), visible(strings.ReplaceAll(why, "\n", "; ")))
 	switch c.Status {
 	case "ok":
 		return nil
@@ -69,9 +66,10 @@ func ended(c wire.Command) error {
 	case "timeout":
 		return coded{err, exitTimeout}
 	case "offline":
-		if !c.Queue {
-			err = fmt.Errorf("%w; --queue keeps a command for it", err)
+		if c.Queue { // it waited for the gateway until its time was over
+			return coded{err, exitTimeout}
 		}
+		err = fmt.Errorf("%w; --queue keeps a command for it", err)
 	}
 	return coded{err, exitError}
 }
