@@ -57,6 +57,7 @@ func (h *Hub) openStorage(ctx context.Context) (err error) {
 	if err != nil {
 		return errors.Join(err, h.db.Close())
 	}
+	h.fleet.Sessions, h.fleet.Audit = leases{h.fleet.Sessions, &h.pulse}, intents{h.fleet.Audit, &h.pulse}
 	return nil
 }
 
@@ -124,7 +125,7 @@ func (h *Hub) openGateways(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	h.roll = &presence.Roll{Sessions: leases{h.fleet.Sessions, &h.pulse}, Hub: h.name(), Version: h.Version, Logger: h.Log}
+	h.roll = &presence.Roll{Sessions: h.fleet.Sessions, Hub: h.name(), Version: h.Version, Logger: h.Log}
 	h.dispatcher = &deliver.Dispatcher{
 		Log: h.fleet.Commands, Blobs: h.fleet.Blobs, Audit: h.fleet.Audit, Greet: h.roll.Greet, Logger: h.Log,
 		MaxBytes: uint64(c.Results.MaxOne) * mebibyte, MaxOutstanding: c.Commands.MaxOutstanding, Retention: c.Commands.Retention.Duration(),

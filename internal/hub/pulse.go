@@ -9,7 +9,7 @@ import (
 )
 
 // leases are the gateways' records and sessions. By the hub's lease, which is extended
-// all the time, it is known whether the database takes what is written.
+// every few seconds, it is known whether the database takes what is written.
 type leases struct {
 	fleet.Sessions
 	pulse *pulse
@@ -27,6 +27,19 @@ func (l leases) Extend(ctx context.Context, hub string, run uint64, until time.T
 	err := l.Sessions.Extend(ctx, hub, run, until)
 	l.pulse.beat(ctx, err)
 	return err
+}
+
+// intents is the audit: of whatever happens it is told first, so it is known soon, too.
+type intents struct {
+	fleet.Audit
+	pulse *pulse
+}
+
+// Append implements fleet.Audit.
+func (i intents) Append(ctx context.Context, entries ...fleet.Entry) (fleet.Head, error) {
+	head, err := i.Audit.Append(ctx, entries...)
+	i.pulse.beat(ctx, err)
+	return head, err
 }
 
 // pulse is whether the database took what was written last.

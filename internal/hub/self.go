@@ -75,7 +75,7 @@ func (s *self) pageHost(c config.Hub, page netip.AddrPort, host string, links []
 		return page.Addr().String()
 	}
 	if len(c.AllowedHosts) > 0 {
-		return c.AllowedHosts[0]
+		return strings.TrimSuffix(c.AllowedHosts[0], ".")
 	}
 	if own := reachable(sockets.Addresses(links), page.Addr(), host); len(own) > 0 {
 		return own[0]
