@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"google.golang.org/grpc/status"
+
 	"github.com/lanfolk/lanfolk/internal/access"
 	"github.com/lanfolk/lanfolk/internal/database"
 	"github.com/lanfolk/lanfolk/internal/hub/ca"
@@ -134,7 +136,7 @@ func (h *Hub) openGateways(ctx context.Context) (err error) {
 		Authenticate: h.revocations.Authenticate, Sessions: h.roll, Control: h.dispatcher, Results: h.dispatcher, Feeds: h.inventory,
 		Listening: h.dispatcher.Arrived, Log: h.Log,
 	}
-	h.dispatcher.Wire, h.roll.Left, h.revocations.Drop = h.wire, h.dispatcher.Left, h.wire.Drop
+	h.dispatcher.Wire, h.roll.Left, h.revocations.Drop = h.wire, h.dispatcher.Left, h.drop
 	h.desk = &access.Desk{
 		Accounts: h.fleet.Accounts, Audit: h.fleet.Audit, Gateways: h.fleet.Sessions, Tokens: h.fleet.Once,
 		Registrar: inviter{h}, Revocations: h.revocations, SealKey: h.sealKey, Log: h.Log,
@@ -146,6 +148,14 @@ func (h *Hub) openGateways(ctx context.Context) (err error) {
 		},
 	}
 	return nil
+}
+
+// drop ends what a gateway has going on, and its commands if it was revoked.
+func (h *Hub) drop(gateway string, why error) {
+	h.wire.Drop(gateway, why)
+	if h.revocations.Check(gateway) != nil {
+		h.dispatcher.Banish(gateway, status.Convert(why).Message())
+	}
 }
 
 // inviter makes join strings that lead here.

@@ -195,6 +195,23 @@ func (d *Dispatcher) arrived(g *gateway, s reverse.Session) {
 	}
 }
 
+// Banish ends the commands of a gateway that never comes back, since it was revoked.
+// It doesn't block.
+func (d *Dispatcher) Banish(gateway, why string) {
+	d.begin()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	g := d.gateways[gateway]
+	if g == nil {
+		return
+	}
+	for _, c := range g.all {
+		if !c.fresh {
+			d.settle(c, ending{state: fleet.Error, text: "how it ended isn't known: " + why})
+		}
+	}
+}
+
 // Left is called when a session has ended. It doesn't block.
 func (d *Dispatcher) Left(s reverse.Session) {
 	if s.Native {
