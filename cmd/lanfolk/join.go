@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lanfolk/lanfolk/dnssd"
 	"github.com/lanfolk/lanfolk/internal/api/client"
 	"github.com/lanfolk/lanfolk/internal/config"
 	"github.com/lanfolk/lanfolk/internal/enrol"
@@ -34,7 +35,7 @@ type joining struct {
 }
 
 func joinCommand(a app) *cobra.Command {
-	x := joining{asking: asking{app: a}}
+	x := joining{asking: asking{app: a, domain: domainFlags{domain: dnssd.DefaultDomain}}}
 	cmd := &cobra.Command{
 		Use:   "join STRING",
 		Short: "Make this machine a gateway of a hub's",

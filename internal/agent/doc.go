@@ -28,7 +28,8 @@
 // Config. An output that was cut by a power failure behind what the hub has of it
 // can't be told to its end: the hub refuses the rest for its hash. A program's
 // process group is killed when the program ends, at its deadline, and when it is
-// called off; when the gateway dies the program itself is. Children that a program
-// made may outlive a gateway that is killed, unless the service manager ends them
-// (systemd does), and one that leaves the process group may outlive the program.
+// called off; when the gateway is killed the program is at once, and what it had
+// begun when the gateway starts again, at the latest; a service manager may be quicker
+// (systemd is). What leaves the process group may outlive the program, and what gives
+// its environment away the gateway, too.
 package agent

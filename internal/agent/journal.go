@@ -58,6 +58,7 @@ type found struct {
 	again  int      // commands that had not begun: the hub sends them again
 	bytes  int64    // of the files of results
 	damage int      // lines that couldn't be read
+	died   int      // commands that were running
 	aside  string   // where a journal is kept of which no line could be read
 	// unwritten is why the journal can't be written.
 	unwritten error
@@ -135,6 +136,9 @@ func (j *journal) load(now time.Time) (found, error) {
 			sum, total, err := sumFile(j.resultPath(e.id))
 			if err != nil {
 				return n, err
+			}
+			if e.state == started {
+				n.died++
 			}
 			e.state, e.result = done, interrupted(sum, total)
 		}

@@ -26,7 +26,7 @@ type Program struct {
 	Args []Pattern // one for each argument; there are as many as patterns
 	User *User     // nil is the gateway's own
 	Dir  string    // where it runs; "" is /
-	Env  []string  // KEY=value; all that it has besides PATH and LANG
+	Env  []string  // KEY=value; all that it has besides PATH, LANG and LANFOLK_GATEWAY
 	// Timeout bounds how long it runs; 0 is an hour. The hub may grant less.
 	Timeout time.Duration
 	Broken  error // why it can't be run here; nil if it can
@@ -105,6 +105,7 @@ func execute(ctx context.Context, a *Agent, args []string, w io.Writer) (ending,
 			return ending{}, fmt.Errorf("%w: argument %d of %s can't be %q", errDenied, i+1, name, arg)
 		}
 	}
+	p.Env = append(slices.Clone(p.Env), markOf(a.config.Folder))
 	ctx, cancel := context.WithTimeoutCause(ctx, orElse(p.Timeout, runFor), reverse.ErrTimeout)
 	defer cancel()
 	e, err := p.run(ctx, args, w)

@@ -56,7 +56,8 @@ func shell(t testing.TB, script, argument string) Program {
 
 func TestExec(t *testing.T) {
 	t.Setenv("LANFOLK_SECRET", "1")
-	a := open(t, Config{MaxOutput: 20_000, Programs: map[string]Program{
+	dir := t.TempDir()
+	a := open(t, Config{Folder: dir, MaxOutput: 20_000, Programs: map[string]Program{
 		"echo":   {Path: "/bin/echo", Args: []Pattern{pattern(t, `[a-z$;]+|\*`), pattern(t, `.*`)}},
 		"env":    {Path: "/usr/bin/env", Env: []string{"COLOUR=red"}},
 		"fail":   shell(t, "echo it failed >&2\nexit 3\n", ""),
@@ -76,7 +77,7 @@ func TestExec(t *testing.T) {
 	}{
 		{"exec echo a '$(id); b'", "ok", 0, "a $(id); b\n", ""},
 		{"exec echo '*' ''", "ok", 0, "* \n", ""},
-		{"exec env", "ok", 0, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nLANG=C.UTF-8\nCOLOUR=red\n", ""},
+		{"exec env", "ok", 0, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nLANG=C.UTF-8\nCOLOUR=red\nLANFOLK_GATEWAY=" + dir + "\n", ""},
 		{"exec pwd", "ok", 0, "/\n", ""},
 		{"exec stdin", "ok", 0, "", ""},
 		{"exec fail", "error", 3, "it failed\n", "the program ended with exit code 3"},
@@ -217,7 +218,9 @@ func gateway(dir string) int {
 	if err != nil {
 		return 1
 	}
-	a, err := Open(Config{Folder: dir, Programs: map[string]Program{"sleep": {Path: "/bin/sleep", Args: []Pattern{p}}}}, Sources{}, nil)
+	a, err := Open(Config{Folder: dir, Programs: map[string]Program{
+		"sleep": {Path: "/bin/sleep", Args: []Pattern{p}}, "sh": {Path: "/bin/sh", Args: []Pattern{p, p}},
+	}}, Sources{}, nil)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -226,7 +229,11 @@ func gateway(dir string) int {
 	if _, err := a.Accept(id, ""); err != nil {
 		return 1
 	}
-	_ = a.Run(context.Background(), id, "exec sleep "+mark, reverse.Terms{})
+	line := "exec sleep " + mark
+	if os.Getenv("LANFOLK_TEST_FAMILY") != "" {
+		line = fmt.Sprintf("exec sh -c 'sleep %s & exec sleep %s'", mark, mark)
+	}
+	_ = a.Run(context.Background(), id, line, reverse.Terms{})
 	select {}
 }
 
@@ -234,23 +241,8 @@ func gateway(dir string) int {
 // was interrupted, and doesn't run it.
 func TestProgramDiesWithGateway(t *testing.T) {
 	t.Parallel()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir, mark, id := t.TempDir(), newMark(20), newIDs(1)[0]
-	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), "LANFOLK_TEST_GATEWAY="+dir, "LANFOLK_TEST_MARK="+mark, "LANFOLK_TEST_ID="+id)
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
-	expectRunning(t, mark, 1)
-	if err := cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Wait()
+	killedGateway(t, dir, mark, id, 1)
 	expectRunning(t, mark, 0)
 	a := open(t, Config{Folder: dir}, Sources{})
 	if run, err := a.Accept(id, ""); run || err != nil {
@@ -259,6 +251,36 @@ func TestProgramDiesWithGateway(t *testing.T) {
 	if e, _ := a.journal.entry(id); e.state != done || e.result.Status != reverse.StatusInterrupted {
 		t.Errorf("%+v", e)
 	}
+}
+
+// What the program had begun is ended by the next life.
+func TestWhatAProgramBeganDiesWithTheNextGateway(t *testing.T) {
+	t.Parallel()
+	dir, mark := t.TempDir(), newMark(21)
+	killedGateway(t, dir, mark, newIDs(1)[0], 2, "LANFOLK_TEST_FAMILY=1")
+	expectRunning(t, mark, 1)
+	open(t, Config{Folder: t.TempDir()}, Sources{}) // another gateway's it isn't
+	expectRunning(t, mark, 1)
+	open(t, Config{Folder: dir}, Sources{})
+	expectRunning(t, mark, 0)
+}
+
+// killedGateway lets a process be a gateway, and kills it when n processes have a mark.
+func killedGateway(t *testing.T, dir, mark, id string, n int, env ...string) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), "LANFOLK_TEST_GATEWAY="+dir, "LANFOLK_TEST_MARK="+mark, "LANFOLK_TEST_ID="+id)
+	cmd.Env = append(cmd.Env, env...)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	expectRunning(t, mark, n)
 }
 
 func needRoot(t *testing.T) {

@@ -32,19 +32,33 @@ func (u Unicast) Service(now time.Time, ev dnssd.Event) (lanfolk.Sighting, bool)
 	return serviceSighting(u.origin(""), now, ev)
 }
 
+// unlisted are types that are looked for in each domain. A zone that is written by hand
+// often doesn't list its types (RFC 6763 §9), and AMWA's documents don't ask for that.
+func unlisted() []string { return []string{"_nmos-netctrl._tcp"} }
+
 // Feed looks for every service of every type in a domain and tells what it finds
 // until ctx ends; then it returns nil.
 func (u Unicast) Feed(ctx context.Context, src dnssd.Source, domain string, observe func(...lanfolk.Sighting)) error {
-	browser := dnssd.Browser{Source: src, Domain: domain, All: true, Resolve: true, Refreshes: true}
-	for ev, err := range browser.Events(ctx) {
-		if err != nil {
-			return err
-		}
-		if s, ok := u.Service(time.Now(), ev); ok {
-			observe(s)
-		}
+	browsers := []dnssd.Browser{{All: true}}
+	for _, t := range unlisted() {
+		browsers = append(browsers, dnssd.Browser{Type: t})
 	}
-	return nil
+	tasks, ctx := errgroup.WithContext(ctx)
+	for _, b := range browsers {
+		b.Source, b.Domain, b.Resolve, b.Refreshes = src, domain, true, true
+		tasks.Go(func() error {
+			for ev, err := range b.Events(ctx) {
+				if err != nil {
+					return err
+				}
+				if s, ok := u.Service(time.Now(), ev); ok {
+					observe(s)
+				}
+			}
+			return nil
+		})
+	}
+	return tasks.Wait()
 }
 
 // AskUnicast asks DNS servers: for services of a type in the configured domains,
