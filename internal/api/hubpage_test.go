@@ -444,6 +444,8 @@ func testHubHostile(t *testing.T, b browser) {
 	eval[any](p, `location.hash = "#/command/%zz<img src=x onerror=alert(1)>", 0`)
 	p.wait(`document.querySelector("#panel h2")?.textContent === "Gone"`)
 	clean("an unknown command")
+	eval[any](p, `location.hash = "#/gateways", 0`)
+	p.wait(`document.body.dataset.view === "gateways"`)
 	for _, where := range []string{"command/01KJWBG7G0000000000000ZZZZ", "gateway/gzzzzzzzzzzzzzzzz"} {
 		eval[any](p, `location.hash = "#/`+where+`", 0`)
 		p.wait(`document.querySelector("#panel h2")?.textContent === "Gone"`)
