@@ -6,7 +6,7 @@ import { ask, me, whoAmI, byName, link, onLink, setDenied, unreachable } from ".
 import { devices, picture, onChange, heard, following, follow } from "./inventory.js";
 import * as fleet from "./fleet.js";
 import { h, plain, glyph, tick } from "./text.js";
-import { devicesView, servicesView, gatewaysView } from "./views.js";
+import { devicesView, servicesView, gatewaysView, atHub } from "./views.js";
 import { view as commandsView, showOnly, CommandPanel } from "./commands.js";
 import { view as auditView, onAudit } from "./audit.js";
 import { List } from "./list.js";
@@ -377,6 +377,7 @@ function greet() {
   for (const a of document.querySelectorAll(".tabs a")) a.hidden = !allowed().includes(a.dataset.view);
   if (!me.hub) return;
   document.body.classList.add("hub");
+  atHub();
   document.querySelector('.tabs [data-view="node"]').textContent = "Hub";
   document.querySelector(".brand").href = "#/gateways";
   document.querySelector(".brand").setAttribute("aria-label", "lanfolk, all gateways");

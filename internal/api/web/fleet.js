@@ -37,6 +37,7 @@ const present = new Stream({
       delete g.event;
       g.generation = generation;
       g.title = g.name || g.id;
+      g.called = g.title.toLowerCase();
       g.tags = Object.entries(g.labels ?? {}).sort(([a], [b]) => (a < b ? -1 : 1)).map(([k, v]) => (v ? `${k}=${v}` : k));
       g.hay = [g.id, g.name, g.address, g.version, ...g.tags].join("\n").toLowerCase();
       gateways.set(g.id, g);
@@ -120,7 +121,7 @@ export function learn(c) {
   delete c.event;
   if (old && (ended(old) || old.status === "running") && !ended(c) && c.status !== old.status) return old;
   c.id = id;
-  if (c.output === undefined || c.output === "") c.output = old?.output ?? "";
+  delete c.output; // it is read where it is shown
   const name = c.gateway_name || nameOf(c.gateway);
   c.title = name;
   c.hay = [id, c.command, c.by, c.gateway, name, c.error].join("\n").toLowerCase();

@@ -48,7 +48,7 @@ export class GatewayPanel {
       return;
     }
     if (this.editing) return;
-    const said = JSON.stringify({ ...g, last_seen: "", generation: 0, hay: "" });
+    const said = JSON.stringify({ ...g, last_seen: "", generation: 0, hay: "", called: "" });
     if (said === this.drawn) {
       const seen = this.facts.querySelector("#gateway-seen time");
       if (seen && g.last_seen && seen.dateTime !== g.last_seen) seen.replaceWith(when(g.last_seen, " ago"));

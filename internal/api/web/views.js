@@ -20,6 +20,18 @@ function heardBy(o, protocols) {
   return [show(nameOf(o.gateway) || "–", "first"), h("small", {}, protocols)];
 }
 
+// has says whether a word occurs in what is known of something, or in the name
+// of the gateway that heard it.
+const has = (o, word) => o.hay.includes(word) || Boolean(me.hub && gateways.get(o.gateway)?.called.includes(word));
+
+// ofGateway is a filter by gateways, those with the most devices where there are
+// many.
+const ofGateway = ["Gateway", (o, v) => o.gateway === v, () => [...gateways.values()].filter((g) => g.devices).sort((a, b) => b.devices - a.devices)
+  .slice(0, 200).map((g) => [g.id, g.title]).sort((a, b) => byName(a[1], b[1]))];
+
+// atHub adds what there is at a hub only.
+export function atHub() { for (const v of [devicesView, servicesView]) v.picks = { gateway: ofGateway, ...v.picks }; }
+
 // byGateway narrows devices and services to a gateway's; the address says which.
 const byGateway = { id: "", fits: (o) => !byGateway.id || o.gateway === byGateway.id };
 
@@ -107,7 +119,7 @@ export const devicesView = {
   map: devices,
   row: deviceRow,
   href: (d) => "#/device/" + encodeURIComponent(d.id),
-  says: (d, word) => d.hay.includes(word) || [...d.services.values()].some((s) => s.hay.includes(word)),
+  says: (d, word) => has(d, word) || [...d.services.values()].some((s) => s.hay.includes(word)),
   states,
   picks: {
     protocol: ["Protocol", (d, v) => d.protocols.includes(v), protocolsOf],
@@ -145,6 +157,7 @@ export const servicesView = {
   columns: ["", "Name", "Where", "Device", "Type", "Heard by", "Seen"],
   map: services,
   row: serviceRow,
+  says: has,
   href: (s) => (s.device ? "#/device/" + encodeURIComponent(s.device) : "#/services"),
   states,
   picks: {
