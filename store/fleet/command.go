@@ -25,6 +25,9 @@ const (
 	Interrupted State = "interrupted" // the gateway died while it ran
 )
 
+// states are those that are no end, which lead somewhere.
+func states() []State { return []State{Queued, Sent, Running} }
+
 // rank is how far a state is; 0 is no state.
 func (s State) rank() int {
 	switch s {

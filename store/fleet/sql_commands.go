@@ -75,29 +75,45 @@ func (l *commands) Update(ctx context.Context, c Command) (Command, error) {
 		return Command{}, fmt.Errorf("fleet: update command %s: %w: %s, and ended %v", c.ID, ErrInvalid, c.State, c.Ended)
 	}
 	var after Command
-	err := l.group.do(ctx, "update command "+c.ID, func(ctx context.Context, tx *sql.Tx) error {
-		was, err := scanCommand(tx.QueryRowContext(ctx, `SELECT `+commandColumns+` FROM fleet_command WHERE id = $1`, text.Encode(c.ID)))
-		switch {
-		case err != nil:
-			return unknown(err)
-		case was.Revision != c.Revision:
-			return ErrConflict
-		case !was.State.Leads(c.State):
-			return fmt.Errorf("%w: from %s to %s", ErrState, was.State, c.State)
+	err := l.group.do(ctx, "update command "+c.ID, func(ctx context.Context, tx *sql.Tx) (err error) {
+		to := c
+		to.Revision++
+		args := append([]any{text.Encode(c.ID), int64(c.Revision)}, commandState(&to)...)
+		in := ""
+		for _, s := range states() {
+			if s.Leads(c.State) {
+				args = append(args, string(s))
+				in += ", $" + strconv.Itoa(len(args))
+			}
 		}
-		after = c
-		after.Gateway, after.Line, after.By, after.Created, after.Deadline, after.Queue = was.Gateway, was.Line, was.By, was.Created, was.Deadline, was.Queue
-		after.Revision++
-		// Another hub may have been here since the look.
-		return change(ctx, tx, ErrConflict, `
+		if in == "" {
+			return l.whyNot(ctx, tx, c)
+		}
+		after, err = scanCommand(tx.QueryRowContext(ctx, `
 UPDATE fleet_command SET revision = $3, state = $4, ended = $5, cancelled_by = $6, sent = $7, started = $8,
     exit_code = $9, error = $10, type = $11, size = $12, sha256 = $13
-WHERE id = $1 AND revision = $2`, append([]any{c.ID, int64(c.Revision)}, commandState(&after)...)...)
+WHERE id = $1 AND revision = $2 AND state IN (`+in[2:]+`) RETURNING `+commandColumns, args...))
+		if errors.Is(err, sql.ErrNoRows) {
+			return l.whyNot(ctx, tx, c)
+		}
+		return err
 	})
 	if err != nil {
 		return Command{}, err
 	}
 	return after, nil
+}
+
+// whyNot says why a command can't be updated.
+func (l *commands) whyNot(ctx context.Context, tx *sql.Tx, c Command) error {
+	was, err := scanCommand(tx.QueryRowContext(ctx, `SELECT `+commandColumns+` FROM fleet_command WHERE id = $1`, text.Encode(c.ID)))
+	switch {
+	case err != nil:
+		return unknown(err)
+	case was.Revision == c.Revision && !was.State.Leads(c.State):
+		return fmt.Errorf("%w: from %s to %s", ErrState, was.State, c.State)
+	}
+	return ErrConflict
 }
 
 func (l *commands) Outstanding(ctx context.Context, gateway string) ([]Command, error) {
