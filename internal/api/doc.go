@@ -7,10 +7,16 @@
 //	unix socket    who may open it is admin; the peer's uid goes into the audit
 //	TCP            an API token (Authorization: Bearer) or the page's cookie
 //
-// A browser gets its cookie by a sign-in token, which works once and for a
-// short time. The token stands in the fragment of the printed address, so that
-// it is in no request line, no Referer and no log; the page posts it and wipes
-// it from the history.
+// A hub has an access.Desk, which knows people, and callers have roles and grants: each
+// operation takes a right, and what says nothing is for admins unless it reads. Browsers
+// sign in by name and password there; their cookie (__Host-, for TLS alone) is good with
+// the session's token in X-CSRF-Token, but for what only reads. Event streams ask every
+// two seconds whether their caller may still have them.
+//
+// A node knows no people: there a browser gets its cookie by a sign-in token, which
+// works once and for a short time. The token stands in the fragment of the printed
+// address, so that it is in no request line, no Referer and no log; the page posts it
+// and wipes it from the history.
 //
 // A TCP request must name this host in its Host header, or a web page elsewhere
 // could reach the API by a DNS name that it lets point here (DNS rebinding),

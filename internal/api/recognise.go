@@ -122,7 +122,7 @@ func (s *Server) stranger(err error, f *refusal) *refusal {
 	if errors.Is(err, access.ErrUnrecognised) {
 		return f
 	}
-	s.log.Error("nobody can be recognised", "err", err)
+	s.log.Debug("nobody can be recognised", "err", err) // the status tells of the database
 	return &refusal{status: http.StatusServiceUnavailable, detail: "who you are can't be looked up now"}
 }
 

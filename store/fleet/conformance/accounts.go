@@ -82,16 +82,25 @@ func accounts(t *testing.T, open Opener) {
 	wantErr(t, a.RemoveUser(ctx, "ann"), fleet.ErrLastAdmin)
 	wantErr(t, a.SetRole(ctx, "ann", fleet.Viewer), fleet.ErrLastAdmin)
 	noErr(t, a.SetRole(ctx, "ann", fleet.Admin))
-	noErr(t, a.CreateUser(ctx, fleet.User{Name: "ben", Role: fleet.Admin}, ""))
 	other := opened(t, open, fleet.Options{}).Accounts
-	errs := make(chan error)
-	go func() { errs <- a.RemoveUser(ctx, "ann") }()
-	go func() { errs <- other.SetRole(ctx, "ben", fleet.Operator) }()
-	first, second := <-errs, <-errs
-	if first == nil {
-		first = second
-	} else {
-		noErr(t, second)
+	noErr(t, a.CreateUser(ctx, fleet.User{Name: "ben", Role: fleet.Admin}, ""))
+	for range 20 {
+		noErr(t, a.SetRole(ctx, "ann", fleet.Admin))
+		noErr(t, a.SetRole(ctx, "ben", fleet.Admin))
+		errs, start := make(chan error), make(chan bool)
+		for name, by := range map[string]fleet.Accounts{"ann": a, "ben": other} {
+			go func() {
+				<-start
+				errs <- by.SetRole(ctx, name, fleet.Operator)
+			}()
+		}
+		close(start)
+		first, second := <-errs, <-errs
+		if first == nil {
+			first = second
+		} else {
+			noErr(t, second)
+		}
+		wantErr(t, first, fleet.ErrLastAdmin)
 	}
-	wantErr(t, first, fleet.ErrLastAdmin)
 }
