@@ -167,7 +167,8 @@ func setHeaders(h http.Header) {
 }
 
 // hostAllowed says whether the Host header names this host: localhost, the
-// address that the request came in on, or a name that the config allows. Any
+// address that the request came in on, or what the config allows: a name, or an
+// address that a router translates into this host's. Any
 // other name may be one that a stranger's DNS lets point here. The port makes
 // no difference: a tunnel may change it.
 func (s *Server) hostAllowed(r *http.Request) bool {
@@ -176,7 +177,7 @@ func (s *Server) hostAllowed(r *http.Request) bool {
 		return true
 	}
 	if addr, err := netip.ParseAddr(host); err == nil {
-		return addr.IsLoopback() || addr.WithZone("") == localAddr(r)
+		return addr.IsLoopback() || addr.WithZone("") == localAddr(r) || s.hosts[host]
 	}
 	return s.hosts[host]
 }

@@ -131,7 +131,7 @@ func (n *node) call(t *testing.T, method, path, body string, headers ...string) 
 }
 
 func TestWhoMayCall(t *testing.T) {
-	n := serve(t, newInventory(printer()), func(o *api.Options) { o.AllowedHosts = []string{"Nas.Example.com"} })
+	n := serve(t, newInventory(printer()), func(o *api.Options) { o.AllowedHosts = []string{"Nas.Example.com", "198.51.100.7"} })
 	_, port, _ := net.SplitHostPort(n.addr)
 	for _, c := range []struct {
 		name, method, path string
@@ -152,6 +152,7 @@ func TestWhoMayCall(t *testing.T) {
 		{"a tunnel's port", "GET", "/api/v1/devices", []string{"Host", "localhost:9999"}, 200, ""},
 		{"IPv6 loopback", "GET", "/api/v1/devices", []string{"Host", "[::1]:" + port}, 200, ""},
 		{"an allowed host in another case", "GET", "/api/v1/devices", []string{"Host", "NAS.example.com."}, 200, ""},
+		{"an allowed address that is another machine's", "GET", "/api/v1/devices", []string{"Host", "198.51.100.7"}, 200, ""},
 		{"a rebound name", "GET", "/api/v1/devices", []string{"Host", "evil.example:" + port}, 421, "the Host header names another host than this one; see allowed_hosts"},
 		{"a rebound name for the page", "GET", "/", []string{"Host", "evil.example"}, 421, "the Host header names another host than this one; see allowed_hosts"},
 		{"a name that begins with localhost", "GET", "/", []string{"Host", "localhost.evil.example"}, 421, "the Host header names another host than this one; see allowed_hosts"},
