@@ -142,9 +142,11 @@ func (v *inventory) run(ctx context.Context, hub Feeder) {
 	if v.locate(ctx, hub) != nil {
 		return
 	}
-	for next := time.Now(); ; {
+	// After a restart the hub knows well enough when things were heard.
+	v.sweep(!v.ledger.complete)
+	for next := time.Now().Add(sweepEvery); ; {
 		if !next.After(time.Now()) {
-			v.sweep()
+			v.sweep(true)
 			next = time.Now().Add(sweepEvery)
 		}
 		if v.bring(ctx, hub) != nil {
@@ -220,8 +222,8 @@ func (v *inventory) missed() {
 	}
 }
 
-// sweep looks at all of the registry.
-func (v *inventory) sweep() {
+// sweep looks at all of the registry, and if times is set at when things were heard, too.
+func (v *inventory) sweep(times bool) {
 	devices, services := v.registry.Devices(lanfolk.Filter{}), v.registry.Services(lanfolk.Filter{})
 	v.slow = v.slow[:0]
 	v.mu.Lock()
@@ -241,5 +243,7 @@ func (v *inventory) sweep() {
 	for _, s := range services {
 		again(keyOf(feed.Service, s.ID), picture{service: s})
 	}
-	v.heard = timesOf(devices, services)
+	if times {
+		v.heard = timesOf(devices, services)
+	}
 }

@@ -262,7 +262,7 @@ func (v *inventory) restart() {
 	v.stats.Snapshots++
 	v.mu.Unlock()
 	v.parcel, v.held = packer{}, nil
-	v.sweep()
+	v.sweep(true)
 }
 
 // trip tells once that the ledger can't be written: a restart will send all anew.

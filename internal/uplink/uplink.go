@@ -42,7 +42,7 @@ type Options struct {
 	// Registry is what goes up of the inventory; nil: nothing.
 	Registry Registry
 	// MaxItems bounds what the hub is told of at a time; a device counts for two, a
-	// service for one. 0 is 200,000.
+	// service for one. 0 is 180,000: a hub takes 200,000 as a rule.
 	MaxItems int
 	// SpoolBytes bounds what waits on the disk of passive monitoring; 0: nothing of it goes up.
 	SpoolBytes int64
@@ -50,7 +50,7 @@ type Options struct {
 }
 
 const (
-	defaultItems = 200_000
+	defaultItems = 180_000
 	ledgerFile   = "inventory"
 	spoolFolder  = "fingerprints"
 )

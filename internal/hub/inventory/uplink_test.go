@@ -80,7 +80,7 @@ func TestTheHubHasWhatTheGatewayHas(t *testing.T) {
 			t.Fatal(d)
 		}
 		t.Logf("after a restart %d bytes; %+v", l.sent()-before, u.Status())
-		if more := l.sent() - before; more > snapshot/4 {
+		if more := l.sent() - before; more > snapshot/50 {
 			t.Errorf("a restart took %d bytes, the snapshot %d", more, snapshot)
 		}
 		if n := u.Status().Inventory.Snapshots; n != 0 {

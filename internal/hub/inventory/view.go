@@ -28,10 +28,12 @@ func (g *gateway) showService(s *service) *lanfolk.Service {
 	if s.expires.After(v.Expires) {
 		v.Expires = s.expires
 	}
-	if !g.online {
+	s.view = &v
+	if g.online {
+		s.told = s.view // says the same, and needs no room of its own
+	} else {
 		v.State = lanfolk.Unknown
 	}
-	s.view = &v
 	return s.view
 }
 
@@ -56,8 +58,10 @@ func (i *Inventory) showDevice(g *gateway, d *device) *lanfolk.Device {
 		return cmp.Or(strings.Compare(a.Type, b.Type), strings.Compare(a.Name, b.Name), strings.Compare(a.Protocol, b.Protocol),
 			strings.Compare(a.Interface, b.Interface), strings.Compare(a.ID, b.ID))
 	})
-	i.addWords(&v)
 	d.view = &v
+	if !i.addWords(&v) && g.online {
+		d.told = d.view // as for services
+	}
 	return d.view
 }
 

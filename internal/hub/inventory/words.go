@@ -36,8 +36,8 @@ func (i *Inventory) saidOf(d *lanfolk.Device) (names, tags []string) {
 	return names, tags
 }
 
-// addWords adds to a picture what people said at the hub.
-func (i *Inventory) addWords(v *lanfolk.Device) {
+// addWords adds to a picture what people said at the hub, if they did.
+func (i *Inventory) addWords(v *lanfolk.Device) bool {
 	names, tags := i.saidOf(v)
 	if len(names) > 0 {
 		all := []string{}
@@ -49,7 +49,7 @@ func (i *Inventory) addWords(v *lanfolk.Device) {
 		v.Names = all
 	}
 	if len(tags) == 0 {
-		return
+		return len(names) > 0
 	}
 	all := []string{}
 	for _, t := range append(tags, v.Tags...) {
@@ -69,6 +69,7 @@ func (i *Inventory) addWords(v *lanfolk.Device) {
 			v.Class, v.ClassConfidence = value, 1
 		}
 	}
+	return true
 }
 
 // reasons puts before a gateway's reasons what people said at the hub.
