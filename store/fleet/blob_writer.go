@@ -113,6 +113,11 @@ func (w *blobWriter) room(n int64) error {
 	if limit := w.b.o.MaxBlobBytes; limit > 0 && w.Size()+n > limit {
 		return fmt.Errorf("%w: a result may have %d bytes", ErrQuota, limit)
 	}
+	if w.part != nil || n > maxSmall {
+		if err := w.b.spare(n); err != nil {
+			return err
+		}
+	}
 	return w.b.reserve(w.gateway, n)
 }
 

@@ -110,6 +110,20 @@ func (b *blobs) reserve(gateway string, n int64) error {
 	return nil
 }
 
+// maxSpare bounds what results leave free on their disk, an eighth of it at most. The
+// database often lies there, too: how a command ended that filled the disk could not be
+// put on record, and so what came of its result could not go.
+const maxSpare = 64 << 20
+
+// spare says whether a file may grow by n bytes.
+func (b *blobs) spare(n int64) error {
+	all, free, err := disk(b.o.BlobFolder)
+	if err == nil && free-n < min(maxSpare, all/8) {
+		return fmt.Errorf("%w: the disk is nearly full: %d bytes are left", ErrQuota, free)
+	}
+	return nil // if nobody knows, writing will tell
+}
+
 // hold keeps others away from a blob until free is called.
 func (b *blobs) hold(id string) (free func(), err error) {
 	if !cleanID(id) || len(id) > maxID {
