@@ -1,13 +1,17 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -269,9 +273,11 @@ none is missing and that it ends where it should. If not it exits with 1 and nam
 the first entry that is wrong.
 
 Whoever can write to the database can also cut off the end, or make all hashes
-anew. That shows only by the hub's signed heads of before, kept elsewhere: --head
-names a file of them, a line each, as "lanfolk audit head" prints them and as the
-hub writes them.
+anew. That shows only by the hub's signed heads of before. Those in its state
+folder are compared where they can be read; who can write there, too, is found out
+only by heads that were kept elsewhere. --head names a file of them, a line each,
+as "lanfolk audit head" prints them, or a folder of such files, as the hub writes
+them ([hub.seals]).
 
 A running hub is asked; without one its database is read. --from reads another,
 and so asks nobody: a file, or postgres://USER@HOST:PORT/DATABASE.`,
@@ -285,7 +291,7 @@ and so asks nobody: a file, or postgres://USER@HOST:PORT/DATABASE.`,
 			if err := p.check(); err != nil {
 				return err
 			}
-			seals, err := readSeals(heads)
+			seals, err := p.seals(heads, a.err)
 			if err != nil {
 				return err
 			}
@@ -336,31 +342,67 @@ func verifyAudit(ctx context.Context, log fleet.Chain, seals []fleet.Seal) (v ve
 	return v, fmt.Errorf("entry %d is the first that is wrong: %w", v.Wrong, err)
 }
 
-// readSeals reads files of signed heads.
-func readSeals(paths []string) (all []fleet.Seal, err error) {
+// seals reads the signed heads that verify compares: those of --head, and the hub's own
+// where its state folder can be read.
+func (p *auditPlace) seals(paths []string, talk io.Writer) (all []fleet.Seal, err error) {
 	for _, path := range paths {
-		f, err := os.Open(path)
+		seals, err := readSeals(path, talk)
 		if err != nil {
 			return nil, fmt.Errorf("--head: %w", err)
 		}
-		for in := json.NewDecoder(f); ; {
-			var text json.RawMessage
-			if err = in.Decode(&text); err != nil {
-				break
-			}
-			var s fleet.Seal
-			if s, err = fleet.ParseSeal(text, nil); err != nil {
-				break
-			}
-			all = append(all, s)
+		if len(seals) == 0 {
+			return nil, fmt.Errorf("--head: there is no signed head in %s", path)
 		}
-		f.Close()
-		if !errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("--head %s: after %d heads: %w", path, len(all), err)
-		}
+		all = append(all, seals...)
 	}
-	if len(paths) > 0 && len(all) == 0 {
-		return nil, fmt.Errorf("--head: there is no head in %v", paths)
+	if p.at.api != "" || p.place.from != "" {
+		return all, nil
+	}
+	state, err := stateFolder(p.place.state)
+	if err != nil {
+		return nil, err
+	}
+	own, err := readSeals(filepath.Join(state, "hub", "seals.jsonl"), talk)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return all, nil
+	}
+	return append(all, own...), err
+}
+
+// readSeals reads a file of signed heads, a line each, or a folder of such files.
+func readSeals(path string, talk io.Writer) (all []fleet.Seal, err error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		entries, err := os.ReadDir(path)
+		for _, e := range entries {
+			if e.Type().IsRegular() {
+				seals, fileErr := readSeals(filepath.Join(path, e.Name()), talk)
+				all, err = append(all, seals...), errors.Join(err, fileErr)
+			}
+		}
+		return all, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for n := 1; lines.Scan(); n++ {
+		switch {
+		case len(bytes.TrimSpace(lines.Bytes())) == 0:
+			continue
+		case !json.Valid(lines.Bytes()): // half of one: the power went
+			fmt.Fprintf(talk, "%s: line %d is no signed head: left out\n", path, n)
+			continue
+		}
+		s, err := fleet.ParseSeal(lines.Bytes(), nil)
+		if err != nil {
+			return nil, fmt.Errorf("%s: line %d: %w", path, n, err)
+		}
+		all = append(all, s)
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return all, nil
 }

@@ -40,6 +40,7 @@ func TestScripts(t *testing.T) {
 			"sql":      runSQL,
 			"replace":  replaceText,
 			"each":     runEach,
+			"concat":   concat,
 			"until":    runUntil,
 			"freeport": freePort,
 			"gateway":  foreignGateway,
@@ -178,4 +179,16 @@ func runEach(ts *testscript.TestScript, neg bool, argv []string) {
 		ts.Fatalf("usage: each FILE PROGRAM ARG…")
 	}
 	ts.Check(ts.Exec(argv[1], append(slices.Clone(argv[2:]), strings.Fields(ts.ReadFile(argv[0]))...)...))
+}
+
+// concat TO FROM… writes files one behind the other.
+func concat(ts *testscript.TestScript, neg bool, argv []string) {
+	if neg || len(argv) < 2 {
+		ts.Fatalf("usage: concat TO FROM…")
+	}
+	var all strings.Builder
+	for _, name := range argv[1:] {
+		all.WriteString(ts.ReadFile(name))
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(argv[0]), []byte(all.String()), 0o600))
 }
