@@ -98,6 +98,7 @@ var (
 	ErrReplaced = errors.New("reverse: another connection of the same gateway took over")
 	ErrOverdue  = errors.New("reverse: no answer in time")
 	ErrOffline  = errors.New("reverse: the gateway is not connected")
+	ErrUnsent   = errors.New("reverse: nothing of the command went out")
 	ErrUnknown  = errors.New("reverse: no such command of this gateway")
 	ErrAway     = errors.New("reverse: not now")
 	ErrClosed   = errors.New("reverse: the hub is going down")

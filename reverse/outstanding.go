@@ -25,7 +25,8 @@ const defaultTimeout = time.Minute
 
 // Send sends a command to a gateway and returns when it is on its way: whether it
 // arrived only an answer tells. It returns an error that is ErrOffline if the
-// gateway isn't listening here. A gateway that doesn't know lanfolk.v1 has one
+// gateway isn't listening here, and that is ErrUnsent, too, if nothing of the command
+// went out. A gateway that doesn't know lanfolk.v1 has one
 // command at a time: Send waits for the answer to the one before.
 func (s *Server) Send(ctx context.Context, gateway string, cmd Command) error {
 	if err := CheckID(cmd.ID); err != nil {
@@ -38,11 +39,11 @@ func (s *Server) Send(ctx context.Context, gateway string, cmd Command) error {
 	ss := s.sessions[gateway]
 	s.mu.Unlock()
 	if ss == nil {
-		return fmt.Errorf("%w: %s", ErrOffline, gateway)
+		return unsent{fmt.Errorf("%w: %s", ErrOffline, gateway)}
 	}
 	if !ss.Native {
 		if err := s.occupy(ctx, ss, cmd); err != nil {
-			return err
+			return unsent{err}
 		}
 	}
 	sent := make(chan error, 1)
@@ -51,10 +52,10 @@ func (s *Server) Send(ctx context.Context, gateway string, cmd Command) error {
 	case ss.commands <- o:
 	case <-ss.done:
 		ss.conn.vacate(cmd.ID)
-		return offline(ss)
+		return unsent{offline(ss)}
 	case <-ctx.Done():
 		ss.conn.vacate(cmd.ID)
-		return fmt.Errorf("reverse: send to %s: %w", gateway, context.Cause(ctx))
+		return unsent{fmt.Errorf("reverse: send to %s: %w", gateway, context.Cause(ctx))}
 	}
 	s.count.Commands.Add(1)
 	// From here on it may have arrived.
@@ -77,6 +78,12 @@ func (s *Server) Send(ctx context.Context, gateway string, cmd Command) error {
 		return fmt.Errorf("reverse: send to %s: %w", gateway, context.Cause(ctx))
 	}
 }
+
+// unsent is an error of Send before anything went out.
+type unsent struct{ error }
+
+func (u unsent) Unwrap() error        { return u.error }
+func (u unsent) Is(target error) bool { return target == ErrUnsent }
 
 func offline(ss *session) error {
 	return fmt.Errorf("%w: %s: %w", ErrOffline, ss.Gateway, ss.why)

@@ -104,7 +104,7 @@ func (c *command) overdue() time.Time {
 
 // wasSent says whether the gateway may have the command.
 func (c *command) wasSent() bool {
-	return c.is.State != fleet.Queued || c.session != 0 || c.sending != nil || c.doubtful
+	return c.is.State != fleet.Queued && !c.held || c.session != 0 || c.sending != nil || c.doubtful
 }
 
 // doWhatIsDue begins what is due, and returns when the next is.
@@ -122,14 +122,16 @@ func (d *Dispatcher) doWhatIsDue(now time.Time) time.Time {
 				c.verdict = c.late()
 				wake(&c.changed)
 			}
-			if c.gateway.answer == c {
-				gateway, id := c.gateway.id, c.is.ID
-				d.backgroundLocked(func(context.Context) { d.Wire.Abandon(gateway, id) })
-			}
+			abandoned, gateway, id := c.gateway.answer == c, c.is.Gateway, c.is.ID
 			if c.sending != nil {
 				c.sending()
 			}
-			d.backgroundLocked(func(ctx context.Context) { d.endInTime(ctx, c) })
+			d.backgroundLocked(func(ctx context.Context) {
+				if abandoned {
+					d.Wire.Abandon(gateway, id) // before the next one may go there
+				}
+				d.endInTime(ctx, c)
+			})
 			continue
 		}
 		if c.dirty {

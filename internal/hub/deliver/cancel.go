@@ -22,7 +22,10 @@ func (d *Dispatcher) Cancel(ctx context.Context, by, id string) (fleet.Command, 
 		return was, fmt.Errorf("deliver: the request can't be put on record: %w", err)
 	}
 	ctx = context.WithoutCancel(ctx)
-	if e := d.callOff(c, by); e != nil {
+	if e, abandoned := d.callOff(c, by); e != nil {
+		if abandoned {
+			d.Wire.Abandon(was.Gateway, id) // before the next one may go there
+		}
 		return d.end(ctx, c, e)
 	}
 	if err := d.writeNow(ctx, c); err != nil {
@@ -35,12 +38,12 @@ func (d *Dispatcher) Cancel(ctx context.Context, by, id string) (fleet.Command, 
 }
 
 // callOff says that a command shall end. It returns how, if that needn't wait for
-// its gateway.
-func (d *Dispatcher) callOff(c *command, by string) *ending {
+// its gateway, and whether the gateway is waited for no more.
+func (d *Dispatcher) callOff(c *command, by string) (e *ending, abandoned bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if c.is.State.Ended() {
-		return &ending{}
+		return &ending{}, false
 	}
 	if c.is.CancelledBy == "" {
 		c.is.CancelledBy = by
@@ -48,11 +51,10 @@ func (d *Dispatcher) callOff(c *command, by string) *ending {
 	session, there := d.Wire.Session(c.is.Gateway)
 	switch {
 	case c.gateway.answer == c:
-		gateway, id, send := c.is.Gateway, c.is.ID, c.sending
-		if send != nil {
-			send()
+		abandoned = true
+		if c.sending != nil {
+			c.sending()
 		}
-		d.backgroundLocked(func(context.Context) { d.Wire.Abandon(gateway, id) })
 	case c.wasSent() && there && session.Native:
 		c.dirty = true
 		if c.cancelled.IsZero() {
@@ -60,9 +62,9 @@ func (d *Dispatcher) callOff(c *command, by string) *ending {
 		}
 		d.plan(c)
 		d.tell(c)
-		return nil
+		return nil, false
 	}
-	return &ending{state: fleet.Cancelled, text: "cancelled by " + c.is.CancelledBy}
+	return &ending{state: fleet.Cancelled, text: "cancelled by " + c.is.CancelledBy}, abandoned
 }
 
 // find returns the command with an id that is outstanding, and what is known of it;

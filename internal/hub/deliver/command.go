@@ -18,6 +18,7 @@ type command struct {
 	waits       bool               // in the gateway's queue
 	sending     context.CancelFunc // not nil: the wire has it
 	session     uint64             // down which it went last; 0 is none
+	held        bool               // the log says that it was sent, and it wasn't
 	doubtful    bool               // the hub started anew and can't tell whether it was sent before
 	journal     bool               // the gateway's journal named it
 	interrupted bool               // as interrupted

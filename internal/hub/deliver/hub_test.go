@@ -200,6 +200,7 @@ type gateway struct {
 	ran       map[string]int
 	sent      map[string]int
 	abandoned []string
+	closing   bool // its connection is being closed
 	tasks     sync.WaitGroup
 }
 
@@ -266,6 +267,7 @@ func (g *gateway) connect() *gateway {
 	g.link, g.cut = context.WithCancel(alive)
 	g.session = reverse.Session{Peer: g.peer(), Epoch: epoch, Since: time.Now()}
 	session, life := g.session, g.life
+	g.closing = false
 	g.to = d
 	for id, j := range g.journal {
 		if j.status == reverse.StatusInterrupted && !j.acked {
@@ -310,13 +312,13 @@ func (g *gateway) die() {
 }
 
 // up returns the link when there is one; nil if the gateway's life is over.
-func (g *gateway) up(life context.Context) (link context.Context, d *deliver.Dispatcher) {
+func (g *gateway) up(life context.Context) (context.Context, *deliver.Dispatcher) {
 	for life.Err() == nil {
 		g.mu.Lock()
-		link, d = g.link, g.to
+		now, to := g.link, g.to
 		g.mu.Unlock()
-		if link != nil && link.Err() == nil {
-			return link, d
+		if now != nil && now.Err() == nil {
+			return now, to
 		}
 		select {
 		case <-time.After(50 * time.Millisecond):
@@ -342,8 +344,8 @@ func (g *gateway) take(ctx context.Context, cmd reverse.Command) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.link == nil || g.link.Err() != nil {
-		return reverse.ErrOffline
+	if g.link == nil || g.link.Err() != nil || g.closing {
+		return fmt.Errorf("%w: %w", reverse.ErrUnsent, reverse.ErrOffline)
 	}
 	g.sent[cmd.ID]++
 	if g.loses {
@@ -362,6 +364,7 @@ func (g *gateway) abandon(command string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.abandoned = append(g.abandoned, command)
+	g.closing = true
 }
 
 // run runs a command and sends its result.

@@ -324,6 +324,12 @@ func TestGatewaysWithoutAJournalHaveOneAtATime(t *testing.T) {
 			t.Errorf("cancelled: %+v, %v", c, err)
 		}
 		synctest.Wait()
+		if g.sent[second.ID] != 0 || w.now(second.ID).State.Ended() {
+			t.Errorf("on a connection that is being closed: sent %v, %+v", g.sent, w.now(second.ID))
+		}
+		g.vanish()
+		g.connect()
+		synctest.Wait()
 		if !slices.Equal(g.abandoned, []string{first.ID}) || g.sent[second.ID] != 1 {
 			t.Errorf("abandoned %q, sent %v", g.abandoned, g.sent)
 		}
@@ -332,6 +338,8 @@ func TestGatewaysWithoutAJournalHaveOneAtATime(t *testing.T) {
 			t.Errorf("abandoned %q", g.abandoned)
 		}
 		w.wants(third.ID, time.Second, fleet.Offline, "did not come in time") // its time was over, too
+		g.vanish()
+		g.connect()
 		fourth := w.one(g.id, "d")
 		synctest.Wait()
 		g.vanish()

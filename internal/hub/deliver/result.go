@@ -36,7 +36,7 @@ func (d *Dispatcher) Open(ctx context.Context, p reverse.Peer, id string) (rever
 	w, err := d.Blobs.Write(ctx, id, p.Gateway)
 	switch {
 	case errors.Is(err, fleet.ErrExists):
-		return nil, d.wholeAlready(ctx, c)
+		return nil, d.wholeAlready(ctx, c, id)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", reverse.ErrAway, err)
 	}
@@ -50,8 +50,8 @@ func (d *Dispatcher) Open(ctx context.Context, p reverse.Peer, id string) (rever
 
 // wholeAlready ends a command whose result is whole: the hub didn't come to that
 // before it died, or couldn't.
-func (d *Dispatcher) wholeAlready(ctx context.Context, c *command) error {
-	info, err := d.Blobs.Stat(ctx, c.is.ID)
+func (d *Dispatcher) wholeAlready(ctx context.Context, c *command, id string) error {
+	info, err := d.Blobs.Stat(ctx, id)
 	if err == nil {
 		e := endingOf(info)
 		_, err = d.end(context.WithoutCancel(ctx), c, &e)
@@ -59,7 +59,7 @@ func (d *Dispatcher) wholeAlready(ctx context.Context, c *command) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", reverse.ErrAway, err)
 	}
-	return fmt.Errorf("%w: %s", reverse.ErrComplete, c.is.ID)
+	return fmt.Errorf("%w: %s", reverse.ErrComplete, id)
 }
 
 // Held implements reverse.Result.

@@ -126,7 +126,7 @@ func (d *Dispatcher) sendNext(ctx context.Context, g *gateway) {
 		g.answer = c
 		d.moveTo(c, fleet.Sent, time.Now())
 		if order.Timeout = time.Hour; !c.is.Deadline.IsZero() {
-			order.Timeout = max(time.Until(c.is.Deadline), time.Millisecond)
+			order.Timeout = max(time.Until(c.is.Deadline), 0) + grace // it is abandoned before
 		}
 	}
 	d.mu.Unlock()
@@ -145,7 +145,12 @@ func (d *Dispatcher) sendNext(ctx context.Context, g *gateway) {
 
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	c.sending, c.session = nil, session.Epoch
+	c.sending = nil
+	if c.held = errors.Is(err, reverse.ErrUnsent); !c.held {
+		c.session = session.Epoch
+	} else if g.answer == c {
+		g.answer = nil
+	}
 	switch {
 	case c.verdict != nil || c.decided != nil || c.is.State.Ended():
 	case err == nil:
@@ -154,7 +159,7 @@ func (d *Dispatcher) sendNext(ctx context.Context, g *gateway) {
 		if now, there := d.Wire.Session(g.id); session.Native && there && now.Epoch != session.Epoch && !c.journal {
 			d.enqueue(c) // it came back meanwhile
 		}
-	case !session.Native:
+	case !session.Native && !c.held:
 		// Whether it got it, nobody can tell.
 		d.lost(c)
 	case errors.Is(err, reverse.ErrOffline):
@@ -187,7 +192,7 @@ func (d *Dispatcher) arrived(g *gateway, s reverse.Session) {
 	for _, c := range g.all {
 		switch {
 		case c.fresh || c.sending != nil || c.session == s.Epoch:
-		case g.answer == c || !s.Native && (c.is.State != fleet.Queued || c.doubtful):
+		case g.answer == c || !s.Native && (c.is.State != fleet.Queued && !c.held || c.doubtful):
 			d.lost(c)
 		case !s.Native || !c.journal:
 			d.enqueue(c)
