@@ -50,8 +50,8 @@ func rules() []rule {
 		{"internal/uplink", []string{".", "reverse", "store", "internal/feed"}},
 		{"internal/api", []string{".", "store", "packet", "reverse", "internal/access", "internal/find", "internal/config"}},
 		{"internal/access", []string{"store/fleet"}},
-		{"internal/enrol", []string{"reverse"}},                                                                        // what a gateway and its hub must agree on
-		{"internal/find", []string{".", "packet", "syncthing"}},                                                        // a query may be a device ID
+		{"internal/enrol", []string{"reverse"}},                 // what a gateway and its hub must agree on
+		{"internal/find", []string{".", "packet", "syncthing"}}, // a query may be a device ID
 		{"internal/locate", []string{"dnssd", "internal/find"}},
 		{"internal/config", []string{".", "packet", "passive", "reflector", "nmos", "tged", "syncthing", "hemtjanst"}}, // it checks the capture filter, service types, names, versions and device IDs
 		// These join lan to what needs sockets or frames.

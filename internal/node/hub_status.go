@@ -39,11 +39,11 @@ type HubLink struct {
 	Feeds     *HubFeeds   `json:"feeds"` // null where nothing goes up by itself
 }
 
-// HubCommands and HubFeeds count what the hub asked, and what goes up to it by itself.
-type (
-	HubCommands agent.Stats
-	HubFeeds    uplink.Status
-)
+// HubCommands counts what the hub asked.
+type HubCommands agent.Stats
+
+// HubFeeds counts what goes up to the hub by itself.
+type HubFeeds uplink.Status
 
 // hubLink returns how the node stands with its hub.
 func (n *Node) hubLink() HubLink {

@@ -191,6 +191,13 @@ user = "nobody-of-that-name"
 		s := g.Status().Hub
 		return !s.Connected && strings.Contains(s.Error, "revoked")
 	})
+	again := h.join(t, g.identity).Gateway
+	if again == id {
+		t.Error("it is the same gateway again")
+	}
+	if _, m := h.run(t, again, "status"); m.Status != reverse.StatusOK {
+		t.Errorf("as a new gateway: %+v", m)
+	}
 }
 
 const day = 24 * time.Hour
