@@ -136,13 +136,17 @@ func hopeless(err error) bool {
 
 func (c *Client) failed(attempts int, err error, wait time.Duration) {
 	c.mu.Lock()
+	before := c.state.Err
 	c.state.Attempts, c.state.Err = attempts, err
 	c.mu.Unlock()
-	if status.Code(err) == codes.Aborted {
-		c.log().Warn("another connection with this gateway's identity took over", slog.Any("err", err), slog.Duration("dur", wait))
-		return
+	level, what := slog.LevelInfo, "no connection to the hub"
+	switch {
+	case status.Code(err) == codes.Aborted:
+		level, what = slog.LevelWarn, "another connection with this gateway's identity took over"
+	case attempts > 1 && before != nil && before.Error() == err.Error():
+		level = slog.LevelDebug // it was said
 	}
-	c.log().Info("no connection to the hub", slog.Any("err", err), slog.Int("n", attempts), slog.Duration("dur", wait))
+	c.log().Log(context.Background(), level, what, slog.Any("err", err), slog.Int("n", attempts), slog.Duration("dur", wait))
 }
 
 // errOther ends a connection that was made for the other kind of hub.
