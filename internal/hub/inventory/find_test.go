@@ -47,7 +47,7 @@ func (r *runner) Watch(ctx context.Context, ids ...string) <-chan fleet.Command 
 		time.Sleep(time.Second)
 		for _, id := range ids {
 			now := fleet.Command{ID: id, Gateway: strings.TrimPrefix(id, "c-"), State: fleet.OK}
-			switch r.out[id] {
+			switch r.said(id) {
 			case "silent":
 				continue
 			case "none":
@@ -65,10 +65,17 @@ func (r *runner) Watch(ctx context.Context, ids ...string) <-chan fleet.Command 
 }
 
 func (r *runner) Output(_ context.Context, id string, _ int64, _ bool) (io.ReadCloser, error) {
-	if r.out[id] == "lost" {
+	text := r.said(id)
+	if text == "lost" {
 		return nil, fleet.ErrUnknown
 	}
-	return io.NopCloser(strings.NewReader(r.out[id])), nil
+	return io.NopCloser(strings.NewReader(text)), nil
+}
+
+func (r *runner) said(id string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.out[id]
 }
 
 func TestFindAsksGateways(t *testing.T) {

@@ -225,7 +225,9 @@ func TestNothingIsLostAndNothingCountsTwice(t *testing.T) {
 			for _, s := range steps {
 				w.step(s)
 			}
-			w.faults = nil
+			w.link.mu.Lock()
+			w.link.fault = nil
+			w.link.mu.Unlock()
 			select {
 			case <-w.dead:
 				w.die()

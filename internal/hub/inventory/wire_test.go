@@ -197,6 +197,16 @@ func (l *link) turn(hub *inventory.Inventory) {
 	l.hub = hub
 }
 
+// next is what happens to a call.
+func (l *link) next() fault {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.fault == nil {
+		return fine
+	}
+	return l.fault()
+}
+
 func (l *link) sent() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -205,10 +215,7 @@ func (l *link) sent() int {
 
 func (l *link) Feed(ctx context.Context, t reverse.Type, m reverse.Meta, data []byte) (*lanfolkpb.ProgressReply, error) {
 	time.Sleep(20 * time.Millisecond)
-	f := fine
-	if l.fault != nil {
-		f = l.fault()
-	}
+	f := l.next()
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
@@ -236,7 +243,7 @@ func (l *link) Feed(ctx context.Context, t reverse.Type, m reverse.Meta, data []
 
 func (l *link) Progress(ctx context.Context, t reverse.Type, epoch string) (*lanfolkpb.ProgressReply, error) {
 	time.Sleep(20 * time.Millisecond)
-	if l.fault != nil && l.fault() == lost {
+	if l.next() == lost {
 		return nil, errBroken
 	}
 	return l.inventory().Progress(ctx, reverse.Peer{Gateway: l.gateway, Native: true}, t, epoch)
