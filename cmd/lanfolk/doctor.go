@@ -3,9 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
+	"github.com/lanfolk/lanfolk/internal/api/client"
+	"github.com/lanfolk/lanfolk/internal/config"
 	"github.com/lanfolk/lanfolk/internal/doctor"
 )
 
@@ -24,8 +28,9 @@ func doctorCommand(a app) *cobra.Command {
 		Long: `doctor checks the configuration, the interfaces, who else holds the ports of
 multicast DNS and of Syncthing's discovery, the right to capture, the state folder,
 the database where that is a server's, whether a node runs, and how that gets on
-with its database and its MQTT broker. It says what to do about what it finds, and
-changes nothing. It exits with 1 if something doesn't work.`,
+with its database, its MQTT broker and its hub, and how a hub is that runs here. It
+says what to do about what it finds, and changes nothing. It exits with 1 if
+something doesn't work.`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.check(); err != nil {
@@ -44,14 +49,15 @@ changes nothing. It exits with 1 if something doesn't work.`,
 				return err
 			}
 			d := doctor.Doctor{ConfigPath: path, Config: c, ConfigErr: configErr, State: dir, Node: func(ctx context.Context) (status doctor.NodeStatus, err error) {
-				node := nodeFlags{state: dir}
-				c, err := node.client()
-				if err != nil {
-					return status, err
-				}
-				err = c.Status(ctx, &status)
+				err = client.Unix(config.SocketPath(dir)).Status(ctx, &status)
 				return status, err
 			}}
+			if _, err := os.Stat(filepath.Join(dir, "hub.lock")); err == nil {
+				d.OwnHub = func(ctx context.Context) (status doctor.OwnHubStatus, err error) {
+					err = client.Unix(config.HubSocketPath(dir)).Status(ctx, &status)
+					return status, err
+				}
+			}
 			if c != nil {
 				d.Database = func(ctx context.Context) error { return tryDatabase(ctx, c.Store) }
 			}

@@ -45,6 +45,8 @@ type Doctor struct {
 	Database func(context.Context) error
 	// Node asks the node on the state folder's socket, nil to leave that out.
 	Node func(context.Context) (NodeStatus, error)
+	// OwnHub asks the hub there, nil where none ever ran.
+	OwnHub func(context.Context) (OwnHubStatus, error)
 }
 
 // Examine carries out every check. All of them run, whatever one finds.
@@ -62,6 +64,7 @@ func (d Doctor) Examine(ctx context.Context) []Finding {
 		func() []Finding { return checkState(d.State) },
 		func() []Finding { return d.checkDatabase(ctx) },
 		func() []Finding { return d.checkNode(ctx) },
+		func() []Finding { return d.checkOwnHub(ctx) },
 	}
 	var found []Finding
 	for _, check := range checks {
