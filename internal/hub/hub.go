@@ -110,7 +110,7 @@ func (h *Hub) Run(ctx context.Context) error {
 		&daemon.Task{Name: "database", Run: h.db.Run},
 		&daemon.Task{Name: "presence", Run: h.attend(fail)},
 		&daemon.Task{Name: "commands", Run: h.dispatcher.Run},
-		&daemon.Task{Name: "inventory", Run: h.inventory.Run},
+		&daemon.Task{Name: "inventory", Run: h.inventory.Run, Detail: h.inventoryDetail, Counters: h.inventoryCounters},
 		&daemon.Task{Name: "gateways' names", Run: h.tellInventory},
 		&daemon.Task{Name: "revocations", Run: h.revocations.Run},
 		&daemon.Task{Name: "housekeeping", Run: h.keepHouse, Detail: h.counts.houseDetail},
@@ -127,7 +127,6 @@ func (h *Hub) Run(ctx context.Context) error {
 	for _, at := range []net.Listener{h.listeners.socket, h.listeners.page} {
 		servers.Add(&daemon.Task{Name: "api " + at.Addr().Network(), Run: func(ctx context.Context) error { return server.Serve(ctx, at) }})
 	}
-
 	for _, t := range h.announceTasks() {
 		servers.Add(t)
 	}
@@ -146,6 +145,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	servers.Wait()
 	stopKeeping()
 	keepers.Wait()
+	h.seals.end()
 	if told.Err() != nil {
 		return nil
 	}

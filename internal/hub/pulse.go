@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -53,7 +54,7 @@ func (p *pulse) beat(ctx context.Context, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case context.Cause(ctx) == context.Canceled: // nobody waited for it
+	case errors.Is(context.Cause(ctx), context.Canceled): // nobody waited for it
 	case err == nil:
 		p.err, p.since = nil, time.Time{}
 	default:
@@ -64,8 +65,8 @@ func (p *pulse) beat(ctx context.Context, err error) {
 	}
 }
 
-func (p *pulse) feel() (err error, since time.Time) {
+func (p *pulse) feel() (since time.Time, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.err, p.since
+	return p.since, p.err
 }

@@ -38,7 +38,7 @@ type seals struct {
 	err  error
 }
 
-// run writes seals until ctx is done, and then the last one.
+// run writes seals until ctx is done.
 func (s *seals) run(ctx context.Context) error {
 	next := time.NewTimer(0)
 	defer next.Stop()
@@ -51,11 +51,16 @@ func (s *seals) run(ctx context.Context) error {
 			}
 			next.Reset(s.every)
 		case <-ctx.Done():
-			limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSeal)
-			defer cancel()
-			return s.write(limited)
+			return nil
 		}
 	}
+}
+
+// end writes the last one, when nothing more is done. What goes wrong is logged.
+func (s *seals) end() {
+	ctx, cancel := context.WithTimeout(context.Background(), lastSeal)
+	defer cancel()
+	_ = s.write(ctx)
 }
 
 // write writes one seal to all places.

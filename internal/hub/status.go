@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/internal/daemon"
 	"github.com/lanfolk/lanfolk/store/fleet"
 )
@@ -98,10 +97,9 @@ func (h *Hub) Status(ctx context.Context) Status {
 		Network: daemon.Network(), Started: h.started.UTC(), Parts: h.tasks.Parts(),
 		GRPC: h.listeners.grpc.Addr().String(), Addresses: h.self.addresses, Pin: h.authority.Pin().String(),
 		Store: h.storeStatus(),
-		Inventory: Inventory{
-			Devices: len(h.inventory.Devices(lanfolk.Filter{})), Services: len(h.inventory.Services(lanfolk.Filter{})),
-		},
 	}
+	told := h.inventory.Stats()
+	s.Inventory = Inventory{Devices: told.Devices, Services: told.Services}
 	if at := h.listeners.insecure; at != nil {
 		s.Insecure = at.Addr().String()
 	}
@@ -162,7 +160,7 @@ func (h *Hub) auditStatus(ctx context.Context) (a Audit, err error) {
 // extended all the time.
 func (h *Hub) storeStatus() Store {
 	s := Store{Path: h.db.Name(), Healthy: true}
-	err, since := h.pulse.feel()
+	since, err := h.pulse.feel()
 	if err == nil {
 		err = h.db.Health()
 	}
@@ -199,6 +197,19 @@ func (h *Hub) unhealthy() error {
 func (h *Hub) grpcDetail() string {
 	s := h.wire.Stats()
 	return fmt.Sprintf("%d gateways listen; %d commands sent, %d results came", len(h.wire.Online()), s.Commands, s.Results)
+}
+
+func (h *Hub) inventoryDetail() string {
+	s := h.inventory.Stats()
+	return fmt.Sprintf("%d gateways have told of %d devices and %d services", s.Gateways, s.Devices, s.Services)
+}
+
+func (h *Hub) inventoryCounters() map[string]uint64 {
+	s := h.inventory.Stats()
+	return map[string]uint64{
+		"batches": s.Batches, "again": s.Again, "bytes": s.Bytes, "rows": s.Rows,
+		"refused: invalid": s.Invalid, "refused: quota": s.Quota, "refused: epoch": s.Epoch, "refused: gap": s.Gap, "refused: storage": s.Store,
+	}
 }
 
 // grpcCounters are what the wire counted.
