@@ -54,8 +54,8 @@ const gravest = ["denied", "lost", "paused", "connecting", "live"];
 const streams = new Set(); // that are wanted
 let denied = false;
 
-export function setDenied(yes = true) {
-  denied = yes;
+function setDenied() {
+  denied = true;
   setLink();
 }
 

@@ -2,7 +2,7 @@
 // #/node, #/device/ID; at a hub also #/gateways, #/commands, #/audit, #/run,
 // #/gateway/ID, #/command/ID) and what the tools above the list say.
 
-import { ask, me, whoAmI, byName, link, onLink, setDenied, unreachable } from "./api.js";
+import { ask, me, whoAmI, byName, link, onLink, unreachable } from "./api.js";
 import { devices, picture, onChange, heard, following, follow } from "./inventory.js";
 import * as fleet from "./fleet.js";
 import { h, plain, glyph, tick } from "./text.js";
@@ -89,9 +89,8 @@ function drawRow(o, row) {
 
 function draw(anew) {
   drawTitle();
-  if (view === "node") nodeView.draw();
-  if (view && view !== "node") {
-    const v = views[view];
+  const v = views[view];
+  if (v) {
     const fitting = sorted(v).filter((o) => fits(v, o));
     for (const [key, [, test]] of Object.entries(v.states)) chips.get(key).count.textContent = fitting.filter(test).length.toLocaleString();
     const shown = fitting.filter(v.states[v.state][1]);
@@ -103,6 +102,7 @@ function draw(anew) {
     $("further").hidden = !endless || shown.length === v.map.size;
     if (endless && shown.length === v.map.size && list.nearEnd()) v.more();
   }
+  if (view === "node") nodeView.draw();
   panels[opened.kind]?.draw(false);
 }
 
@@ -407,10 +407,9 @@ async function begin() {
     }
   }
   greet();
-  if (link.state !== "denied" && me.hub) fleet.start();
+  if (me.hub) fleet.start();
   addEventListener("hashchange", route);
   route();
-  if (link.state === "denied") setDenied();
 }
 
 onChange(() => draw());

@@ -11,10 +11,9 @@ const mostLines = 2000;
 export const addressOf = (id) => `/api/v1/commands/${encodeURIComponent(id)}/output`;
 
 export class Output {
-  // over() says, in time, whether the command has ended; told() is called when no
-  // more will be read.
-  constructor(id, label, over, told = () => {}) {
-    Object.assign(this, { id, over, told });
+  // over() says, in time, whether the command has ended.
+  constructor(id, label, over) {
+    Object.assign(this, { id, over });
     this.text = h("div", { class: "output mono", role: "log", tabindex: "0", "aria-label": label, hidden: true });
     this.said = h("p", { class: "hint" });
     this.root = h("div", { class: "result" }, this.text, this.said);
@@ -29,7 +28,7 @@ export class Output {
     this.text.replaceChildren();
     this.text.hidden = true;
     this.say();
-    for (let wait = 1000; ; wait = Math.min(wait * 2, 15000)) {
+    for (let wait = 1000; !ending.signal.aborted; wait = Math.min(wait * 2, 15000)) {
       const before = this.read;
       try {
         if (!(await this.pull(ending)) || (await this.over())) break;
@@ -43,11 +42,8 @@ export class Output {
       this.say();
       if (this.read > before) wait = 1000;
       await new Promise((done) => { setTimeout(done, wait); });
-      if (ending.signal.aborted) return;
     }
-    if (ending.signal.aborted) return;
-    this.finish();
-    this.told();
+    if (!ending.signal.aborted) this.finish();
   }
 
   // pull reads on from where it stopped; false means that no more is wanted.
