@@ -24,6 +24,7 @@ func hubPageTests() []pageTest {
 		{"hub: sign in and out", testHubSignIn},
 		{"hub: gateways are live", testHubGateways},
 		{"hub: run and watch", testHubRun},
+		{"hub: output goes on after a break", testHubBreak},
 		{"hub: what a viewer sees", testHubViewer},
 		{"hub: run on many", testHubMany},
 		{"hub: history", testHubHistory},
@@ -297,6 +298,30 @@ func testHubRun(t *testing.T, b browser) {
 	p.shoot("hub-queued")
 	p.do(chromedp.KeyEvent("\x1b"))
 	p.wait(`document.getElementById("panel").hidden && document.activeElement.getAttribute("href") === "#/gateway/gdddddddddddddddd"`)
+}
+
+// testHubBreak stops the hub's listener while a command runs: the page says so, and then
+// reads on from where it was.
+func testHubBreak(t *testing.T, b browser) {
+	h, v := branches(), newInventory()
+	n, p := serveHub(t, h, v), b.tab(t)
+	made, err := n.Submit(t.Context(), fleet.Request{By: "ada", Line: "exec backup", Gateways: []fleet.Gateway{{ID: "gaaaaaaaaaaaaaaaa"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := made[0].ID
+	n.say(id, "first\nsec")
+	p.openAs(n, "ada", "#/command/"+id)
+	p.wait(`document.querySelectorAll(".output .line").length === 2`)
+	n.stop()
+	p.wait(`document.getElementById("link").dataset.state === "lost" && document.querySelector(".result .bad")`)
+	n.say(id, "ond\nthird\n")
+	again := serveAt(t, n.addr, v, h.options, func(o *api.Options) { o.Access = n.desk })
+	p.wait(`document.querySelector(".output").innerText.trim() === "first\nsecond\nthird" && !document.querySelector(".result .bad")`)
+	n.say(id, "fourth\n")
+	n.end(id, fleet.OK)
+	p.wait(`document.querySelector(".output").innerText.trim() === "first\nsecond\nthird\nfourth" && document.querySelector(".command-card").innerText.includes("Done") && document.getElementById("link").dataset.state === "live"`)
+	again.stop()
 }
 
 func testHubViewer(t *testing.T, b browser) {
