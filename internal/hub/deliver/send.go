@@ -172,8 +172,13 @@ func (d *Dispatcher) sendNext(ctx context.Context, g *gateway) {
 	}
 }
 
-// lost ends a command of which a gateway without a journal can't say what became.
+// lost ends a command of which a gateway without a journal can't say what became. The
+// wire breaks with one that let the command's time pass, perhaps before we look.
 func (d *Dispatcher) lost(c *command) {
+	if end := c.is.Deadline; !end.IsZero() && time.Until(end) < 100*time.Millisecond {
+		d.settle(c, *c.late())
+		return
+	}
 	d.settle(c, ending{state: fleet.Interrupted, text: "the connection broke before the answer came"})
 }
 
