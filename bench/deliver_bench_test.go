@@ -24,6 +24,9 @@ import (
 // audit, commands and results in SQLite, as the hub of the program does.
 func BenchmarkDeliver(b *testing.B) { benchmarkGateways(b, "keeping-hub") }
 
+// BenchmarkDeliverLarge is BenchmarkReverseLarge with such a hub.
+func BenchmarkDeliverLarge(b *testing.B) { benchmarkLarge(b, "keeping-hub") }
+
 // A keepingHub is a hub without API.
 type keepingHub struct {
 	reverse.Server

@@ -264,10 +264,13 @@ func benchmarkGateways(b *testing.B, role string) {
 
 // BenchmarkReverseLarge brings up a result of 1 GiB. Its floor is TLS on loopback:
 // see BenchmarkReverseFloor.
-func BenchmarkReverseLarge(b *testing.B) {
+func BenchmarkReverseLarge(b *testing.B) { benchmarkLarge(b, "reverse-hub") }
+
+func benchmarkLarge(b *testing.B, role string) {
 	const size = 1 << 30
-	r := newReverseBench(b, "reverse-hub")
+	r := newReverseBench(b, role)
 	defer r.close()
+	r.ask("enrol 1")
 	r.connect(1, answerOf(size))
 	before := r.ask("memory")
 	b.SetBytes(size)

@@ -145,11 +145,12 @@ func (d *Dispatcher) sendNext(ctx context.Context, g *gateway) {
 
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	c.sending = nil
-	if c.held = errors.Is(err, reverse.ErrUnsent); !c.held {
+	c.sending, c.held = nil, false
+	switch unsent := errors.Is(err, reverse.ErrUnsent); {
+	case !unsent:
 		c.session = session.Epoch
-	} else if g.answer == c {
-		g.answer = nil
+	case !session.Native:
+		c.held, g.answer = true, nil
 	}
 	switch {
 	case c.verdict != nil || c.decided != nil || c.is.State.Ended():
