@@ -127,17 +127,16 @@ func (x *running) parse(fl *pflag.FlagSet, argv []string) (words []string, help 
 			words = append(words, argv[i+1:]...)
 			break
 		}
-		var f *pflag.Flag
-		name, value, hasValue := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
-		switch {
-		case len(arg) < 2 || arg[0] != '-':
+		if len(arg) < 2 || arg[0] != '-' {
 			words = append(words, arg)
 			continue
-		case strings.HasPrefix(arg, "--"):
+		}
+		var f *pflag.Flag
+		name, value, hasValue := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
+		if strings.HasPrefix(arg, "--") {
 			f = fl.Lookup(name)
-		default:
-			f = fl.ShorthandLookup(arg[1:2])
-			name, value, hasValue = arg[1:2], strings.TrimPrefix(arg[2:], "="), len(arg) > 2
+		} else if f = fl.ShorthandLookup(arg[1:2]); len(arg) > 2 {
+			value, hasValue = strings.TrimPrefix(arg[2:], "="), true
 		}
 		next := ""
 		if i+1 < len(argv) {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -307,5 +306,3 @@ func people(t *testing.T, roles map[string]fleet.Role, grants ...fleet.Grant) (f
 }
 
 func bearerOf(token string) []string { return []string{"Authorization", "Bearer " + token} }
-
-func lines(s string) []string { return strings.Split(strings.TrimSuffix(s, "\n"), "\n") }

@@ -10,11 +10,11 @@ import (
 	"github.com/lanfolk/lanfolk/store/fleet"
 )
 
-// The types of the fleet that go out.
-type (
-	Gateway = wire.Gateway
-	Command = wire.Command
-)
+// Gateway is a gateway as it goes out.
+type Gateway = wire.Gateway
+
+// Command is a command for one gateway as it goes out.
+type Command = wire.Command
 
 func wireGateway(s fleet.Standing, devices int) Gateway {
 	g := Gateway{

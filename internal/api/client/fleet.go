@@ -156,7 +156,7 @@ type (
 
 func (r onlyReader) Read(p []byte) (int, error) {
 	n, err := r.r.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = r.why(err)
 	}
 	return n, err
