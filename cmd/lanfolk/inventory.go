@@ -40,6 +40,7 @@ func (l *listing) flags(cmd *cobra.Command) {
 	fl.StringVar(&l.filter.Text, "search", "", "holds this text in a name, address, vendor, type, …")
 	fl.BoolVarP(&l.watch, "watch", "w", false, "go on with what changes")
 	l.node.remote(cmd)
+	_ = cmd.RegisterFlagCompletionFunc("gateway", completeGateways(&l.node))
 }
 
 // check completes the flags. --state has two meanings that the value tells

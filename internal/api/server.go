@@ -33,6 +33,8 @@ const (
 	maxConns = 1024
 	// maxStreams bounds the event streams and searches that run at once.
 	maxStreams = 128
+	// maxFleetStreams is the same of a hub, where who waits for a result has one.
+	maxFleetStreams = 512
 	// writeTimeout bounds one answer, and one write of a stream: a client that
 	// takes nothing for so long is cut off.
 	writeTimeout = 30 * time.Second
@@ -157,6 +159,7 @@ func New(o Options) (*Server, error) {
 	}
 	if o.Fleet != nil {
 		s.roster = newRoster(o.Fleet.Gateways)
+		s.streams = make(chan struct{}, maxFleetStreams)
 	}
 	for _, h := range o.AllowedHosts {
 		s.hosts[strings.ToLower(strings.TrimSuffix(h, "."))] = true
