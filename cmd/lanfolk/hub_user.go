@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -134,11 +136,13 @@ func hubUserRoleCommand(app) *cobra.Command {
 
 func hubUserPasswordCommand(a app) *cobra.Command {
 	var at hubFlags
+	var currentFile string
 	cmd := &cobra.Command{
 		Use:   "password NAME",
 		Short: "Give a user a new password",
 		Long: `password gives a user a new password, which ends all of the user's sign-ins at the
-page. It asks for it on a terminal, and reads a line of stdin elsewhere.`,
+page. It asks for it on a terminal, and reads a line of stdin elsewhere. It takes an
+admin, as at the hub's socket, or with --api the password that the user has now.`,
 		Example: `  lanfolk hub user password ben
   lanfolk hub user password ben <password`,
 		Args: args(cobra.ExactArgs(1)),
@@ -147,13 +151,22 @@ page. It asks for it on a terminal, and reads a line of stdin elsewhere.`,
 			if err != nil {
 				return err
 			}
+			current := ""
+			if currentFile != "" {
+				b, err := os.ReadFile(currentFile)
+				if err != nil {
+					return fmt.Errorf("--current-file: %w", err)
+				}
+				current, _, _ = strings.Cut(string(b), "\n")
+			}
 			password, err := a.newPassword()
 			if err != nil {
 				return err
 			}
-			return c.SetPassword(cmd.Context(), argv[0], "", password)
+			return c.SetPassword(cmd.Context(), argv[0], strings.TrimSuffix(current, "\r"), password)
 		},
 	}
+	cmd.Flags().StringVar(&currentFile, "current-file", "", "a `FILE` whose first line is the user's password of now")
 	at.flags(cmd)
 	return cmd
 }

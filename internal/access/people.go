@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -89,9 +90,18 @@ func (d *Desk) SetPassword(ctx context.Context, who Who, name, current, password
 	if who.Name != name || who.MayRead() != nil {
 		return fmt.Errorf("access: %s: %w: it takes an admin to change somebody else's", e.What, ErrDenied)
 	}
-	if _, err := d.checkPassword(ctx, name, current, who.Addr); err != nil {
-		d.refuse(ctx, e.What, "user "+name+" from "+who.Addr, err)
-		return fmt.Errorf("access: %s: %w: your current password isn't that: %w", e.What, ErrDenied, err)
+	if current == "" {
+		return fmt.Errorf("access: %s: %w: it takes your current password, or an admin", e.What, ErrDenied)
+	}
+	_, err := d.checkPassword(ctx, name, current, who.Addr)
+	if errors.Is(err, ErrUnrecognised) {
+		err = fmt.Errorf("%w: your current password is another", ErrDenied)
+	}
+	if err != nil {
+		if errors.Is(err, ErrDenied) || errors.Is(err, ErrTooMany) {
+			d.refuse(ctx, e.What, "user "+name+" from "+who.Addr, err)
+		}
+		return fmt.Errorf("access: %s: %w", e.What, err)
 	}
 	return d.do(ctx, who, e, set)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"net"
@@ -333,6 +334,18 @@ func TestPeopleByTheClient(t *testing.T) {
 	}
 	_, err = ben.Users(ctx)
 	wantText(t, err, "that takes an admin")
+	wantText(t, ben.SetPassword(ctx, "ben", "", "another one"), "it takes your current password")
+	wantText(t, ben.SetPassword(ctx, "ben", "a guess", "another one"), "denied: your current password is another")
+	if err := ben.SetPassword(ctx, "ben", word, "another one"); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{"", ".", "..", "../users/ann", "a/b", "%", "\x00", "ann\n", strings.Repeat("x", 1000)} {
+		for what, err := range map[string]error{"remove": c.RemoveUser(ctx, name), "revoke": c.RevokeGateway(ctx, name, ""), "token": c.RevokeAPIToken(ctx, name)} {
+			if !errors.Is(err, client.ErrNotFound) && !strings.Contains(fmt.Sprint(err), "length <= ") {
+				t.Errorf("%s %.10q: %v", what, name, err)
+			}
+		}
+	}
 	if err := ben.RevokeAPIToken(ctx, token.ID); err != nil {
 		t.Error(err)
 	}

@@ -76,6 +76,10 @@ func problemOf(resp *http.Response) error {
 		e = &Error{} // the status says enough
 	}
 	e.Status, e.Title = resp.StatusCode, http.StatusText(resp.StatusCode)
+	if strings.HasPrefix(resp.Header.Get("Location"), prefix) {
+		// The server cleans paths: "", "." and ".." in them are nobody's name.
+		e.Status, e.Detail = http.StatusNotFound, "nothing has such a name"
+	}
 	return e
 }
 
