@@ -132,6 +132,9 @@ func (r *result) Finish(ctx context.Context, t reverse.Type, m reverse.Meta) err
 		return err
 	}
 	var sum [32]byte
+	if len(m.SHA256) != hex.EncodedLen(len(sum)) {
+		return fmt.Errorf("deliver: the result's hash has %d digits", len(m.SHA256))
+	}
 	if _, err := hex.Decode(sum[:], []byte(m.SHA256)); err != nil {
 		return fmt.Errorf("deliver: the result's hash: %w", err)
 	}
