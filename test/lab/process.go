@@ -295,6 +295,9 @@ func (p *Process) Wait(d time.Duration) int {
 	return p.exit
 }
 
+// Done is closed when the program has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
 // Running says whether the program hasn't ended yet.
 func (p *Process) Running() bool {
 	select {
