@@ -1,0 +1,149 @@
+package fleet
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lanfolk/lanfolk/test/lab"
+)
+
+// TestHowCommandsEnd: by their time, by a person, by a program's own exit code, by what
+// the gateway allows; and no program outlives its command.
+func TestHowCommandsEnd(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "")
+	dir := s.folder("bin")
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	// It has a child, which must go, too.
+	s.gateway("shop", program("sleep", writeScript(t, dir, "sleep.sh", "cd "+dir+"; sleep 100 & echo $! $$ > pids-$1; echo begun; wait\n"), "[a-z]+"))
+	gone := func(name string) {
+		t.Helper()
+		b, err := os.ReadFile(filepath.Join(dir, "pids-"+name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var pids [2]int
+		if _, err := fmt.Sscan(string(b), &pids[0], &pids[1]); err != nil {
+			t.Fatal(err)
+		}
+		for _, pid := range pids {
+			lab.Eventually(t, 5*time.Second, "the end of the program", func() error {
+				if err := syscall.Kill(pid, 0); err == nil {
+					return fmt.Errorf("process %d lives", pid)
+				}
+				return nil
+			})
+		}
+	}
+	run := func(args ...string) *lab.Process {
+		return s.at.Lanfolk(append([]string{"run", "shop", "-o", "jsonl", "--state", s.hub.State}, args...)...).Start()
+	}
+	last := func(p *lab.Process) outcome {
+		t.Helper()
+		all := outcomes(t, p.Stdout())
+		if len(all) == 0 {
+			t.Fatalf("run says nothing: %s", p.Stderr())
+		}
+		return all[len(all)-1]
+	}
+
+	late := run("--timeout", "1s", "--", "exec", "sleep", "late")
+	if exit := late.Wait(20 * time.Second); exit != 6 || last(late).Status != "timeout" || last(late).Output != "begun\n" {
+		t.Errorf("past its time: exit %d, %+v; want 6 and what it said before", exit, last(late))
+	}
+	gone("late")
+
+	stopped := run("--", "exec", "sleep", "stopped")
+	var id string
+	lab.Eventually(t, 10*time.Second, "the program", func() error {
+		if _, err := os.Stat(filepath.Join(dir, "pids-stopped")); err != nil {
+			return err
+		}
+		for _, o := range s.commands() {
+			if o.Status == "running" {
+				id = o.CommandID
+				return nil
+			}
+		}
+		return errors.New("no command is running")
+	})
+	s.ok("commands", "cancel", id)
+	if exit := stopped.Wait(20 * time.Second); exit == 0 || last(stopped).Status != "cancelled" {
+		t.Errorf("called off: exit %d, %+v", exit, last(stopped))
+	}
+	gone("stopped")
+
+	if denied := run("--", "exec", "rm", "x"); denied.Wait(20*time.Second) != 4 || last(denied).Status != "denied" {
+		t.Errorf("not allowed: %+v; want exit 4", last(denied))
+	}
+	if denied := run("--", "exec", "sleep", "1"); denied.Wait(20*time.Second) != 4 || last(denied).Status != "denied" {
+		t.Errorf("an argument that isn't allowed: %+v; want exit 4", last(denied))
+	}
+	if denied := run("--", "capture", "eth0", "1"); denied.Wait(20*time.Second) != 4 {
+		t.Errorf("capture is off until it is allowed: %+v; want exit 4", last(denied))
+	}
+}
+
+// TestSlowReaderHoldsUpNobody: who doesn't read a result keeps neither the gateway nor
+// others waiting.
+func TestSlowReaderHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "")
+	g := s.gateway("shop", "")
+	content := noise(24 << 20)
+	sum := g.put(t, "large.bin", content)
+	s.at.Start("sh", "-c", `"$0" run shop --state "$1" -- get large.bin | sleep 60`, lab.Binary(t), s.hub.State)
+	var id string
+	lab.Eventually(t, 20*time.Second, "the whole result at the hub", func() error {
+		all := s.commands()
+		if len(all) != 1 || all[0].Status != "ok" {
+			return fmt.Errorf("%+v", all)
+		}
+		if id = all[0].CommandID; all[0].SHA256 != sum {
+			t.Errorf("%+v; want %s", all[0], sum)
+		}
+		return nil
+	})
+	began := time.Now()
+	for range 3 {
+		if o := s.run("shop", "status"); o.Status != "ok" {
+			t.Errorf("%+v", o)
+		}
+	}
+	t.Logf("three commands beside it took %v", time.Since(began).Round(time.Millisecond))
+	if r := s.at.Command("sh", "-c", `"$0" commands output "$1" --state "$2" | sha256sum`, lab.Binary(t), id, s.hub.State).Run(); !strings.HasPrefix(r.Stdout, sum) {
+		t.Errorf("another reader has %s; want %s", r.Stdout, sum)
+	}
+}
+
+// TestGatewayDiesWhileItsProgramTalks: what the program said until then is kept, and the
+// command is reported as interrupted.
+func TestGatewayDiesWhileItsProgramTalks(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "")
+	g := s.gateway("shop", program("talk", writeScript(t, s.folder("bin"), "talk.sh", "for i in 1 2 3 4 5 6 7 8 9; do echo line $i; sleep 0.2; done\n")))
+	run := s.at.Lanfolk("run", "shop", "--state", s.hub.State, "--", "exec", "talk").Start()
+	run.WaitText(20*time.Second, "line 4")
+	g.Kill()
+	g.start()
+	run.Wait(20 * time.Second)
+	all := s.commands()
+	if len(all) != 1 || all[0].Status != "interrupted" {
+		t.Fatalf("%+v; want it interrupted", all)
+	}
+	out := s.ok("commands", "output", all[0].CommandID)
+	if !strings.HasPrefix(out, "line 1\nline 2\nline 3\nline 4\n") || strings.Contains(out, "line 9") {
+		t.Errorf("its output is %q", out)
+	}
+	if out != run.Stdout() {
+		t.Errorf("who watched saw %q, and %q is kept", run.Stdout(), out)
+	}
+}
