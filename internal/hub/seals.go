@@ -69,8 +69,11 @@ func (s *seals) write(ctx context.Context) error {
 	if err != nil {
 		return s.ended(ctx, fleet.Seal{}, fmt.Errorf("hub: seal the audit: %w", err))
 	}
-	if head.Seq == 0 {
-		return nil // nothing was ever done
+	if head.Seq == 0 { // nothing was ever done
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.err = nil
+		return nil
 	}
 	seal := head.Sign(s.key)
 	if last, _, err := s.state(); err == nil && last.Hash == seal.Hash {
