@@ -162,7 +162,7 @@ func tape(b *testing.B, devices int) (snapshot, change [][]byte, report func()) 
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	r := lanfolk.NewRegistry(lanfolk.RegistryOptions{})
-	go r.Run(ctx) //nolint:errcheck // nil always
+	go r.Run(ctx) // nil always
 	for n := range devices {
 		r.Observe(feedHost(n, time.Now())...)
 	}
@@ -179,7 +179,7 @@ func tape(b *testing.B, devices int) (snapshot, change [][]byte, report func()) 
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			u.Run(ctx, hub) //nolint:errcheck // nil always
+			u.Run(ctx, hub) // nil always
 		}()
 		meanwhile()
 		for !until(u.Status().Inventory) {

@@ -155,7 +155,7 @@ func TestASpoolSurvives(t *testing.T) {
 		}
 		s.close()
 		s = mustSpool(t, dir, 1<<20)
-		if ok, err := s.taken(uint64(s.window.n - s.state.Base)); !ok || err != nil || len(drained(t, s)) > 0 {
+		if ok, err := s.taken(s.window.n - s.state.Base); !ok || err != nil || len(drained(t, s)) > 0 {
 			t.Errorf("%s: after all was taken: %t, %v", name, ok, err)
 		}
 		s.close()
