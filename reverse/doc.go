@@ -39,7 +39,9 @@
 //     vanished is offline within 30 s.
 //   - Chunks. Several of one result may be on their way; the hub takes them in
 //     order. Each is acknowledged when it is kept, so that a slow store holds up its
-//     own result and nothing else. A chunk that comes again changes nothing.
+//     own result and nothing else. A chunk that comes again changes nothing. Where a
+//     gateway died and has less of an output than the hub, the last chunk has no
+//     hash, and the hub keeps what it has.
 //   - Reconnecting. The gateway waits a random part of 1, 2, 4, … 60 s.
 //
 // # Programs that know reverse_access only

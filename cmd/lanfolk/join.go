@@ -289,6 +289,9 @@ func (x *joining) sayConnected(ctx context.Context, c *config.Config, gateway st
 		case !c.Gateway.Enabled:
 			say("the configuration says gateway.enabled = false, so that nothing connects")
 			return
+		case c.Gateway.Insecure.On():
+			say("the configuration names a server without TLS, gateway.insecure, which takes the hub's place")
+			return
 		case s.Hub.Connected && s.Hub.Gateway == gateway && s.Hub.Since.After(began.Add(-time.Second)):
 			say("the node that runs is connected")
 			return

@@ -311,7 +311,7 @@ func TestInsecureHub(t *testing.T) {
 	if text, m := h.run(t, "insecure/shed", "list"); m.Status != reverse.StatusOK || text != "[]\n" {
 		t.Errorf("list: %+v, %q", m, text)
 	}
-	if s := g.Status().Hub; !s.Insecure || s.Gateway != "shed" || !s.Connected || s.Expires != nil {
+	if s := g.Status().Hub; !s.Insecure || !s.Foreign || s.Gateway != "shed" || !s.Connected || s.Expires != nil {
 		t.Errorf("%+v", s)
 	}
 }
