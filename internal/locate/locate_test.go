@@ -157,17 +157,17 @@ func TestDeadAddresses(t *testing.T) {
 		n := &network{began: time.Now(), hangs: map[string]bool{"a:1": true, "b:1": true}, dead: map[string]bool{"c:1": true}}
 		came, errs := search(t.Context(), locate.Search{Known: []string{"a:1", "b:1", "c:1", "d:1", "e:1"}, Dial: n.dial}, "d:1")
 		want := []string{"0s a:1", "1s b:1", "2s c:1", "2s d:1"}
+		synctest.Wait()
 		if !slices.Equal(n.dials, want) || len(came) != 1 || len(errs) != 1 || errs[0] != "locate: at c:1: connection refused" {
 			t.Errorf("dialled %v, want %v; %v, %v", n.dials, want, came, errs)
 		}
-		synctest.Wait()
 		if n.open != 0 {
 			t.Errorf("%d connections are open", n.open)
 		}
 
-		n = &network{began: time.Now(), hangs: map[string]bool{"a:1": true}}
+		alone := &network{began: time.Now(), hangs: map[string]bool{"a:1": true}}
 		began := time.Now()
-		_, errs = search(t.Context(), locate.Search{Known: []string{"a:1"}, Dial: n.dial}, "")
+		_, errs = search(t.Context(), locate.Search{Known: []string{"a:1"}, Dial: alone.dial}, "")
 		if took := time.Since(began); took != 10*time.Second || len(errs) != 1 || !strings.Contains(errs[0], "deadline exceeded") {
 			t.Errorf("after %s: %v", took, errs)
 		}
@@ -186,6 +186,8 @@ func TestLateConnection(t *testing.T) {
 		}
 		came, _ := search(t.Context(), locate.Search{Known: []string{"a:1", "b:1"}, Dial: slow}, "b:1")
 		time.Sleep(5 * time.Second)
+		n.mu.Lock()
+		defer n.mu.Unlock()
 		if !slices.Equal(came, []string{"b:1"}) || len(n.dials) != 2 || n.open != 0 {
 			t.Errorf("%v came, %v dialled, %d are open", came, n.dials, n.open)
 		}
