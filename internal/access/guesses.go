@@ -19,7 +19,8 @@ const (
 	// signIns bounds the sessions that one user begins.
 	signInBurst    = 60
 	signInInterval = time.Minute
-	// maxChecking bounds the passwords that wait to be checked.
+	// maxChecking bounds the passwords of strangers that wait to be checked; those who
+	// signed in before from where they are have as many places more.
 	maxChecking = 16
 	// slots is how many accounts each table has. Two that fall into one slot share it:
 	// so memory is bounded, and nobody can push another's account out by making many.
@@ -87,11 +88,11 @@ func (g *guesses) begin(name, addr string, now time.Time) (end func(right bool),
 	from := account(addr)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.checking >= maxChecking {
-		return nil, tooMany(time.Second)
-	}
 	pair, address, user := g.key(name, from), g.key(from), g.key(name)
 	known := g.known[pair%slots] == pair
+	if g.checking >= 2*maxChecking || !known && g.checking >= maxChecking {
+		return nil, tooMany(time.Second)
+	}
 	if known {
 		if wait := g.pair.of(pair).take(now, guessBurst, guessInterval); wait > 0 {
 			return nil, tooMany(wait)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -82,6 +83,50 @@ func TestGuessesFromManyAddressesDoNotKeepTheUserOut(t *testing.T) {
 	}
 	_, err = d.SignIn(ctx, "ann", "a guess", "192.0.2.1:3")
 	wantErr(t, err, access.ErrTooMany)
+}
+
+// slow is Accounts whose passwords take until they are let go.
+type slow struct {
+	fleet.Accounts
+	waiting chan string
+	let     chan bool
+}
+
+func (s *slow) CheckPassword(ctx context.Context, name, password string) (fleet.User, error) {
+	s.waiting <- name
+	<-s.let
+	return s.Accounts.CheckPassword(ctx, name, password)
+}
+
+func TestACrowdOfStrangersLeavesRoom(t *testing.T) {
+	t.Parallel()
+	d, ctx := newDesk(t), t.Context()
+	d.user(t, "ann", fleet.Admin)
+	if _, err := d.SignIn(ctx, "ann", password, "192.0.2.1:1"); err != nil {
+		t.Fatal(err)
+	}
+	s := &slow{d.Accounts, make(chan string), make(chan bool)}
+	d.Accounts = s
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			_, err := d.SignIn(ctx, fmt.Sprintf("n%d", i), "a guess", fmt.Sprintf("198.51.100.%d:1", i))
+			wantErr(t, err, access.ErrUnrecognised)
+		})
+		<-s.waiting
+	}
+	_, err := d.SignIn(ctx, "ann", password, "203.0.113.1:1")
+	wantErr(t, err, access.ErrTooMany)
+	wg.Go(func() {
+		if _, err := d.SignIn(ctx, "ann", password, "192.0.2.1:2"); err != nil {
+			t.Errorf("ann, from where she was: %v", err)
+		}
+	})
+	if name := <-s.waiting; name != "ann" {
+		t.Errorf("%s is checked", name)
+	}
+	close(s.let)
+	wg.Wait()
 }
 
 func TestWhoKnowsThePasswordBeginsNoEndOfSessions(t *testing.T) {
