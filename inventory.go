@@ -357,6 +357,7 @@ func (c *core) settleEmpty() {
 			c.forget(d)
 			continue
 		}
+		d.split = 0 // it stays, whatever becomes of what it remembers
 		d.anchored = false
 		c.touch(d)
 		c.unsavedDevice(d)
