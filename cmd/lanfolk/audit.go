@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/ed25519"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,7 +14,9 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -255,16 +259,19 @@ its configuration says so ([hub.seals]).`,
 // verified is what verify found.
 type verified struct {
 	OK      bool   `json:"ok"`
-	Entries uint64 `json:"entries"`         // that are as they were written
-	Heads   int    `json:"heads"`           // that were compared
-	Wrong   uint64 `json:"wrong,omitempty"` // the first entry that isn't, or that is missing
-	Why     string `json:"why,omitempty"`
+	Entries uint64 `json:"entries"` // that are as they were written
+	Heads   int    `json:"heads"`   // that were compared
+	// Keys have signed these heads: base64, each once. Whose they are the heads can't say.
+	Keys  []string `json:"keys"`
+	Wrong uint64   `json:"wrong,omitempty"` // the first entry that isn't, or that is missing
+	Why   string   `json:"why,omitempty"`
 }
 
 func auditVerifyCommand(a app) *cobra.Command {
 	var p auditPlace
 	var f format
 	var heads []string
+	var key sealKey
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Check that nobody changed the audit",
@@ -277,7 +284,8 @@ anew. That shows only by the hub's signed heads of before. Those in its state
 folder are compared where they can be read; who can write there, too, is found out
 only by heads that were kept elsewhere. --head names a file of them, a line each,
 as "lanfolk audit head" prints them, or a folder of such files, as the hub writes
-them ([hub.seals]).
+them ([hub.seals]). Where somebody else can write to that file, too, --key says which
+key must have signed them: heads that he signed himself are refused.
 
 A running hub is asked; without one its database is read. --from reads another,
 and so asks nobody: a file, or postgres://USER@HOST:PORT/DATABASE.`,
@@ -291,7 +299,7 @@ and so asks nobody: a file, or postgres://USER@HOST:PORT/DATABASE.`,
 			if err := p.check(); err != nil {
 				return err
 			}
-			seals, err := p.seals(heads, a.err)
+			seals, err := p.seals(heads, key, a.err)
 			if err != nil {
 				return err
 			}
@@ -308,7 +316,7 @@ and so asks nobody: a file, or postgres://USER@HOST:PORT/DATABASE.`,
 				if !v.OK {
 					return nil // the error says it
 				}
-				_, err := fmt.Fprintf(w, "as it was written: entries %d, signed heads compared %d\n", v.Entries, v.Heads)
+				_, err := fmt.Fprintf(w, "as it was written: entries %d, signed heads compared %d%s\n", v.Entries, v.Heads, signedBy(v.Keys))
 				return err
 			}
 			if v.OK && v.Heads == 0 {
@@ -318,15 +326,47 @@ and so asks nobody: a file, or postgres://USER@HOST:PORT/DATABASE.`,
 		},
 	}
 	cmd.Flags().StringArrayVar(&heads, "head", nil, "a `FILE` of signed heads from before; may be repeated")
+	cmd.Flags().Var(&key, "key", "the public `KEY` that signed them, as heads have it in \"key\"")
 	f.flags(cmd)
 	p.flags(cmd)
 	return cmd
 }
 
+// sealKey is the public key that has to have signed heads; none is any.
+type sealKey ed25519.PublicKey
+
+// Set implements pflag.Value.
+func (k *sealKey) Set(text string) error {
+	b, err := base64.StdEncoding.DecodeString(text)
+	if err != nil || len(b) != ed25519.PublicKeySize {
+		return errors.New("want the key that a signed head names, in base64")
+	}
+	*k = b
+	return nil
+}
+
+// String implements pflag.Value.
+func (k *sealKey) String() string { return base64.StdEncoding.EncodeToString(*k) }
+
+// Type implements pflag.Value.
+func (*sealKey) Type() string { return "key" }
+
+func signedBy(keys []string) string {
+	if len(keys) == 0 {
+		return ""
+	}
+	return ", signed by " + strings.Join(keys, " and ")
+}
+
 // verifyAudit says how an audit is. Its error says that it isn't right, and then v.Why
 // does too, or that it can't be read.
 func verifyAudit(ctx context.Context, log fleet.Chain, seals []fleet.Seal) (v verified, err error) {
-	v.Heads = len(seals)
+	v.Heads, v.Keys = len(seals), []string{}
+	for _, s := range seals {
+		if !slices.Contains(v.Keys, s.Key) {
+			v.Keys = append(v.Keys, s.Key)
+		}
+	}
 	v.Entries, err = fleet.Verify(ctx, log, seals...)
 	if err == nil {
 		v.OK = true
@@ -344,9 +384,9 @@ func verifyAudit(ctx context.Context, log fleet.Chain, seals []fleet.Seal) (v ve
 
 // seals reads the signed heads that verify compares: those of --head, and the hub's own
 // where its state folder can be read.
-func (p *auditPlace) seals(paths []string, talk io.Writer) (all []fleet.Seal, err error) {
+func (p *auditPlace) seals(paths []string, key sealKey, talk io.Writer) (all []fleet.Seal, err error) {
 	for _, path := range paths {
-		seals, err := readSeals(path, talk)
+		seals, err := readSeals(path, key, talk)
 		if err != nil {
 			return nil, fmt.Errorf("--head: %w", err)
 		}
@@ -362,7 +402,7 @@ func (p *auditPlace) seals(paths []string, talk io.Writer) (all []fleet.Seal, er
 	if err != nil {
 		return nil, err
 	}
-	own, err := readSeals(filepath.Join(state, "hub", "seals.jsonl"), talk)
+	own, err := readSeals(filepath.Join(state, "hub", "seals.jsonl"), key, talk)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return all, nil
 	}
@@ -370,12 +410,12 @@ func (p *auditPlace) seals(paths []string, talk io.Writer) (all []fleet.Seal, er
 }
 
 // readSeals reads a file of signed heads, a line each, or a folder of such files.
-func readSeals(path string, talk io.Writer) (all []fleet.Seal, err error) {
+func readSeals(path string, key sealKey, talk io.Writer) (all []fleet.Seal, err error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		entries, err := os.ReadDir(path)
 		for _, e := range entries {
 			if e.Type().IsRegular() {
-				seals, fileErr := readSeals(filepath.Join(path, e.Name()), talk)
+				seals, fileErr := readSeals(filepath.Join(path, e.Name()), key, talk)
 				all, err = append(all, seals...), errors.Join(err, fileErr)
 			}
 		}
@@ -395,7 +435,7 @@ func readSeals(path string, talk io.Writer) (all []fleet.Seal, err error) {
 			fmt.Fprintf(talk, "%s: line %d is no signed head: left out\n", path, n)
 			continue
 		}
-		s, err := fleet.ParseSeal(lines.Bytes(), nil)
+		s, err := fleet.ParseSeal(lines.Bytes(), ed25519.PublicKey(key))
 		if err != nil {
 			return nil, fmt.Errorf("%s: line %d: %w", path, n, err)
 		}
