@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -11,9 +12,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 
 	"github.com/lanfolk/lanfolk/reverse"
 	"github.com/lanfolk/lanfolk/reverse/lanfolkpb"
@@ -510,3 +515,48 @@ func TestForeignHub(t *testing.T) {
 }
 
 var _ io.ReaderAt = readerAt(nil)
+
+// watched is a connection of which it is seen whether it was closed.
+type watched struct {
+	net.Conn
+	closed *atomic.Bool
+}
+
+func (w watched) Close() error {
+	w.closed.Store(true)
+	return w.Conn.Close()
+}
+
+// Who shows no certificate may enrol, and doesn't stay.
+func TestAStrangerDoesNotStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pki := newPKI(t)
+		h := newHub(t).serve(t, pki)
+		stranger := pki.gateway("nobody")
+		stranger.Certificates = nil
+		var closed [2]atomic.Bool
+		for i, config := range []*tls.Config{stranger, pki.gateway("g1")} {
+			cc, err := grpc.NewClient("passthrough:///hub", grpc.WithTransportCredentials(credentials.NewTLS(config)),
+				grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+					conn, err := h.dial(ctx)
+					return watched{conn, &closed[i]}, err
+				}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer cc.Close()
+			cc.Connect()
+		}
+		time.Sleep(50 * time.Second)
+		if closed[0].Load() || closed[1].Load() {
+			t.Error("there was no time to enrol")
+		}
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		if !closed[0].Load() || closed[1].Load() {
+			t.Errorf("the stranger is gone: %t; the gateway: %t", closed[0].Load(), closed[1].Load())
+		}
+		h.secure.Stop()
+		h.bare.Stop()
+	})
+}

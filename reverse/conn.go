@@ -134,6 +134,10 @@ const (
 	gateHold  = time.Second
 )
 
+// strangerFor is for how long a connection stays whose client showed no certificate: it
+// can only be about to enrol, and what it may send until then takes memory.
+const strangerFor = time.Minute
+
 // enter waits until the gate lets one more handshake in.
 func (h handshake) enter() (leave func()) {
 	h.gate <- struct{}{}
@@ -167,6 +171,8 @@ func (h handshake) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo
 	c.secure = true
 	if len(state.PeerCertificates) > 0 {
 		c.cert = state.PeerCertificates[0]
+	} else {
+		time.AfterFunc(strangerFor, func() { _ = raw.Close() })
 	}
 	return conn, c, nil
 }

@@ -47,7 +47,7 @@ type Server struct {
 // GRPC returns a server with the services registered, to be served on a
 // listener. With a config it speaks TLS, 1.3 at least; the config says which
 // client certificates are good, and may let clients without one in, who then can
-// call nothing of what this package registers. Without one it is the bare
+// call nothing of what this package registers, and are sent away after a minute. Without one it is the bare
 // reverse_access.Reverser for clients that know nothing of lanfolk, whose word is
 // taken for who they are: their gateways are insecure/NAME.
 func (s *Server) GRPC(config *tls.Config, options ...grpc.ServerOption) *grpc.Server {
