@@ -131,7 +131,7 @@ func (r *Registrar) identity(ctx context.Context, a attempt, t fleet.Token) (id,
 	if t.Gateway != "" {
 		g, err = r.Gateways.Gateway(ctx, t.Gateway, a.now)
 	} else {
-		g, err = r.Gateways.GatewayOf(ctx, a.sum, a.now)
+		g, err = r.ofKey(ctx, a)
 		if errors.Is(err, fleet.ErrUnknown) {
 			return enrol.NewGateway(), t.Name, nil
 		}
@@ -149,6 +149,20 @@ func (r *Registrar) identity(ctx context.Context, a attempt, t fleet.Token) (id,
 		return g.ID, t.Name, nil
 	}
 	return g.ID, g.Name, nil
+}
+
+// ofKey returns the gateway that has a key and wasn't revoked. A revocation that the hub
+// didn't survive may be missing from a record: it is made up for.
+func (r *Registrar) ofKey(ctx context.Context, a attempt) (fleet.Standing, error) {
+	for {
+		g, err := r.Gateways.GatewayOf(ctx, a.sum, a.now)
+		if err != nil || r.Revocations.Check(g.ID) == nil {
+			return g, err
+		}
+		if err := r.Gateways.MarkRevoked(ctx, g.ID, a.now); err != nil {
+			return g, err
+		}
+	}
 }
 
 // certify makes a gateway's certificate, and the answer that holds it.

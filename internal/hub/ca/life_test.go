@@ -191,6 +191,60 @@ func TestRevocationCutsALiveStream(t *testing.T) {
 	}
 }
 
+// leaving is an audit after whose first entry the one who asked is gone.
+type leaving struct {
+	ca.Audit
+	leave func()
+}
+
+func (l leaving) Append(ctx context.Context, entries ...fleet.Entry) (fleet.Head, error) {
+	defer l.leave()
+	return l.Audit.Append(ctx, entries...)
+}
+
+func TestARevocationIsWholeThoughNobodyWaits(t *testing.T) {
+	t.Parallel()
+	h := startHub(t, t.TempDir())
+	i, _ := h.joined(t)
+	id := i.Status().Gateway
+	ctx, leave := context.WithCancel(t.Context())
+	h.revocations.Audit = leaving{h.fleet.Audit, leave}
+	if err := h.revocations.Revoke(ctx, id, "uid:0", "sold"); err != nil {
+		t.Error(err)
+	}
+	if g, err := h.fleet.Sessions.Gateway(t.Context(), id, time.Now()); err != nil || g.Revoked.IsZero() {
+		t.Errorf("the record is %+v, %v", g, err)
+	}
+	if lines := strings.Join(h.audit(t), "\n"); !strings.Contains(lines, "uid:0|revoke|"+id+"||sold|ok") {
+		t.Errorf("the audit holds\n%s", lines)
+	}
+}
+
+// The revocation is kept, and the hub died before the record said so.
+func TestARevokedMachineJoinsAnewThoughItsRecordDoesNotSaySo(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	h := startHub(t, dir)
+	i, path := h.joined(t)
+	id := i.Status().Gateway
+	if err := h.fleet.Once.Revoke(t.Context(), fleet.Revocation{Subject: id, When: time.Now(), By: "uid:0"}); err != nil {
+		t.Fatal(err)
+	}
+	h.stop()
+	h = startHub(t, dir)
+	i = open(t, path)
+	if err := i.Join(t.Context(), h.invite(t, ca.TokenRequest{}), h.dial); err != nil || i.Status().Gateway == id {
+		t.Fatalf("with a new token: %+v, %v; want a new id", i.Status(), err)
+	}
+	now := i.Status().Gateway
+	if err := i.Join(t.Context(), h.invite(t, ca.TokenRequest{}), h.dial); err != nil || i.Status().Gateway != now {
+		t.Errorf("and again: %+v, %v; want %s", i.Status(), err, now)
+	}
+	if g, err := h.fleet.Sessions.Gateway(t.Context(), id, time.Now()); err != nil || g.Revoked.IsZero() {
+		t.Errorf("the record is %+v, %v", g, err)
+	}
+}
+
 // A token that was used before the revocation brings nothing back.
 func TestARevokedGatewaysTokenIsRefused(t *testing.T) {
 	t.Parallel()

@@ -160,13 +160,13 @@ func (r *Registrar) note(ctx context.Context, e fleet.Entry) error {
 }
 
 // ended puts into the audit how something ended that is there already, or that was
-// refused. A failure doesn't undo it.
+// refused. A failure doesn't undo it, nor that whoever asked has gone.
 func (r *Registrar) ended(ctx context.Context, e fleet.Entry, err error) {
 	e.Time, e.Outcome = r.now(), "ok"
 	if err != nil {
 		e.Outcome = err.Error()
 	}
-	if _, err := r.Audit.Append(ctx, e); err != nil {
+	if _, err := r.Audit.Append(context.WithoutCancel(ctx), e); err != nil {
 		r.log().Error("how something ended isn't in the audit", slog.String("what", e.What), slog.String("ref", e.Ref), slog.Any("err", err))
 	}
 }

@@ -137,6 +137,7 @@ func (r *Revocations) Revoke(ctx context.Context, gateway, by, why string) error
 	if _, err := r.Audit.Append(ctx, entry); err != nil {
 		return fmt.Errorf("ca: revoke: %w", err)
 	}
+	ctx = context.WithoutCancel(ctx) // half of it would be neither here nor there
 	err := r.Kept.Revoke(ctx, fleet.Revocation{Subject: gateway, When: now, By: by, Why: why})
 	if err == nil {
 		r.mu.Lock()
