@@ -18,6 +18,7 @@ import (
 
 	"github.com/lanfolk/lanfolk/internal/access"
 	"github.com/lanfolk/lanfolk/internal/database"
+	"github.com/lanfolk/lanfolk/internal/enrol"
 	"github.com/lanfolk/lanfolk/internal/hub/ca"
 	"github.com/lanfolk/lanfolk/internal/hub/deliver"
 	"github.com/lanfolk/lanfolk/internal/hub/inventory"
@@ -171,9 +172,9 @@ func (i inviter) Invite(ctx context.Context, r access.JoinRequest) (string, flee
 }
 
 // openKey reads a private key of Ed25519, in PEM (PKCS #8, RFC 5958), and makes one
-// where there is none.
+// where there is none. One that others may read signs nothing.
 func openKey(path string) (ed25519.PrivateKey, error) {
-	text, err := os.ReadFile(path)
+	text, err := enrol.ReadSecret(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return makeKey(path)
 	}
@@ -204,7 +205,7 @@ func makeKey(path string) (ed25519.PrivateKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("hub: the key of the audit's seals: %w", err)
 	}
-	if err := writeFile(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+	if err := enrol.CreateSecret(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})); err != nil {
 		return nil, fmt.Errorf("hub: the key of the audit's seals: %w", err)
 	}
 	return key, nil
