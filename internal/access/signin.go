@@ -167,7 +167,7 @@ func (d *Desk) who(ctx context.Context, u fleet.User, w Who) (Who, error) {
 	if err != nil {
 		return Who{}, fmt.Errorf("access: %w", err)
 	}
-	w.Name, w.Role, w.Grants = u.Name, u.Role, grants
+	w.Name, w.Role, w.Since, w.Grants = u.Name, u.Role, u.Created, grants
 	return w, nil
 }
 

@@ -3,6 +3,7 @@ package access
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/lanfolk/lanfolk/store/fleet"
 )
@@ -18,6 +19,7 @@ const (
 type Who struct {
 	Name   string     // the user's name; "uid:1000" at the hub's unix socket
 	Role   fleet.Role // at the socket Admin
+	Since  time.Time  // when the account was made; zero at the socket
 	Via    string     // ViaSocket, ViaToken or ViaSession
 	Token  string     // the API token's id
 	Addr   string     // "host:port" of the connection; "" at the socket
@@ -60,6 +62,12 @@ func (w Who) MayRun(verb string, labels map[string]string) error {
 		return nil
 	}
 	return fmt.Errorf("%w: %q is no command that is known to be harmless; that takes an admin", ErrDenied, verb)
+}
+
+// Asked says whether w asked for a command, and not somebody of the same name whose
+// account is gone.
+func (w Who) Asked(c fleet.Command) bool {
+	return w.Name != "" && c.By == w.Name && !c.Created.Before(w.Since)
 }
 
 // MayManage says whether w may look after people, grants, tokens and gateways, read the

@@ -3,6 +3,7 @@ package access_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/lanfolk/lanfolk/internal/access"
 	"github.com/lanfolk/lanfolk/store/fleet"
@@ -74,5 +75,26 @@ func TestAGrantForEveryGatewayNeedsNoLabels(t *testing.T) {
 	who.Grants[0].Selector = map[string]string{"site": ""}
 	if err := who.MayRun("get", nil); !errors.Is(err, access.ErrDenied) {
 		t.Errorf("a label that isn't there matches an empty value: %v", err)
+	}
+}
+
+func TestAskedByTheUserOfNow(t *testing.T) {
+	made := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
+	who := access.Who{Name: "ben", Role: fleet.Operator, Since: made}
+	for _, c := range []struct {
+		who  access.Who
+		by   string
+		when time.Time
+		want bool
+	}{
+		{who, "ben", made, true},
+		{who, "ben", made.Add(-1), false},
+		{who, "ann", made, false},
+		{access.Socket(0, true), "uid:0", made, true},
+		{access.Who{}, "", made, false},
+	} {
+		if got := c.who.Asked(fleet.Command{By: c.by, Created: c.when}); got != c.want {
+			t.Errorf("%s asked for what %s did at %s: %t", c.who.Name, c.by, c.when, got)
+		}
 	}
 }

@@ -332,7 +332,7 @@ func (s *Server) cancelCommand(ctx context.Context, in *CommandPath) (*oneComman
 		return nil, failed(err)
 	}
 	who := whoOf(ctx)
-	if c.By != who.Name && who.MayManage() != nil {
+	if !who.Asked(c) && who.MayManage() != nil {
 		return nil, failed(fmt.Errorf("%w: it is %s's command; an admin may call it off, too", access.ErrDenied, c.By))
 	}
 	if c, err = s.o.Fleet.Runner.Cancel(ctx, who.Name, c.ID); err != nil {
@@ -346,7 +346,7 @@ func (s *Server) cancelCommand(ctx context.Context, in *CommandPath) (*oneComman
 // may read what the hub itself knows.
 func (s *Server) mayReadOutput(ctx context.Context, c fleet.Command) error {
 	who := whoOf(ctx)
-	if c.By == who.Name {
+	if who.Asked(c) {
 		return nil
 	}
 	words, err := reverse.Split(c.Line)

@@ -192,6 +192,11 @@ func TestWhoMayReadAResult(t *testing.T) {
 		h.end(c[0].ID, fleet.OK)
 		made[key] = c[0].ID
 	}
+	// Of somebody who was called otto before him.
+	h.put(fleet.Command{ID: "01A", Gateway: "gnorth", Line: "exec x", By: "otto", Created: noon().Add(-2 * time.Hour), State: fleet.Queued, Revision: 1})
+	h.say("01A", "secret")
+	h.end("01A", fleet.OK)
+	made["another otto's"] = "01A"
 	may := map[string][]string{
 		"status":    {"vera", "otto", "anna", "gina"},
 		"get north": {"anna", "gina"},
@@ -199,6 +204,8 @@ func TestWhoMayReadAResult(t *testing.T) {
 		"get gone":  {"anna"},
 		"otto's":    {"otto", "anna"},
 		"odd":       {"anna"},
+
+		"another otto's": {"anna"},
 	}
 	for key, id := range made {
 		for who, token := range tokens {
@@ -242,6 +249,10 @@ func TestACommandIsCalledOff(t *testing.T) {
 		if status, body := cancel(who, c[0].ID); status != 409 {
 			t.Errorf("again: %d %s", status, body)
 		}
+	}
+	h.put(fleet.Command{ID: "01A", Gateway: "gnorth", Line: "status", By: "otto", Created: noon().Add(-2 * time.Hour), State: fleet.Queued, Revision: 1})
+	if status, body := cancel("otto", "01A"); status != 403 {
+		t.Errorf("somebody of the same name: %d %s", status, body)
 	}
 	if status, _ := cancel("anna", "nothing"); status != 404 {
 		t.Errorf("none: %d", status)

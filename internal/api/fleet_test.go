@@ -288,7 +288,7 @@ func people(t *testing.T, roles map[string]fleet.Role, grants ...fleet.Grant) (f
 	t.Cleanup(func() { f.Close() })
 	tokens := make(map[string]string)
 	for name, role := range roles {
-		err := f.Accounts.CreateUser(t.Context(), fleet.User{Name: name, Role: role, Created: time.Now()}, "")
+		err := f.Accounts.CreateUser(t.Context(), fleet.User{Name: name, Role: role, Created: noon().Add(-time.Hour)}, "")
 		if err == nil {
 			tokens[name], _, err = f.Accounts.CreateAPIToken(t.Context(), fleet.APIToken{User: name, Created: time.Now()})
 		}
