@@ -181,7 +181,7 @@ func TestTheFirstAccountIsAnAdmins(t *testing.T) {
 func TestNamesThatCouldBeTakenForOthersAreRefused(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
-	for _, name := range []string{"", "Ann", "hub", "uid:0", "a b", "-a", ".a", "ann\n", "ann\x00", "ànn", "аnn", "ann\u202e", "a/b", strings.Repeat("a", 65), "a\xff"} {
+	for _, name := range []string{"", "Ann", "hub", "gateway", "uid:0", "a b", "-a", ".a", "ann\n", "ann\x00", "ànn", "аnn", "ann\u202e", "a/b", strings.Repeat("a", 65), "a\xff"} {
 		_, err := d.CreateUser(t.Context(), root(), access.NewUser{Name: name, Password: password})
 		wantErr(t, err, fleet.ErrInvalid)
 	}

@@ -40,7 +40,7 @@ func (d *Desk) CreateUser(ctx context.Context, who Who, n NewUser) (fleet.User, 
 		}
 	}
 	if err = checkUserName(n.Name); err == nil && n.Password != "" {
-		err = checkPassword(n.Password)
+		err = CheckPassword(n.Password)
 	}
 	if err == nil && len(users) >= maxUsers {
 		err = fmt.Errorf("%w users: at most %d", ErrTooMany, maxUsers)
@@ -80,7 +80,7 @@ func (d *Desk) SetRole(ctx context.Context, who Who, name string, role fleet.Rol
 // change their own by the one they have; admins need none.
 func (d *Desk) SetPassword(ctx context.Context, who Who, name, current, password string) error {
 	e := fleet.Entry{What: "user.password", Ref: name}
-	if err := checkPassword(password); err != nil {
+	if err := CheckPassword(password); err != nil {
 		return fmt.Errorf("access: %s: %w", e.What, err)
 	}
 	set := func() (string, error) { return "", d.Accounts.SetPassword(ctx, name, password) }
@@ -126,13 +126,14 @@ func checkUserName(name string) error {
 	switch {
 	case name == "" || len(name) > maxUserName:
 		return invalid("the name %s: want 1 to %d characters", quoted(name), maxUserName)
-	case name == "hub": // what the hub does of its own accord
-		return invalid("the name %q is the hub's own", name)
+	case name == "hub" || name == "gateway": // what the hub does of its own accord, and what gateways ask for
+		return invalid("the name %q means something else in the audit", name)
 	}
 	return nil
 }
 
-func checkPassword(password string) error {
+// CheckPassword says what is wrong with a new password: fleet.ErrInvalid.
+func CheckPassword(password string) error {
 	switch {
 	case !utf8.ValidString(password):
 		return invalid("the password isn't UTF-8")

@@ -89,6 +89,10 @@ func TestSigningInByName(t *testing.T) {
 			t.Errorf("%s: %d %s %v; want %d", c.name, resp.StatusCode, text, resp.Cookies(), c.status)
 		}
 	}
+	// What is wrong in one half of a change keeps the other half from being made.
+	if resp, text := h.call(t, "PATCH", "/api/v1/users/ben", `{"role":"admin","password":"short"}`, bearerOf(h.tokens["ann"])...); resp.StatusCode != 422 {
+		t.Errorf("a role with a password that is none: %d %s", resp.StatusCode, text)
+	}
 	b, resp, text := h.signIn(t, "ben", word)
 	if b == nil {
 		t.Fatalf("%d %s", resp.StatusCode, text)

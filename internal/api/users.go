@@ -88,6 +88,11 @@ func (s *Server) userRoutes() {
 			if err != nil {
 				return nil, err
 			}
+			if in.Body.Password != "" { // before anything is done
+				if err := access.CheckPassword(in.Body.Password); err != nil {
+					return nil, failed(err)
+				}
+			}
 			if in.Body.Role != "" {
 				err = d.SetRole(ctx, whoOf(ctx), in.Name, fleet.Role(in.Body.Role))
 			}
