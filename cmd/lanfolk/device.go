@@ -25,7 +25,7 @@ func deviceCommand(a app) *cobra.Command {
 			f    format
 			node nodeFlags
 		)
-		sub := &cobra.Command{Use: use, Short: short, Long: long, Args: args(n), RunE: func(cmd *cobra.Command, argv []string) error {
+		sub := &cobra.Command{Use: use, Short: short, Long: long, Args: named(n), RunE: func(cmd *cobra.Command, argv []string) error {
 			if err := f.check(); err != nil {
 				return err
 			}

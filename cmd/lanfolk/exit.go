@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -39,6 +40,18 @@ func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// named is args for commands whose words name things. An empty one names nothing: it is
+// a variable of a script that isn't set.
+func named(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return args(func(cmd *cobra.Command, a []string) error {
+		err := check(cmd, a)
+		if i := slices.Index(a, ""); err == nil && i >= 0 {
+			err = fmt.Errorf("argument %d is empty", i+1)
+		}
+		return err
+	})
 }
 
 // onlyCommands makes a command that only holds others: a word that names none

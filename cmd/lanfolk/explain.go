@@ -29,7 +29,7 @@ and why it was taken to be about this device; and what speaks for and against th
 model, OS and class that it is taken to have: which rule, by which signals.
 
 "lanfolk device separate" undoes a join that is wrong.`,
-		Args: args(cobra.ExactArgs(1)),
+		Args: named(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			if err := f.check(); err != nil {
 				return err

@@ -31,7 +31,7 @@ go by labels, and so does "lanfolk run -l". A gateway has no say in its own.`,
 		Example: `  lanfolk hub label lab site=north kind=lab
   lanfolk hub label lab kind-
   lanfolk hub label gae3fk6qp7vzc2mxa --name lab`,
-		Args: args(cobra.MinimumNArgs(1)),
+		Args: named(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			if err := f.check(); err != nil {
 				return err
@@ -79,7 +79,7 @@ func hubRevokeCommand(app) *cobra.Command {
 		Long: `revoke makes a gateway's certificates worthless and ends at once what it has going
 on. The machine comes back only by a new token, and under a new id.`,
 		Example: `  lanfolk hub revoke lab --why "stolen"`,
-		Args:    args(cobra.ExactArgs(1)),
+		Args:    named(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			c, err := at.client()
 			if err != nil {
@@ -101,7 +101,7 @@ func hubForgetCommand(app) *cobra.Command {
 		Long: `forget drops the record of a gateway that was revoked, or that nobody vouches for,
 and is offline. Its past commands and the audit stay.`,
 		Example: `  lanfolk hub forget lab`,
-		Args:    args(cobra.ExactArgs(1)),
+		Args:    named(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			c, err := at.client()
 			if err != nil {

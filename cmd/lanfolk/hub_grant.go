@@ -37,14 +37,14 @@ for gateways that get them later, too.`,
   lanfolk hub grant ci get --all
   lanfolk hub grant list
   lanfolk hub grant remove JBSWY3DPEHPK`,
-		Args: args(cobra.MinimumNArgs(2)),
+		Args: named(cobra.MinimumNArgs(2)),
 		RunE: x.run,
 	}
 	x.flags(cmd)
 	create := &cobra.Command{ // for a user whose name is that of a command
 		Use:   "create USER exec|get|capture {KEY=VALUE…|--all}",
 		Short: "Make a grant; the same as without create",
-		Args:  args(cobra.MinimumNArgs(2)),
+		Args:  named(cobra.MinimumNArgs(2)),
 		RunE:  x.run,
 	}
 	x.flags(create)
@@ -86,7 +86,7 @@ func hubGrantListCommand(a app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [USER]",
 		Short: "List grants",
-		Args:  args(cobra.MaximumNArgs(1)),
+		Args:  named(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			if err := f.check(); err != nil {
 				return err
@@ -125,7 +125,7 @@ func hubGrantRemoveCommand(app) *cobra.Command {
 		Short:   "Take grants back",
 		Long:    `remove takes grants back, by the ids that "lanfolk hub grant list" shows.`,
 		Example: `  lanfolk hub grant remove JBSWY3DPEHPK`,
-		Args:    args(cobra.MinimumNArgs(1)),
+		Args:    named(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			c, err := at.client()
 			if err != nil {

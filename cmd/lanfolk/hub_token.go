@@ -131,7 +131,7 @@ func hubTokenRevokeCommand(app) *cobra.Command {
 		Short:   "Take tokens back",
 		Long:    `revoke takes tokens back. A gateway that joined by one stays; see "lanfolk hub revoke".`,
 		Example: `  lanfolk hub token revoke t4f2kq7zrm3xa`,
-		Args:    args(cobra.MinimumNArgs(1)),
+		Args:    named(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			c, err := at.client()
 			if err != nil {
@@ -207,7 +207,7 @@ func hubAPITokenListCommand(a app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [USER]",
 		Short: "List API tokens",
-		Args:  args(cobra.MaximumNArgs(1)),
+		Args:  named(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			if err := f.check(); err != nil {
 				return err
@@ -247,7 +247,7 @@ func hubAPITokenRevokeCommand(app) *cobra.Command {
 		Short:   "End API tokens",
 		Long:    `revoke ends API tokens, by the ids that "lanfolk hub api-token list" shows.`,
 		Example: `  lanfolk hub api-token revoke JBSWY3DPEHPK`,
-		Args:    args(cobra.MinimumNArgs(1)),
+		Args:    named(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			c, err := at.client()
 			if err != nil {

@@ -39,7 +39,7 @@ says nothing else.`,
 		Example: `  lanfolk hub user create ann
   lanfolk hub user create ben --role operator <password
   lanfolk hub user create ci --role viewer --no-password`,
-		Args: args(cobra.ExactArgs(1)),
+		Args: named(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			c, err := at.client()
 			if err != nil {
@@ -121,7 +121,7 @@ func hubUserRoleCommand(app) *cobra.Command {
 		Long:      `role changes what a user may do everywhere. The last admin stays one.`,
 		Example:   `  lanfolk hub user role ben operator`,
 		ValidArgs: roles(),
-		Args:      args(cobra.ExactArgs(2)),
+		Args:      named(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			c, err := at.client()
 			if err != nil {
@@ -145,7 +145,7 @@ page. It asks for it on a terminal, and reads a line of stdin elsewhere. It take
 admin, as at the hub's socket, or with --api the password that the user has now.`,
 		Example: `  lanfolk hub user password ben
   lanfolk hub user password ben <password`,
-		Args: args(cobra.ExactArgs(1)),
+		Args: named(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			c, err := at.client()
 			if err != nil {
@@ -179,7 +179,7 @@ func hubUserRemoveCommand(app) *cobra.Command {
 		Long: `remove drops an account with its sign-ins, API tokens and grants; what it watches
 ends within seconds. The last admin can't be removed.`,
 		Example: `  lanfolk hub user remove ben`,
-		Args:    args(cobra.ExactArgs(1)),
+		Args:    named(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			c, err := at.client()
 			if err != nil {
