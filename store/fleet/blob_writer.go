@@ -25,6 +25,8 @@ type blobWriter struct {
 	part    *part  // nil until there is a chunk
 	free    func() // nil when it is closed
 	ended   bool   // whole, or dropped
+	unsure  bool   // whether a Finish that failed made it whole
+	behind  int64  // bytes of that Finish's chunk, which stays until it is known
 }
 
 func (b *blobs) Write(ctx context.Context, id, gateway string) (BlobWriter, error) {
@@ -126,6 +128,8 @@ func (w *blobWriter) Append(ctx context.Context, offset int64, chunk []byte) err
 	switch {
 	case w.ended || w.free == nil:
 		return fmt.Errorf("fleet: %s: %w: its writer has ended", doing, ErrInvalid)
+	case w.unsure:
+		return fmt.Errorf("fleet: %s: %w: its last chunk came", doing, ErrInvalid)
 	case offset != w.Size():
 		return fmt.Errorf("fleet: %s: %w: byte %d came, %d is wanted", doing, ErrGap, offset, w.Size())
 	case ctx.Err() != nil:
@@ -162,6 +166,10 @@ func (w *blobWriter) Finish(ctx context.Context, last []byte, i BlobInfo) (BlobI
 		return BlobInfo{}, fmt.Errorf("fleet: %s: %w: its writer has ended", doing, ErrInvalid)
 	case w.Size()+int64(len(last)) != i.Size:
 		return BlobInfo{}, fmt.Errorf("fleet: %s: %w: %d bytes, want %d", doing, ErrMismatch, w.Size()+int64(len(last)), i.Size)
+	case w.unsure:
+		if was, err := w.settle(ctx, i); err != nil || w.ended {
+			return was, err
+		}
 	}
 	if err := w.room(int64(len(last))); err != nil {
 		return BlobInfo{}, fmt.Errorf("fleet: %s: %w", doing, err)
@@ -174,18 +182,47 @@ func (w *blobWriter) Finish(ctx context.Context, last []byte, i BlobInfo) (BlobI
 		err = w.b.put(ctx, doing, i, 0, nil)
 	}
 	if err != nil {
-		if w.part != nil {
-			err = errors.Join(err, w.part.data.Truncate(w.part.size))
+		w.behind = int64(len(last))
+		if was, said := w.settle(ctx, i); w.ended {
+			return was, said
 		}
-		_ = w.b.reserve(w.gateway, -int64(len(last))) // giving back never fails
 		return BlobInfo{}, err
 	}
-	w.ended = true
+	w.end()
+	return i, nil
+}
+
+// end is called when the row is there.
+func (w *blobWriter) end() {
+	w.ended, w.behind = true, 0
 	if w.part != nil {
-		// The row is there: a list that stays is removed at the next start.
+		// A list that stays is removed at the next start.
 		_ = w.b.root.Remove(fileOf(w.id) + partSuffix)
 	}
-	return i, nil
+}
+
+// settle finds out what became of a Finish that failed: a database that loses its client
+// while it commits may have done so. If the blob is whole, the writer has ended. If
+// nobody knows, what there may be a row for stays as it is.
+func (w *blobWriter) settle(ctx context.Context, i BlobInfo) (BlobInfo, error) {
+	doing := "finish the result of " + w.id
+	was, err := w.b.Stat(context.WithoutCancel(ctx), w.id)
+	w.unsure = err != nil && !errors.Is(err, ErrUnknown)
+	switch {
+	case err == nil:
+		w.end()
+		if was.SHA256 != i.SHA256 {
+			return BlobInfo{}, fmt.Errorf("fleet: %s: %w: as another one", doing, ErrExists)
+		}
+		return was, nil
+	case w.unsure:
+		return BlobInfo{}, err
+	}
+	_ = w.b.reserve(w.gateway, -w.behind) // giving back never fails
+	if w.behind = 0; w.part != nil {
+		return BlobInfo{}, fileError(doing, w.part.data.Truncate(w.part.size))
+	}
+	return BlobInfo{}, nil
 }
 
 // sync writes the last chunk, which the list of chunks doesn't name: until there is a
@@ -227,6 +264,7 @@ func (w *blobWriter) Close() error {
 	w.free = nil
 	defer free()
 	if w.part == nil {
+		_ = w.b.reserve(w.gateway, -w.behind) // there is no file for it
 		return nil
 	}
 	return fileError("close the result of "+w.id, w.part.close())

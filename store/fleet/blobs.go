@@ -283,16 +283,13 @@ func (b *blobs) Sweep(ctx context.Context, now time.Time) (int, error) {
 
 // makeRoom drops the oldest blobs while more than nine tenths of the quota are used.
 func (b *blobs) makeRoom(ctx context.Context, drop func(id string) error) error {
-	over := func() bool {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		return b.o.MaxBytes > 0 && b.total > b.o.MaxBytes/10*9
-	}
+	over := func() bool { return b.o.MaxBytes > 0 && b.bytes() > b.o.MaxBytes/10*9 }
 	for over() {
 		oldest, err := list(ctx, b.db, "sweep results", scanBlob, `SELECT `+blobColumns+` FROM fleet_blob ORDER BY stored, id LIMIT 100`)
 		if err != nil || len(oldest) == 0 {
 			return err
 		}
+		before := b.bytes()
 		for _, i := range oldest {
 			if !over() {
 				return nil
@@ -300,6 +297,9 @@ func (b *blobs) makeRoom(ctx context.Context, drop func(id string) error) error 
 			if err := drop(i.ID); err != nil {
 				return err
 			}
+		}
+		if b.bytes() >= before {
+			return nil // somebody has each of them
 		}
 	}
 	return nil
@@ -320,10 +320,15 @@ func (b *blobs) Usage(ctx context.Context) (BlobUsage, error) {
 			u.Partial++
 		}
 	}
-	b.mu.Lock()
-	u.Bytes = b.total
-	b.mu.Unlock()
+	u.Bytes = b.bytes()
 	return u, nil
+}
+
+// bytes returns how much room is taken.
+func (b *blobs) bytes() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.total
 }
 
 func (b *blobs) close() error { return b.root.Close() }
