@@ -153,6 +153,9 @@ func (w *world) Send(ctx context.Context, id string, cmd reverse.Command) error 
 	if err := g.take(ctx, cmd); err != nil {
 		return err
 	}
+	if g.leaves {
+		g.vanish()
+	}
 	return failed
 }
 
@@ -184,6 +187,7 @@ type gateway struct {
 	id      string
 	native  bool
 	deaf    bool                                                            // it doesn't read its stream
+	leaves  bool                                                            // it goes as soon as it has a command
 	loses   bool                                                            // what is sent doesn't arrive
 	answers func(ctx context.Context, line string) ([]byte, reverse.Status) // nil is "ok"
 	text    []byte                                                          // what answers says, if nil

@@ -349,6 +349,8 @@ func TestGatewaysWithoutAJournalHaveOneAtATime(t *testing.T) {
 		if g.sent[fourth.ID] != 1 {
 			t.Errorf("sent %d times", g.sent[fourth.ID])
 		}
+		g.leaves = true
+		w.wants(w.one(g.id, "e").ID, time.Second, fleet.Interrupted, "the connection broke")
 		release()
 	})
 }

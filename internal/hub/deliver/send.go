@@ -157,7 +157,11 @@ func (d *Dispatcher) sendNext(ctx context.Context, g *gateway) {
 	case err == nil:
 		d.moveTo(c, fleet.Sent, time.Now())
 		d.plan(c)
-		if now, there := d.Wire.Session(g.id); session.Native && there && now.Epoch != session.Epoch && !c.journal {
+		now, there := d.Wire.Session(g.id)
+		switch gone := !there || now.Epoch != session.Epoch; {
+		case gone && !session.Native:
+			d.lost(c) // Left was called before it was known that the command went there
+		case gone && there && !c.journal:
 			d.enqueue(c) // it came back meanwhile
 		}
 	case !session.Native && !c.held:

@@ -32,9 +32,9 @@ func (d *Dispatcher) Watch(ctx context.Context, ids ...string) <-chan fleet.Comm
 	go func() {
 		defer close(changes)
 		for _, id := range others {
-			// One that has ended changes no more.
+			// It has ended, or isn't taken up yet; then there may be something newer.
 			if c, err := d.look(ctx, id); err == nil {
-				w.Tell(id, c)
+				w.TellFirst(id, c)
 			}
 		}
 		w.Pass(ctx, func(_ string, c fleet.Command) bool {

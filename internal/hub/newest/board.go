@@ -66,13 +66,19 @@ func (b *Board[K, V]) Watch(keys []K) *Watcher[K, V] {
 }
 
 // Tell tells this watcher alone.
-func (w *Watcher[K, V]) Tell(key K, value V) {
+func (w *Watcher[K, V]) Tell(key K, value V) { w.tell(key, value, true) }
+
+// TellFirst is Tell for a value that is older than whatever waits.
+func (w *Watcher[K, V]) TellFirst(key K, value V) { w.tell(key, value, false) }
+
+func (w *Watcher[K, V]) tell(key K, value V, newest bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.over {
+	_, waits := w.waiting[key]
+	if w.over || waits && !newest {
 		return
 	}
-	if _, ok := w.waiting[key]; !ok {
+	if !waits {
 		if len(w.order) >= MaxBehind {
 			w.over, w.waiting, w.order = true, nil, nil
 		} else {

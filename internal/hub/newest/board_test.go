@@ -57,6 +57,21 @@ func TestASlowReaderGetsTheNewestOfEach(t *testing.T) {
 	})
 }
 
+func TestWhatIsOlderGivesWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b newest.Board[string, int]
+		w := b.Watch(nil)
+		w.TellFirst("a", 1)
+		b.Post("b", 2)
+		w.TellFirst("b", 1)
+		b.Post("a", 2)
+		c := read(t.Context(), w)
+		if got, want := []string{<-c, <-c}, []string{"a2", "b2"}; !slices.Equal(got, want) {
+			t.Errorf("%v, want %v", got, want)
+		}
+	})
+}
+
 func TestAReaderThatIsTooFarBehindIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b newest.Board[string, int]
