@@ -104,6 +104,10 @@ func onSmallDisk(t *testing.T, dir string) {
 	}
 	// A result for which there is no room is cut, and says so.
 	fill(t, ballast)
+	if info, err := os.Stat(ballast); err != nil || os.Truncate(ballast, info.Size()-12<<10) != nil {
+		t.Fatal("no room for a part of it", err)
+	}
+	before := a.room.used.Load()
 	id := newIDs(1)[0]
 	sp := newSpool(filepath.Join(c.Folder, resultFolder, id), 1<<20, &a.room, true)
 	if n, err := sp.Write(make([]byte, 100_000)); n != 100_000 || err != nil {
@@ -111,6 +115,9 @@ func onSmallDisk(t *testing.T, dir string) {
 	}
 	if _, cut := sp.wasCut(); !cut {
 		t.Error("nothing was cut")
+	}
+	if info, err := os.Stat(sp.path); err != nil || info.Size() != a.room.used.Load()-before {
+		t.Errorf("%+v, %v; %d bytes of it count", info, err, a.room.used.Load()-before)
 	}
 	_ = sp.Close()
 }

@@ -101,7 +101,7 @@ func (s *spool) store(b []byte) error {
 			return err
 		}
 		if _, err := f.Write(s.text); err != nil {
-			return errors.Join(err, f.Close())
+			return errors.Join(err, f.Close(), os.Remove(s.path)) // it counts nowhere
 		}
 		s.file, s.text = f, nil
 		s.room.used.Add(s.size)
@@ -111,7 +111,7 @@ func (s *spool) store(b []byte) error {
 	}
 	if _, err := s.file.WriteAt(b, s.size); err != nil {
 		s.room.used.Add(-int64(len(b)))
-		return err
+		return errors.Join(err, s.file.Truncate(s.size)) // a part of it may be there
 	}
 	return nil
 }
