@@ -50,7 +50,8 @@ const (
 	nextAfter   = time.Second
 	dialWithin  = 10 * time.Second
 	browseFor   = 5 * time.Second
-	maxTargets  = 32 // addresses of one way
+	browseAll   = 10 * time.Second // on all ways but the last: where one is dead, as a rule all are
+	maxTargets  = 32               // addresses of one way
 	maxInstance = 256
 )
 
@@ -65,8 +66,13 @@ func (s Search) Conns(ctx context.Context) iter.Seq2[net.Conn, error] {
 		if !s.dial(ctx, s.Known, yield) || s.Ways == nil {
 			return
 		}
-		for _, w := range s.Ways() {
-			targets, err := w.targets(ctx)
+		ways := s.Ways()
+		for i, w := range ways {
+			within := browseFor
+			if i < len(ways)-1 {
+				within = min(within, browseAll/time.Duration(len(ways)-1))
+			}
+			targets, err := w.targets(ctx, within)
 			if ctx.Err() != nil || err != nil && !yield(nil, err) || !s.dial(ctx, targets, yield) {
 				return
 			}
@@ -76,8 +82,8 @@ func (s Search) Conns(ctx context.Context) iter.Seq2[net.Conn, error] {
 
 // targets asks for hubs, and returns their addresses in the order in which to try
 // them.
-func (w Way) targets(ctx context.Context) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, browseFor)
+func (w Way) targets(ctx context.Context, within time.Duration) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	found := make(map[string]find.Instance)
 	for i, err := range w.Browser.Browse(ctx, find.BrowseRequest{Type: Service, Resolve: true, Once: true}) {

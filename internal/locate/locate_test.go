@@ -214,6 +214,37 @@ func TestWhyNobodyIsFound(t *testing.T) {
 	}
 }
 
+// mute is a Browser whose servers don't answer.
+type mute struct{}
+
+func (mute) Browse(ctx context.Context, _ find.BrowseRequest) iter.Seq2[find.Instance, error] {
+	return func(yield func(find.Instance, error) bool) {
+		<-ctx.Done()
+		yield(find.Instance{}, ctx.Err())
+	}
+}
+
+// Many domains whose servers don't answer leave time for the last way within an attempt
+// to connect, which is 30 s.
+func TestDeadDomains(t *testing.T) {
+	for _, domains := range []int{1, 6, 16} {
+		synctest.Test(t, func(t *testing.T) {
+			n := &network{began: time.Now(), hangs: map[string]bool{"a:1": true}}
+			s := locate.Search{Known: []string{"a:1"}, Dial: n.dial, Ways: func() []locate.Way {
+				ways := make([]locate.Way, domains)
+				for i := range ways {
+					ways[i] = locate.Way{Name: fmt.Sprint(i, ".example"), Browser: mute{}}
+				}
+				return append(ways, locate.Way{Name: "mDNS", Browser: announced{instances: []find.Instance{hub("near", 0, "192.0.2.7")}}})
+			}}
+			came, _ := search(t.Context(), s, "192.0.2.7:8513")
+			if took := time.Since(n.began); len(came) != 1 || took > 21*time.Second {
+				t.Errorf("%d domains: %v came after %v", domains, came, took)
+			}
+		})
+	}
+}
+
 // Who announces a thousand hubs gets a few connections.
 func TestManyHubs(t *testing.T) {
 	var many []find.Instance
