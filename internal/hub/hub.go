@@ -115,6 +115,7 @@ func (h *Hub) Run(ctx context.Context) error {
 		&daemon.Task{Name: "revocations", Run: h.revocations.Run},
 		&daemon.Task{Name: "housekeeping", Run: h.keepHouse, Detail: h.counts.houseDetail},
 		&daemon.Task{Name: "audit seals", Run: h.seals.run, Detail: h.seals.detail},
+		&daemon.Task{Name: "memory", Run: h.giveBack},
 		daemon.Watchdog(),
 	)
 	gateways := h.grpcTask("grpc", h.listeners.grpc, h.gatewayServer())
