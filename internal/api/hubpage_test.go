@@ -116,7 +116,7 @@ func (i inviter) Invite(ctx context.Context, r access.JoinRequest) (string, flee
 func (p *tab) openAs(n *hubNode, name, at string) {
 	p.t.Helper()
 	role := map[string]fleet.Role{"ada": fleet.Admin, "otto": fleet.Operator, "vera": fleet.Viewer}[name]
-	if err := n.accounts.CreateUser(p.t.Context(), fleet.User{Name: name, Role: role, Created: time.Now()}, ""); err != nil {
+	if err := n.accounts.CreateUser(p.t.Context(), fleet.User{Name: name, Role: role, Created: noon().Add(-time.Hour)}, ""); err != nil {
 		p.t.Fatal(err)
 	}
 	now := time.Now()

@@ -72,7 +72,7 @@ func newStaffed(t *testing.T, change ...func(*api.Options)) *staffed {
 // user makes an account with an API token and, if it isn't "", a password.
 func (h *staffed) user(t *testing.T, name string, role fleet.Role, password string) {
 	t.Helper()
-	err := h.fleet.Accounts.CreateUser(t.Context(), fleet.User{Name: name, Role: role, Created: time.Now()}, password)
+	err := h.fleet.Accounts.CreateUser(t.Context(), fleet.User{Name: name, Role: role, Created: noon().Add(-time.Hour)}, password)
 	if err == nil {
 		h.tokens[name], _, err = h.fleet.Accounts.CreateAPIToken(t.Context(), fleet.APIToken{User: name, Created: time.Now()})
 	}
