@@ -123,7 +123,12 @@ func lineOf(c wire.NewCommand) (line string, words []string, err error) {
 		if words, err = reverse.Split(c.Line); err != nil {
 			return "", nil, refused("body.line", err.Error(), nil)
 		}
-		return c.Line, words, nil
+		// In our own quotes: what was decided on is also what a client runs that gives
+		// the line to a shell, in whose eyes "list ; reboot" is more than a list.
+		if line, err = reverse.Join(words...); err != nil {
+			return "", nil, refused("body.line", err.Error(), nil)
+		}
+		return line, words, nil
 	}
 	if line, err = reverse.Join(c.Argv...); err != nil {
 		return "", nil, refused("body.argv", err.Error(), nil)

@@ -62,6 +62,11 @@ func TestACommandGoesToTheGatewaysThatAreMeant(t *testing.T) {
 	if c.Line != "find 'Living Room'" || c.GatewayName != "barn" || c.By != "test" || !c.Deadline.Equal(noon().Add(90*time.Second)) || c.Started != nil {
 		t.Errorf("%s", answer)
 	}
+	// A shell at the other end finds nothing in it to act on.
+	_, answer = n.call(t, "POST", "/api/v1/commands", `{"line":"list  ; reboot $(x) \"a b\"","gateways":["barn"]}`)
+	if c := decoded[[]api.Command](t, answer)[0]; c.Line != "list ';' reboot '$(x)' 'a b'" {
+		t.Errorf("%s", answer)
+	}
 	for body, hours := range map[string]time.Duration{
 		`{"line":"status","gateways":["barn"]}`:              1,
 		`{"line":"status","gateways":["barn"],"queue":true}`: 24,

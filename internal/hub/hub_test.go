@@ -208,6 +208,12 @@ func TestHubThatCantStart(t *testing.T) {
 		}
 		return state
 	}
+	open := func(state, name string) string {
+		if err := os.Chmod(filepath.Join(state, "hub", name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return state
+	}
 	port := `"` + taken.Addr().String() + `"`
 	for _, c := range []struct{ name, state, config, want string }{
 		{"grpc's port", "", with("grpc", port), "hub: the address for gateways: listen tcp " + taken.Addr().String() + ": bind: address already in use; choose another with --grpc"},
@@ -219,6 +225,7 @@ func TestHubThatCantStart(t *testing.T) {
 		{"certificate that isn't there", "", loopback + "\ncert_file = \"/none.pem\"\nkey_file = \"/none.key\"\n", "hub: the page's certificate: stat /none.pem: no such file or directory"},
 		{"authority that is none", broken("ca.pem", "?"), loopback, "ca.pem"},
 		{"seals' key that is none", broken("seal.key", "?"), loopback, "seal.key holds no private key in PEM"},
+		{"seals' key that others may read", open(broken("seal.key", "?"), "seal.key"), loopback, "chmod 600 it"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
