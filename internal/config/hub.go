@@ -60,7 +60,7 @@ type HubCommands struct {
 // HubInventory is the section [hub.inventory]: how much gateways may tell. A
 // service is one item, a device two.
 type HubInventory struct {
-	MaxItems            int `toml:"max_items"` // of all
+	MaxItems            int `toml:"max_items"` // of all, 0 for as many as fit the machine
 	MaxGatewayItems     int `toml:"max_gateway_items"`
 	MaxGatewayMegabytes int `toml:"max_gateway_megabytes"` // MiB
 }
@@ -96,7 +96,7 @@ func defaultHub() Hub {
 		Addresses: []HubAddress{}, AllowedHosts: []string{},
 		Results:   HubResults{MaxAll: 20 << 10, MaxGateway: 8 << 10, MaxOne: 4 << 10, Retention: Duration{30 * 24 * time.Hour}},
 		Commands:  HubCommands{Retention: Duration{365 * 24 * time.Hour}, MaxOutstanding: 100_000},
-		Inventory: HubInventory{MaxItems: 10_000_000, MaxGatewayItems: 200_000, MaxGatewayMegabytes: 256},
+		Inventory: HubInventory{MaxGatewayItems: 200_000, MaxGatewayMegabytes: 256},
 		Seals:     HubSeals{Interval: Duration{time.Hour}},
 		Announce:  HubAnnounce{Name: HostTemplate, Interfaces: []string{}, Domains: []NMOSDomain{}},
 	}
@@ -158,7 +158,9 @@ func (c HubCommands) check(bad func(key string, err error)) {
 }
 
 func (i HubInventory) check(bad func(key string, err error)) {
-	bad("max_items", between(i.MaxItems, 1, maxHubItems))
+	if i.MaxItems < 0 || i.MaxItems > maxHubItems {
+		bad("max_items", fmt.Errorf("want 1 to %d, or 0 for as many as fit, not %d", maxHubItems, i.MaxItems))
+	}
 	bad("max_gateway_items", between(i.MaxGatewayItems, 1, maxHubItems))
 	bad("max_gateway_megabytes", between(i.MaxGatewayMegabytes, 1, maxHubMiB))
 }

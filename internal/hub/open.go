@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/lanfolk/lanfolk/internal/access"
+	"github.com/lanfolk/lanfolk/internal/daemon"
 	"github.com/lanfolk/lanfolk/internal/database"
 	"github.com/lanfolk/lanfolk/internal/enrol"
 	"github.com/lanfolk/lanfolk/internal/hub/ca"
@@ -123,7 +124,7 @@ func (h *Hub) openGateways(ctx context.Context) (err error) {
 	c := h.Config.Hub
 	h.inventory, err = inventory.Open(ctx, inventory.Options{
 		Feed: h.fleet.Feed, Words: h.db.Opened(), Log: h.Log,
-		Limits: inventory.Limits{Items: c.Inventory.MaxGatewayItems, Bytes: int64(c.Inventory.MaxGatewayMegabytes) * mebibyte, All: c.Inventory.MaxItems},
+		Limits: inventory.Limits{Items: c.Inventory.MaxGatewayItems, Bytes: int64(c.Inventory.MaxGatewayMegabytes) * mebibyte, All: cmp.Or(c.Inventory.MaxItems, itemsFor(daemon.Memory()))},
 	})
 	if err != nil {
 		return err

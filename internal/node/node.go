@@ -174,7 +174,7 @@ func (n *Node) openInventory(ctx context.Context) error {
 		return err
 	}
 	c := n.Config.Inventory
-	facts := cmp.Or(c.MaxSightings, factsFor(machineMemory()))
+	facts := cmp.Or(c.MaxSightings, factsFor(daemon.Memory()))
 	n.registry = lanfolk.NewRegistry(lanfolk.RegistryOptions{
 		Vendor:           vendor,
 		Classifier:       n.classifier,
