@@ -33,7 +33,8 @@ type seals struct {
 	log    *slog.Logger
 
 	mu   sync.Mutex
-	last fleet.Seal // that is in all places
+	in   map[string]fleet.Seal // the last one in each place
+	last fleet.Seal            // that is in all places
 	when time.Time
 	err  error
 }
@@ -85,11 +86,31 @@ func (s *seals) write(ctx context.Context) error {
 	}
 	var errs []error
 	for _, place := range s.places {
+		if s.isIn(place, seal) { // it is tried again for the sake of another place
+			continue
+		}
 		if err := writeSeal(place, seal.Seq, append(text, '\n')); err != nil {
 			errs = append(errs, fmt.Errorf("hub: seal the audit: %w", err))
+			continue
 		}
+		s.put(place, seal)
 	}
 	return s.ended(ctx, seal, errors.Join(errs...))
+}
+
+func (s *seals) isIn(place string, seal fleet.Seal) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.in[place].Hash == seal.Hash
+}
+
+func (s *seals) put(place string, seal fleet.Seal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.in == nil {
+		s.in = make(map[string]fleet.Seal)
+	}
+	s.in[place] = seal
 }
 
 // writeSeal writes a seal into a folder, or behind the others in a file. It is on the

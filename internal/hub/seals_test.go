@@ -77,3 +77,41 @@ func TestSeals(t *testing.T) {
 		}
 	}
 }
+
+// A place that can't be written to costs the others nothing: they get each seal once.
+func TestSealsWhereOnePlaceIsAway(t *testing.T) {
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	here, away := filepath.Join(dir, "seals.jsonl"), filepath.Join(dir, "away", "seals.jsonl")
+	s := &seals{
+		audit: &aHead{head: fleet.Head{Seq: 3, Hash: [32]byte{3}}}, key: key, places: []string{here, away}, log: slog.New(slog.DiscardHandler),
+	}
+	lines := func(place string) int {
+		t.Helper()
+		text, err := os.ReadFile(place)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(string(text), "\n")
+	}
+	for range 3 {
+		if err := s.write(t.Context()); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("it says %v", err)
+		}
+	}
+	if n := lines(here); n != 1 {
+		t.Errorf("%d lines of one seal", n)
+	}
+	if err := os.Mkdir(filepath.Dir(away), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.write(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if n, m := lines(here), lines(away); n != 1 || m != 1 {
+		t.Errorf("%d and %d lines; want one each", n, m)
+	}
+}
