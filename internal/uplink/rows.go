@@ -71,7 +71,12 @@ func (r *rows) run(ctx context.Context, hub Feeder) {
 			return
 		case a == taken:
 			if _, err := r.spool.taken(seq + 1); err != nil {
+				// It goes up again until its file is away: not as fast as it can.
 				r.trouble(err)
+				if !sleep(ctx, maxPause) {
+					return
+				}
+				continue
 			}
 			r.took(n)
 			continue
