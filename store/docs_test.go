@@ -45,6 +45,11 @@ func TestThePageForAnalystsIsRight(t *testing.T) {
 			t.Errorf("the page has no index %s", name)
 		}
 	}
+	for _, name := range strings.Fields(list(t, reader, `SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'fleet\_%' ESCAPE '\'`)) {
+		if !regexp.MustCompile(`\b` + name + `\b`).MatchString(page) {
+			t.Errorf("the page has no table %s", name)
+		}
+	}
 }
 
 func analystsPage(t *testing.T) string {
