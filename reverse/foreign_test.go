@@ -86,7 +86,7 @@ func (s *script) line() string {
 			s.t.Fatal("the script ended")
 		}
 		return line
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		s.t.Fatal("the script says nothing")
 		return ""
 	}
@@ -361,7 +361,7 @@ func TestLateForeignAnswerIsNobodys(t *testing.T) {
 	s := r.subscribe("late")
 	h.online(t, "insecure/late")
 	first, _ := h.command(t, "insecure/late")
-	if err := h.Send(t.Context(), "insecure/late", reverse.Command{ID: first, Line: "first", Timeout: 20 * time.Millisecond}); err != nil {
+	if err := h.Send(t.Context(), "insecure/late", reverse.Command{ID: first, Line: "first", Timeout: 300 * time.Millisecond}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Recv(); err != nil {

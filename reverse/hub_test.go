@@ -91,7 +91,7 @@ func served(t testing.TB, g *grpc.Server) (*grpc.Server, func(context.Context) (
 // expect waits until ok says so of the hub.
 func (h *hub) expect(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		h.mu.Lock()
 		if ok() {
@@ -191,7 +191,7 @@ var ids = &reverse.IDs{Random: rand.Reader}
 func (h *hub) run(t testing.TB, gateway, line string) string {
 	t.Helper()
 	id, _ := h.command(t, gateway)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := h.Send(ctx, gateway, reverse.Command{ID: id, Line: line}); err != nil {
 		t.Fatalf("send %q to %s: %v", line, gateway, err)

@@ -145,7 +145,7 @@ func running(t testing.TB, mark string) (pids []int) {
 func expectRunning(t testing.TB, mark string, n int) {
 	t.Helper()
 	var pids []int
-	for range 500 {
+	for range 6000 {
 		if pids = running(t, mark); len(pids) == n {
 			return
 		}
@@ -174,7 +174,7 @@ func TestProgramIsEndedWithItsChildren(t *testing.T) {
 		mark := newMark(i)
 		p := sleeper(t, mark)
 		if c.cause == nil {
-			p.Timeout = 300 * time.Millisecond
+			p.Timeout = 2 * time.Second
 		}
 		a := open(t, Config{Programs: map[string]Program{"sleep": p}}, Sources{})
 		id := newIDs(1)[0]

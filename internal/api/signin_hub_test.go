@@ -257,7 +257,11 @@ func TestStreamsOfWhoIsRemovedEnd(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			for _, path := range []string{"/api/v1/events", "/api/v1/gateways/events", "/api/v1/commands/events"} {
-				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				limit := time.Minute // of a stream that must end, in some two seconds
+				if c.change == nil {
+					limit = 5 * time.Second
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), limit)
 				defer cancel()
 				req, err := http.NewRequestWithContext(ctx, "GET", "http://"+h.addr+path, nil)
 				if err != nil {

@@ -73,7 +73,7 @@ func start(t testing.TB, state, text string) *running {
 	case err := <-ended:
 		ended <- nil
 		t.Fatalf("the hub doesn't start: %v", err)
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("the hub isn't ready")
 	}
 	return r
@@ -232,7 +232,7 @@ func TestHubThatCantStart(t *testing.T) {
 			if c.state == "" {
 				c.state = t.TempDir()
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			err := newHub(t, c.state, c.config).Run(ctx)
 			if err == nil || !strings.Contains(err.Error(), c.want) {

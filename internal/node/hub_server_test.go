@@ -147,7 +147,7 @@ func (h *hub) run(t *testing.T, gateway, line string) (string, reverse.Meta) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		return string(r.text), m
-	case <-time.After(15 * time.Second):
+	case <-time.After(2 * time.Minute):
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		t.Fatalf("%q, command %s, doesn't end; %d bytes came; refused: %v", line, id, len(r.text), r.why)
@@ -174,7 +174,7 @@ func (h *hub) send(t *testing.T, gateway, line string) (string, *result) {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it did not come to this: %s", what)
 		}

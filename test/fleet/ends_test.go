@@ -35,7 +35,7 @@ func TestHowCommandsEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, pid := range pids {
-			lab.Eventually(t, 5*time.Second, "the end of the program", func() error {
+			lab.Eventually(t, patience, "the end of the program", func() error {
 				if err := syscall.Kill(pid, 0); err == nil {
 					return fmt.Errorf("process %d lives", pid)
 				}
@@ -55,15 +55,16 @@ func TestHowCommandsEnd(t *testing.T) {
 		return all[len(all)-1]
 	}
 
-	late := run("--timeout", "1s", "--", "exec", "sleep", "late")
-	if exit := late.Wait(20 * time.Second); exit != 6 || last(late).Status != "timeout" || last(late).Output != "begun\n" {
+	// Time enough for it to begin.
+	late := run("--timeout", "8s", "--", "exec", "sleep", "late")
+	if exit := late.Wait(patience); exit != 6 || last(late).Status != "timeout" || last(late).Output != "begun\n" {
 		t.Errorf("past its time: exit %d, %+v; want 6 and what it said before", exit, last(late))
 	}
 	gone("late")
 
 	stopped := run("--", "exec", "sleep", "stopped")
 	var id string
-	lab.Eventually(t, 10*time.Second, "the program", func() error {
+	lab.Eventually(t, patience, "the program", func() error {
 		if _, err := os.Stat(filepath.Join(dir, "pids-stopped")); err != nil {
 			return err
 		}
@@ -76,18 +77,18 @@ func TestHowCommandsEnd(t *testing.T) {
 		return errors.New("no command is running")
 	})
 	s.ok("commands", "cancel", id)
-	if exit := stopped.Wait(20 * time.Second); exit == 0 || last(stopped).Status != "cancelled" {
+	if exit := stopped.Wait(patience); exit == 0 || last(stopped).Status != "cancelled" {
 		t.Errorf("called off: exit %d, %+v", exit, last(stopped))
 	}
 	gone("stopped")
 
-	if denied := run("--", "exec", "rm", "x"); denied.Wait(20*time.Second) != 4 || last(denied).Status != "denied" {
+	if denied := run("--", "exec", "rm", "x"); denied.Wait(patience) != 4 || last(denied).Status != "denied" {
 		t.Errorf("not allowed: %+v; want exit 4", last(denied))
 	}
-	if denied := run("--", "exec", "sleep", "1"); denied.Wait(20*time.Second) != 4 || last(denied).Status != "denied" {
+	if denied := run("--", "exec", "sleep", "1"); denied.Wait(patience) != 4 || last(denied).Status != "denied" {
 		t.Errorf("an argument that isn't allowed: %+v; want exit 4", last(denied))
 	}
-	if denied := run("--", "capture", "eth0", "1"); denied.Wait(20*time.Second) != 4 {
+	if denied := run("--", "capture", "eth0", "1"); denied.Wait(patience) != 4 {
 		t.Errorf("capture is off until it is allowed: %+v; want exit 4", last(denied))
 	}
 }
@@ -100,9 +101,9 @@ func TestSlowReaderHoldsUpNobody(t *testing.T) {
 	g := s.gateway("shop", "")
 	content := noise(24 << 20)
 	sum := g.put(t, "large.bin", content)
-	s.at.Start("sh", "-c", `"$0" run shop --state "$1" -- get large.bin | sleep 60`, lab.Binary(t), s.hub.State)
+	s.at.Start("sh", "-c", `"$0" run shop --state "$1" -- get large.bin | sleep 170`, lab.Binary(t), s.hub.State)
 	var id string
-	lab.Eventually(t, 20*time.Second, "the whole result at the hub", func() error {
+	lab.Eventually(t, patience, "the whole result at the hub", func() error {
 		all := s.commands()
 		if len(all) != 1 || all[0].Status != "ok" {
 			return fmt.Errorf("%+v", all)
@@ -129,12 +130,12 @@ func TestSlowReaderHoldsUpNobody(t *testing.T) {
 func TestGatewayDiesWhileItsProgramTalks(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "")
-	g := s.gateway("shop", program("talk", writeScript(t, s.folder("bin"), "talk.sh", "for i in 1 2 3 4 5 6 7 8 9; do echo line $i; sleep 0.2; done\n")))
+	g := s.gateway("shop", program("talk", writeScript(t, s.folder("bin"), "talk.sh", "for i in 1 2 3 4; do echo line $i; sleep 0.2; done; sleep 300; echo line 9\n")))
 	run := s.at.Lanfolk("run", "shop", "--state", s.hub.State, "--", "exec", "talk").Start()
-	run.WaitText(20*time.Second, "line 4")
+	run.WaitText(patience, "line 4")
 	g.Kill()
 	g.start()
-	run.Wait(20 * time.Second)
+	run.Wait(patience)
 	all := s.commands()
 	if len(all) != 1 || all[0].Status != "interrupted" {
 		t.Fatalf("%+v; want it interrupted", all)

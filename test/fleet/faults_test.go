@@ -18,9 +18,9 @@ func TestOriginalFaultDeadGatewayStaysListed(t *testing.T) {
 	t.Parallel()
 	s := openSite(t)
 	p := s.python(s.at, "gateway.py", "127.0.0.1:"+barePort, "snake", "plain")
-	s.waitState("insecure/snake", "online", 20*time.Second)
+	s.waitState("insecure/snake", "online", patience)
 	p.Kill()
-	s.waitState("insecure/snake", "offline", 5*time.Second)
+	s.waitState("insecure/snake", "offline", 30*time.Second)
 	if o := s.run("insecure/snake", "list"); o.Status != "offline" {
 		t.Errorf("a command for it: %+v", o)
 	}
@@ -31,26 +31,26 @@ func TestOriginalFaultSecondSubscriberHangsFirst(t *testing.T) {
 	t.Parallel()
 	s := openSite(t)
 	first := s.python(s.at, "gateway.py", "127.0.0.1:"+barePort, "twin", "plain")
-	before := s.waitState("insecure/twin", "online", 20*time.Second)
+	before := s.waitState("insecure/twin", "online", patience)
 	second := s.python(s.at, "gateway.py", "127.0.0.1:"+barePort, "twin", "plain")
-	first.WaitText(20*time.Second, "ended ABORTED")
-	first.Wait(5 * time.Second)
-	if g := s.waitState("insecure/twin", "online", 5*time.Second); !g.ConnectedAt.After(before.ConnectedAt) {
+	first.WaitText(patience, "ended ABORTED")
+	first.Wait(patience)
+	if g := s.waitState("insecure/twin", "online", patience); !g.ConnectedAt.After(before.ConnectedAt) {
 		t.Errorf("listed as %+v; before: %+v", g, before)
 	}
 	if o := s.run("insecure/twin", "list"); o.Status != "ok" {
 		t.Errorf("list: %+v", o)
 	}
-	second.WaitText(5*time.Second, "command list")
+	second.WaitText(patience, "command list")
 }
 
 // A client without an id blocked the hub for everybody.
 func TestOriginalFaultEmptyIDBlocksHub(t *testing.T) {
 	t.Parallel()
 	s := openSite(t)
-	s.python(s.at, "gateway.py", "127.0.0.1:"+barePort, "", "plain").WaitText(20*time.Second, "ended INVALID_ARGUMENT")
+	s.python(s.at, "gateway.py", "127.0.0.1:"+barePort, "", "plain").WaitText(patience, "ended INVALID_ARGUMENT")
 	s.python(s.at, "gateway.py", "127.0.0.1:"+barePort, "next", "plain")
-	s.waitState("insecure/next", "online", 20*time.Second)
+	s.waitState("insecure/next", "online", patience)
 	if o := s.run("insecure/next", "list"); o.Status != "ok" {
 		t.Errorf("list: %+v", o)
 	}
@@ -65,10 +65,10 @@ func TestOriginalFaultOneOutstandingCommandForAll(t *testing.T) {
 	s := openSite(t)
 	for _, name := range []string{"silent", "quick"} {
 		s.python(s.at, "gateway.py", "127.0.0.1:"+barePort, name, "json")
-		s.waitState("insecure/"+name, "online", 20*time.Second)
+		s.waitState("insecure/"+name, "online", patience)
 	}
-	hangs := s.at.Lanfolk("run", "insecure/silent", "--timeout", "6s", "-o", "jsonl", "--state", s.hub.State, "--", "hang").Start()
-	lab.Eventually(t, 5*time.Second, "the command that hangs", func() error {
+	hangs := s.at.Lanfolk("run", "insecure/silent", "--timeout", "20s", "-o", "jsonl", "--state", s.hub.State, "--", "hang").Start()
+	lab.Eventually(t, patience, "the command that hangs", func() error {
 		if all := s.commands(); len(all) != 1 || all[0].ended() {
 			return fmt.Errorf("%+v", all)
 		}
@@ -80,7 +80,7 @@ func TestOriginalFaultOneOutstandingCommandForAll(t *testing.T) {
 		quick = append(quick, s.at.Lanfolk("run", "insecure/quick", "--state", s.hub.State, "--", "list").Start())
 	}
 	for _, p := range quick {
-		if exit := p.Wait(10 * time.Second); exit != 0 || !strings.HasPrefix(p.Stdout(), "one.txt\n") {
+		if exit := p.Wait(patience); exit != 0 || !strings.HasPrefix(p.Stdout(), "one.txt\n") {
 			t.Errorf("exit %d, %q", exit, p.Stdout())
 		}
 	}
@@ -88,7 +88,7 @@ func TestOriginalFaultOneOutstandingCommandForAll(t *testing.T) {
 		t.Errorf("the command that hangs ended first: %s", hangs.Stdout())
 	}
 	t.Logf("four commands took %v beside one that hangs", time.Since(began).Round(time.Millisecond))
-	hangs.Wait(15 * time.Second)
+	hangs.Wait(patience)
 	if all := outcomes(t, hangs.Stdout()); len(all) == 0 || all[len(all)-1].Status != "timeout" {
 		t.Errorf("the command that hangs ended as %+v", all)
 	}

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/lanfolk/lanfolk/test/lab"
 )
@@ -27,7 +26,7 @@ func TestGatewayFindsHubByMDNS(t *testing.T) {
 	s.node.Args = []string{"--grpc", moved}
 	s.restartHub()
 	g.start()
-	s.waitState("shop", "online", 60*time.Second)
+	s.waitState("shop", "online", patience)
 }
 
 // TestSyncthingServerInHub: the global server runs beside the hub when it is configured.
@@ -40,7 +39,7 @@ func TestSyncthingServerInHub(t *testing.T) {
 	const id = "P56IOI7-MZJNU2Y-IQGDREY-DM2MGTI-MGL3BXN-PQ6W5BM-TBBZ4TJ-XZWICQ2"
 	announce := desk.Lanfolk("syncthing", "announce", "--id", id, "--address", "10.99.1.77:22000", "--server", address).Start()
 	defer announce.Stop()
-	lab.Eventually(t, 20*time.Second, "an answer of the global server", func() error {
+	lab.Eventually(t, patience, "an answer of the global server", func() error {
 		r := desk.Lanfolk("syncthing", "query", id, "--server", address).Run()
 		if r.Exit != 0 || !strings.Contains(r.Stdout, "10.99.1.77:22000") {
 			return fmt.Errorf("exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
@@ -117,8 +116,8 @@ func TestHubShowsAllGatewaysDevices(t *testing.T) {
 	}
 	type service struct{ Name, Type, Gateway, State string }
 	for _, name := range []string{"shop", "home"} {
-		id := s.waitState(name, "online", 20*time.Second).ID
-		lab.Eventually(t, 20*time.Second, "what "+name+" found", func() error {
+		id := s.waitState(name, "online", patience).ID
+		lab.Eventually(t, patience, "what "+name+" found", func() error {
 			var all []service
 			if err := s.hub.JSON(&all, "services", "--gateway", id); err != nil {
 				return err

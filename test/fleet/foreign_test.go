@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/lanfolk/lanfolk/test/lab"
 )
@@ -60,7 +59,7 @@ func TestPythonGatewayIsListedAndAnswers(t *testing.T) {
 	big := bytes.Repeat(everyByte(), 6<<12)
 	for _, mode := range modes {
 		name := "insecure/" + mode
-		if g := s.waitState(name, "online", 20*time.Second); g.ID != name {
+		if g := s.waitState(name, "online", patience); g.ID != name {
 			t.Errorf("listed as %+v", g)
 		}
 		if o := s.run(name, "list"); o.Status != "ok" || o.SHA256 != hashed([]byte("one.txt\ntwo\x00.bin\n")) {
@@ -92,7 +91,7 @@ func TestGatewayAnswersPythonHub(t *testing.T) {
 	large := noise(600 << 10)
 	server := s.python(s.at, "hub.py", "list", "get notes.txt", "get large.bin", "get ../secret", "exec append one", "status")
 	var port int
-	line := server.WaitLine(20*time.Second, "the server", func(line string) bool { return strings.HasPrefix(line, "ready ") })
+	line := server.WaitLine(patience, "the server", func(line string) bool { return strings.HasPrefix(line, "ready ") })
 	if _, err := fmt.Sscanf(line, "ready %d", &port); err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +103,7 @@ func TestGatewayAnswersPythonHub(t *testing.T) {
 	g.put(t, "notes.txt", notes)
 	g.put(t, "large.bin", large)
 	g.start()
-	server.WaitText(20*time.Second, `{"subscribed": "cellar"}`)
+	server.WaitText(patience, `{"subscribed": "cellar"}`)
 
 	type piece struct {
 		Who  string
@@ -124,7 +123,7 @@ func TestGatewayAnswersPythonHub(t *testing.T) {
 		data = nil
 		for !last.Meta.Last {
 			var lines []string
-			lab.Eventually(t, 20*time.Second, "an answer", func() error {
+			lab.Eventually(t, patience, "an answer", func() error {
 				lines = nil
 				for line := range strings.Lines(server.Stdout()) {
 					if strings.HasPrefix(line, `{"who"`) && strings.HasSuffix(line, "\n") {

@@ -116,9 +116,9 @@ func TestHostileGateway(t *testing.T) {
 	honest.put(t, "fine", []byte("fine"))
 	l := s.liar("liar")
 	stream := l.listen()
-	s.waitState("liar", "online", 10*time.Second)
+	s.waitState("liar", "online", patience)
 
-	asks := s.at.Lanfolk("run", "liar", "-o", "jsonl", "--timeout", "1m", "--state", s.hub.State, "--", "status").Start()
+	asks := s.at.Lanfolk("run", "liar", "-o", "jsonl", "--timeout", "10m", "--state", s.hub.State, "--", "status").Start()
 	command, err := stream.Recv()
 	if err != nil {
 		t.Fatal(err)
@@ -150,7 +150,7 @@ func TestHostileGateway(t *testing.T) {
 	if p, err := l.Progress(t.Context(), &lanfolkpb.ProgressRequest{Type: 1, Id: command.GetId()}); err != nil || p.GetState() != lanfolkpb.ProgressReply_REFUSED || p.GetReason() == "" {
 		t.Errorf("progress: %v, %v; want it refused", p, err)
 	}
-	asks.Wait(20 * time.Second)
+	asks.Wait(patience)
 	all := outcomes(t, asks.Stdout())
 	if len(all) == 0 {
 		t.Fatalf("run says nothing: %s", asks.Stderr())
@@ -253,7 +253,7 @@ func TestCertificateOfAnotherCA(t *testing.T) {
 	// A gateway of ours that is told that its hub is theirs.
 	g := ours.join(ours.Host("shop").Join(ours.net), "shop", "hub = [\""+theirs.address+"\"]\n")
 	g.start()
-	lab.Eventually(t, 15*time.Second, "the gateway's reason", func() error {
+	lab.Eventually(t, patience, "the gateway's reason", func() error {
 		r := g.Run("status", "--json")
 		if !strings.Contains(r.Stdout, "certificate") {
 			return fmt.Errorf("status: %s", r.Stdout)
@@ -273,13 +273,13 @@ func TestCertificateOfAnotherCA(t *testing.T) {
 	defer raw.Close()
 	config.NextProtos = []string{"h2"}
 	conn := tls.Client(raw, config)
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := conn.Read(make([]byte, 1)); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("the other hub says %v", err)
 	}
-	lab.Eventually(t, 5*time.Second, "the other hub's count", func() error {
+	lab.Eventually(t, patience, "the other hub's count", func() error {
 		if n := theirs.counters()["refused: handshake"]; n == 0 {
 			return fmt.Errorf("%v", theirs.counters())
 		}
@@ -309,7 +309,7 @@ func TestClocksThatDiffer(t *testing.T) {
 		skewed := config.Clone()
 		skewed.Time = func() time.Time { return time.Now().Add(c.off) }
 		l := s.lie(g.host, skewed, id)
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		_, err := l.Hello(ctx, &lanfolkpb.HelloRequest{Version: "skewed"})
 		cancel()
 		if c.why == "" && err != nil || c.why != "" && (err == nil || !strings.Contains(err.Error(), c.why)) {
@@ -326,7 +326,7 @@ func TestNobodyButGatewaysMayCall(t *testing.T) {
 	s := newSite(t, "")
 	stranger := s.Host("stranger").Join(s.net)
 	cc := dial(t, stranger, s.address, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13})
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if _, err := lanfolkpb.NewControlClient(cc).Hello(ctx, &lanfolkpb.HelloRequest{}); status.Code(err) != codes.Unauthenticated {
 		t.Errorf("hello: %v", err)

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"net"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -45,7 +44,7 @@ func dial(t *testing.T, h *lab.Host, address string, config *tls.Config) *grpc.C
 	t.Helper()
 	cc, err := grpc.NewClient("passthrough:///hub", grpc.WithTransportCredentials(credentials.NewTLS(config)),
 		grpc.WithContextDialer(func(context.Context, string) (c net.Conn, err error) {
-			err = h.Do(func() error { c, err = net.DialTimeout("tcp", address, 5*time.Second); return err })
+			err = h.Do(func() error { c, err = net.DialTimeout("tcp", address, patience); return err })
 			return c, err
 		}))
 	if err != nil {
@@ -72,7 +71,7 @@ func (s *site) lie(h *lab.Host, config *tls.Config, id string) *liar {
 // listen says hello and subscribes.
 func (l *liar) listen() grpc.ServerStreamingClient[reversepb.CommandReply] {
 	l.t.Helper()
-	ctx, cancel := context.WithTimeout(l.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(l.t.Context(), patience)
 	defer cancel()
 	if _, err := l.Hello(ctx, &lanfolkpb.HelloRequest{Version: "liar"}); err != nil {
 		l.t.Fatal(err)
@@ -86,7 +85,7 @@ func (l *liar) listen() grpc.ServerStreamingClient[reversepb.CommandReply] {
 
 // send sends a resource, and returns its status and why it wasn't accepted.
 func (l *liar) send(kind reverse.Type, meta string, data []byte) (status uint32, why string, err error) {
-	ctx, cancel := context.WithTimeout(l.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(l.t.Context(), patience)
 	defer cancel()
 	var trailer metadata.MD
 	reply, err := l.SendResource(ctx, &reversepb.ResourceRequest{Type: uint32(kind), Meta: meta, Data: data}, grpc.Trailer(&trailer))

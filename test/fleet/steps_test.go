@@ -73,7 +73,7 @@ func newRow(t *testing.T, n int) *row {
 
 func (r *row) allOnline() {
 	r.t.Helper()
-	lab.Eventually(r.t, 30*time.Second, "all gateways online", func() error {
+	lab.Eventually(r.t, patience, "all gateways online", func() error {
 		n := 0
 		for _, g := range r.gateways() {
 			if g.State == "online" {
@@ -93,7 +93,7 @@ func (r *row) submit() (word string, waits *lab.Process) {
 	r.t.Helper()
 	r.round++
 	word = fmt.Sprintf("word-%d", r.round)
-	return word, r.at.Lanfolk("run", "--all", "--timeout", "2m", "-o", "jsonl", "--state", r.hub.State, "--", "exec", "append", word).Start()
+	return word, r.at.Lanfolk("run", "--all", "--timeout", "10m", "-o", "jsonl", "--state", r.hub.State, "--", "exec", "append", word).Start()
 }
 
 // of returns the commands of a word, by the gateway's name.
@@ -146,7 +146,7 @@ func (r *row) step(name string, do func()) {
 func (r *row) judge(word, step string, died func(i int) bool) {
 	r.t.Helper()
 	var all map[string]outcome
-	lab.Eventually(r.t, 60*time.Second, step+": the commands' ends", func() error {
+	lab.Eventually(r.t, patience, step+": the commands' ends", func() error {
 		all = r.of(word)
 		for _, w := range r.gates {
 			if o, ok := all[w.name]; !ok || !o.ended() {
@@ -207,7 +207,7 @@ func (r *row) refresh() {
 		w.Signal(syscall.SIGTERM)
 	}
 	for _, w := range r.gates {
-		w.Wait(10 * time.Second)
+		w.Wait(patience)
 		w.start()
 	}
 	r.allOnline()
@@ -238,7 +238,7 @@ func (r *row) stopOnTheWire() (word string, stopped int) {
 		held = append(held, r.gates[i].tap.stopBefore(p.dir, p.n))
 	}
 	word, _ = r.submit()
-	lab.Eventually(r.t, 20*time.Second, "each gateway stopped, or done", func() error {
+	lab.Eventually(r.t, patience, "each gateway stopped, or done", func() error {
 		stopped = 0
 		all := r.of(word)
 		for i, w := range r.gates {
@@ -274,6 +274,7 @@ func TestKilledBetweenAnyTwoSteps(t *testing.T) {
 
 	r.step("hub, on the wire", func() {
 		word, stopped := r.stopOnTheWire()
+		t.Logf("%d of %d gateways were stopped", stopped, gates)
 		if stopped < 6 || stopped > gates-2 {
 			t.Errorf("%d of %d gateways were stopped: want all steps, and one more each way than there are", stopped, gates)
 		}
@@ -337,7 +338,7 @@ func TestKilledBetweenAnyTwoSteps(t *testing.T) {
 			})
 		}
 		word, _ := r.submit()
-		lab.Eventually(t, 20*time.Second, "each gateway dead, or done", func() error {
+		lab.Eventually(t, patience, "each gateway dead, or done", func() error {
 			for _, w := range r.gates {
 				if w.Running() && !r.of(word)[w.name].ended() {
 					return errors.New(w.name)
@@ -392,7 +393,7 @@ func (r *row) hubDiesAtWrite(n int) {
 	close(done)
 	<-dead
 	r.killHub()
-	exit := waits.Wait(20 * time.Second)
+	exit := waits.Wait(patience)
 	r.t.Logf("write %d: killed: %v, exit of who asked: %d", n, killed, exit)
 	if len(r.of(word)) == 0 && exit > 0 {
 		// Who asked was told that it failed, and so nothing may be done.
@@ -437,7 +438,7 @@ func (r *row) stopPrograms(where string) {
 func (r *row) waitPrograms(where string) {
 	r.t.Helper()
 	for _, w := range r.gates {
-		lab.Eventually(r.t, 20*time.Second, "the program of "+w.name, func() error {
+		lab.Eventually(r.t, patience, "the program of "+w.name, func() error {
 			_, err := os.Stat(filepath.Join(w.dir, "at-"+where))
 			return err
 		})

@@ -50,7 +50,7 @@ func newTap(t *testing.T, gates, hub *lab.Host, address string) *tap {
 	}
 	p.address = p.l.Addr().String()
 	p.dial = func() (c net.Conn, err error) {
-		err = hub.Do(func() error { c, err = net.DialTimeout("tcp", address, 5*time.Second); return err })
+		err = hub.Do(func() error { c, err = net.DialTimeout("tcp", address, patience); return err })
 		return c, err
 	}
 	var all sync.WaitGroup
@@ -185,7 +185,7 @@ func TestTapStopsBetweenRecords(t *testing.T) {
 	}
 	select {
 	case <-held:
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the second record isn't stopped")
 	}
 	got := make([]byte, 100)
@@ -201,7 +201,7 @@ func TestTapStopsBetweenRecords(t *testing.T) {
 		t.Fatalf("got %q, %v; want nothing", got[:n], err)
 	}
 	p.cut()
-	if err := far.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := far.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := far.Read(got); n > 0 || err == nil || errors.As(err, &timeout) && timeout.Timeout() {

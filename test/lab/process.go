@@ -273,17 +273,17 @@ func (p *Process) Signal(sig syscall.Signal) {
 func (p *Process) Kill() {
 	p.t.Helper()
 	p.kill()
-	if !p.await(10 * time.Second) {
+	if !p.await(30 * time.Second) {
 		p.t.Fatalf("lab: doesn't die: %s", p.name)
 	}
 }
 
 // Stop ends the program with SIGTERM and returns what it exits with. The test
-// fails if it takes longer than ten seconds.
+// fails if it takes longer than half a minute.
 func (p *Process) Stop() int {
 	p.t.Helper()
 	p.Signal(syscall.SIGTERM)
-	return p.Wait(10 * time.Second)
+	return p.Wait(30 * time.Second)
 }
 
 // Wait waits for the program's end and returns what it exits with.

@@ -152,7 +152,7 @@ func TestRevocationCutsALiveStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the stream ends", func() bool { return !c.State().Connected })
-	if took := time.Since(began); took > 2*time.Second {
+	if took := time.Since(began); took > 10*time.Second { // a silent one would be missed after 23 s
 		t.Errorf("the stream lived on for %s", took)
 	}
 	eventually(t, "the hub is told that it ended", func() bool {
@@ -511,7 +511,7 @@ func TestTheRenewerOnTheClientsConnection(t *testing.T) {
 	go func() { ended <- r.Run(ctx) }()
 	select {
 	case <-renewed:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("it wasn't renewed")
 	}
 	cancel()
