@@ -25,9 +25,9 @@ func ids(s lanfolk.Snapshot) string {
 }
 
 func TestInventoryCopy(t *testing.T) {
-	ctx, dir, silent := t.Context(), t.TempDir(), slog.New(slog.DiscardHandler)
+	ctx, dir, log := t.Context(), t.TempDir(), slog.New(slog.NewTextHandler(t.Output(), nil))
 	away := errors.New("away")
-	c := openCopy(ctx, dir, silent)
+	c := openCopy(ctx, dir, log)
 	c.save(ctx, lanfolk.Batch{Devices: []lanfolk.DeviceRecord{device("old")}})
 	c.renew(ctx, lanfolk.Snapshot{Devices: []lanfolk.DeviceRecord{device("d1"), device("d2")}})
 	c.save(ctx, lanfolk.Batch{Devices: []lanfolk.DeviceRecord{device("d3")}, Forgotten: []string{"d2"}})
@@ -36,7 +36,7 @@ func TestInventoryCopy(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	c = openCopy(ctx, dir, silent)
+	c = openCopy(ctx, dir, log)
 	if got := ids(c.snapshot(ctx)); got != "d1 d3" {
 		t.Errorf("the next run finds %q; want d1 d3", got)
 	}
@@ -56,10 +56,13 @@ func TestInventoryCopy(t *testing.T) {
 	if err := os.WriteFile(path, []byte("no database at all, but long enough"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c = openCopy(ctx, dir, silent)
+	c = openCopy(ctx, dir, log)
 	c.save(ctx, lanfolk.Batch{Devices: []lanfolk.DeviceRecord{device("d9")}})
 	if got := ids(c.snapshot(ctx)); got != "d9" {
 		t.Errorf("after damage: %q; want d9", got)
+	}
+	if c.db == nil {
+		t.Fatal("there is no copy")
 	}
 	// One that can't be changed any more must not be taken for true later.
 	if err := c.db.Close(); err != nil {
