@@ -42,9 +42,9 @@ step test $make test-race TESTFLAGS='-vet=off -p=3' PKGS='./test/... ./...' >"$w
 tests=$!
 set +m
 step generated nice -n 19 $make generated
-# A second for each target of half the packages, the other half at the next commit; all
+# A second for each target of a third of the packages, the others at the next commits; all
 # seeds are among the tests. `make fuzz` takes all targets, a soak an hour for them.
-step fuzz env FUZZ_PART="$(git rev-list --count HEAD)/2" nice -n 19 $make fuzz FUZZ_BUDGET=40
+step fuzz env FUZZ_PART="$(git rev-list --count HEAD)/3" nice -n 19 $make fuzz FUZZ_BUDGET=30
 # Last, so that what go test says closes the log.
 tail -n +1 -s 0.2 -f --pid="$tests" "$work/test.log"
 wait "$tests"
