@@ -5,8 +5,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 work=$(mktemp -d)
-tests=
-trap 'if [ -n "$tests" ]; then kill -- "-$tests" 2>/dev/null; fi; rm -rf "$work"' EXIT
+trap 'rm -rf "$work"' EXIT
 make='make --no-print-directory'
 # Nobody wants to debug what is built here. Linters, programs and tests are all
 # compiled without what debuggers need, and alike, so that each finds in the build
@@ -35,20 +34,13 @@ cat "$work/packages.log"
 # The linters read the code as the race detector's tests compile it.
 step lint $make lint RACE=-race
 step tidy $make tidy
-# The tests wait for most of their time: what only computes takes what they leave.
-# go vet's part of go test is left out, as the linters did it.
-set -m # in a process group of their own, to end all of them
-step test $make test-race TESTFLAGS='-vet=off -p=3' PKGS='./test/... ./...' >"$work/test.log" 2>&1 &
-tests=$!
-set +m
-step generated nice -n 19 $make generated
+step generated $make generated
 # A second for each target of a third of the packages, the others at the next commits; all
 # seeds are among the tests. `make fuzz` takes all targets, a soak an hour for them.
-step fuzz env FUZZ_PART="$(git rev-list --count HEAD)/3" nice -n 19 $make fuzz FUZZ_BUDGET=30
-# Last, so that what go test says closes the log.
-tail -n +1 -s 0.2 -f --pid="$tests" "$work/test.log"
-wait "$tests"
-tests=
+step fuzz env FUZZ_PART="$(git rev-list --count HEAD)/3" $make fuzz FUZZ_BUDGET=30
+# Last and alone: what computes beside them would make tests of networks late. go vet's
+# part of go test is left out, as the linters did it.
+step test $make test-race TESTFLAGS='-vet=off -p=3' PKGS='./test/... ./...'
 
 printf '\n'
 failed=0
