@@ -49,7 +49,7 @@ func TestTwoHomedHostIsOneDevice(t *testing.T) {
 	lease := func(h *lab.Host, name, id string, links ...*lab.Link) {
 		dir := t.TempDir()
 		conf := filepath.Join(dir, "conf")
-		text := fmt.Sprintf("send host-name %q;\nsend dhcp-client-identifier ff:00:00:00:01:00:02:00:00:ab:11:%s;\ntimeout 10;\n", name, id)
+		text := fmt.Sprintf("send host-name %q;\nsend dhcp-client-identifier ff:00:00:00:01:00:02:00:00:ab:11:%s;\ntimeout 30;\n", name, id)
 		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

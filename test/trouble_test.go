@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -124,16 +123,13 @@ func TestUpGoesOnWhenTheDiskIsFull(t *testing.T) {
 	t.Parallel()
 	lab.Require(t, "root", "ip")
 	state := t.TempDir()
-	if err := syscall.Mount("lanfolk-test", state, "tmpfs", 0, "size=4m,mode=0755"); err != nil {
-		t.Fatalf("a small disk: %v", err)
-	}
-	t.Cleanup(func() { _ = syscall.Unmount(state, syscall.MNT_DETACH) })
+	lab.SmallDisk(t, state, "4m")
 	desk, k := quietHost(t)
 	n := desk.Up(lab.Node{State: state})
 	knows(t, n, k)
 
 	filler := filepath.Join(state, "filler")
-	fill(t, filler)
+	lab.Fill(t, filler)
 	// Each asks for another name, so that there are rows to write.
 	asked := 0
 	ask := func() {
@@ -162,23 +158,6 @@ func TestUpGoesOnWhenTheDiskIsFull(t *testing.T) {
 	if r := n.Run("device", "name", k.MAC.String(), "thermostat"); r.Exit != 0 {
 		t.Errorf("a name when there is room again: exit %d, %s", r.Exit, r.Stderr)
 	}
-}
-
-// fill takes all the room on the file's disk.
-func fill(t *testing.T, path string) {
-	t.Helper()
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	block := make([]byte, 4096)
-	for range 16 << 10 {
-		if _, err := f.Write(block); err != nil {
-			return
-		}
-	}
-	t.Fatal("the disk isn't small")
 }
 
 func TestUpGoesOnWhileTheDatabaseIsLocked(t *testing.T) {

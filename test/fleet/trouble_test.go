@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -140,10 +139,7 @@ func TestHubDiskFull(t *testing.T) {
 	t.Parallel()
 	s := bareSite(t)
 	state := s.folder("small")
-	if err := syscall.Mount("lanfolk-test", state, "tmpfs", 0, "size=24m,mode=0755"); err != nil {
-		t.Fatalf("a small disk: %v", err)
-	}
-	t.Cleanup(func() { _ = syscall.Unmount(state, syscall.MNT_DETACH) })
+	lab.SmallDisk(t, state, "24m")
 	s.node.State = state
 	s.startHub("")
 	dir := s.folder("bin")
@@ -169,7 +165,7 @@ func TestHubDiskFull(t *testing.T) {
 
 	// With no room at all there is none for the audit, and nothing is done without it.
 	filler := filepath.Join(state, "filler")
-	fill(t, filler)
+	lab.Fill(t, filler)
 	fine, refused := 0, false
 	for range 200 { // the database has some room of its own
 		o, r := s.try("shop", "exec", "append")
@@ -201,23 +197,6 @@ func TestHubDiskFull(t *testing.T) {
 	if r := s.hub.Run("audit", "verify"); r.Exit != 0 {
 		t.Errorf("audit verify: exit %d: %s", r.Exit, r.Stderr)
 	}
-}
-
-// fill takes all the room on the file's disk.
-func fill(t *testing.T, path string) {
-	t.Helper()
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	block := make([]byte, 4096)
-	for range 16 << 10 {
-		if _, err := f.Write(block); err != nil {
-			return
-		}
-	}
-	t.Fatal("the disk isn't small")
 }
 
 // TestAuditShowsChanges: a row that was changed, one that was taken out, and a tail that

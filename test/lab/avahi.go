@@ -128,12 +128,12 @@ enable-wide-area=%s
 // services that it was started with.
 func (d *AvahiDaemon) WaitPublished() {
 	d.t.Helper()
-	d.WaitText(20*time.Second, "Server startup complete")
+	d.WaitText(30*time.Second, "Server startup complete")
 	for i := range d.first {
 		d.waitPublished(fmt.Sprintf("%04d", i))
 	}
 	for _, name := range d.hosts {
-		d.WaitText(20*time.Second, fmt.Sprintf("Static host name %q successfully established", name))
+		d.WaitText(30*time.Second, fmt.Sprintf("Static host name %q successfully established", name))
 	}
 }
 
@@ -261,6 +261,6 @@ func (h *Host) dbus(dir string) string {
   <limit name="max_match_rules_per_connection">100000</limit>
 </busconfig>
 `)
-	h.Start("dbus-daemon", "--nofork", "--nopidfile", "--config-file="+conf, "--print-address=1").WaitText(10*time.Second, "unix:path=")
+	h.Start("dbus-daemon", "--nofork", "--nopidfile", "--config-file="+conf, "--print-address=1").WaitText(30*time.Second, "unix:path=")
 	return address
 }

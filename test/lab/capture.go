@@ -154,7 +154,8 @@ func (c *Capture) Frames() []Frame {
 // true. The test fails if there is none within d.
 func (c *Capture) Wait(d time.Duration, what string, ok func(Frame) bool) Frame {
 	c.t.Helper()
-	deadline := time.After(d)
+	limit, tick := newPatience(d), time.NewTicker(look)
+	defer tick.Stop()
 	for seen := 0; ; {
 		c.mu.Lock()
 		frames, changed := c.frames[seen:], c.changed
@@ -167,8 +168,10 @@ func (c *Capture) Wait(d time.Duration, what string, ok func(Frame) bool) Frame 
 		seen += len(frames)
 		select {
 		case <-changed:
-		case <-deadline:
-			c.t.Fatalf("lab: no %s among %d frames within %v", what, seen, d)
+		case <-tick.C:
+			if limit.ends() {
+				c.t.Fatalf("lab: no %s among %d frames within %v", what, seen, d)
+			}
 		}
 	}
 }

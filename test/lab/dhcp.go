@@ -26,7 +26,7 @@ func (h *Host) DnsmasqDHCP(ranges ...string) DHCPServer {
 		args = append(args, "--dhcp-range="+r)
 	}
 	p := h.Start(args...)
-	p.WaitText(10*time.Second, "started, version")
+	p.WaitText(30*time.Second, "started, version")
 	return DHCPServer{p, leases}
 }
 
@@ -60,7 +60,7 @@ func (h *Host) Kea(k *Link, prefix, pool string) DHCPServer {
 	c := h.Command("kea-dhcp"+version, "-c", h.lab.writeFile(dir, "kea.json", string(conf)))
 	c.Env = []string{"KEA_PIDFILE_DIR=" + dir, "KEA_LOCKFILE_DIR=none"}
 	p := c.Start()
-	p.WaitText(15*time.Second, "_STARTED")
+	p.WaitText(30*time.Second, "_STARTED")
 	return DHCPServer{p, leases}
 }
 
@@ -78,7 +78,7 @@ func (k *Link) DHCP(name string) *DHCPClient {
 	l.t.Helper()
 	Require(l.t, "dhclient")
 	c := &DHCPClient{link: k, dir: l.tempDir("dhclient")}
-	conf := l.writeFile(c.dir, "conf", fmt.Sprintf("send host-name %q;\nsend fqdn.fqdn %q;\ntimeout 10;\n", name, name))
+	conf := l.writeFile(c.dir, "conf", fmt.Sprintf("send host-name %q;\nsend fqdn.fqdn %q;\ntimeout 30;\n", name, name))
 	c.args = []string{"-1", "-i", "-D", "LL", "-sf", "/bin/true", "-cf", conf}
 	return c
 }
@@ -120,7 +120,7 @@ func (h *Host) Hostapd(k *Link, folder string) *Process {
 	conf := h.lab.writeFile(dir, "conf", fmt.Sprintf(
 		"interface=%s\ndriver=wired\nctrl_interface=%s\nieee8021x=1\neapol_version=2\neap_server=1\neap_user_file=%s\neap_reauth_period=0\n", k.Name, folder, users))
 	p := h.Start("hostapd", conf)
-	p.WaitText(10*time.Second, "AP-ENABLED")
+	p.WaitText(30*time.Second, "AP-ENABLED")
 	return p
 }
 

@@ -5,4 +5,5 @@ var (
 	Sweep     = sweep
 	NetnsDir  = netnsDir
 	StartTime = startTime
+	Crowded   = crowded
 )

@@ -190,17 +190,17 @@ func (h *Host) Do(f func() error) error { return h.ns.do(f) }
 
 // Kill ends every program of the host at once with SIGKILL: nobody says
 // goodbye.
-func (h *Host) Kill() { h.signal(syscall.SIGKILL) }
+func (h *Host) Kill() { h.signal(syscall.SIGKILL, gone) }
 
 // Pause stops every program of the host until Resume.
-func (h *Host) Pause() { h.signal(syscall.SIGSTOP) }
+func (h *Host) Pause() { h.signal(syscall.SIGSTOP, stopped) }
 
 // Resume lets the programs of the host go on after Pause.
-func (h *Host) Resume() { h.signal(syscall.SIGCONT) }
+func (h *Host) Resume() { h.signal(syscall.SIGCONT, goesOn) }
 
-func (h *Host) signal(sig syscall.Signal) {
+func (h *Host) signal(sig syscall.Signal, done func(pid int) bool) {
 	h.lab.t.Helper()
-	if err := h.ns.signal(sig); err != nil {
+	if err := signal(sig, done, h.ns); err != nil {
 		h.lab.t.Fatalf("lab: host %s: %v", h.Name, err)
 	}
 }

@@ -72,6 +72,6 @@ func (h *Host) Knot(k Knot) *Process {
 		fmt.Fprintf(&conf, "    acl: [ %s ]\n", strings.Join(append(keys, "whole"), ", "))
 	}
 	p := h.Start("knotd", "-c", h.lab.writeFile(dir, "knot.conf", conf.String()))
-	p.WaitLine(15*time.Second, "start", func(line string) bool { return strings.Contains(line, "server started in the foreground") })
+	p.WaitLine(30*time.Second, "start", func(line string) bool { return strings.Contains(line, "server started in the foreground") })
 	return p
 }

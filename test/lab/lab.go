@@ -172,7 +172,7 @@ func (l *Lab) close() {
 		p.kill()
 	}
 	for _, p := range l.procs {
-		p.await(10 * time.Second)
+		p.await(30 * time.Second)
 	}
 	for _, c := range l.caps {
 		c.close()
@@ -186,7 +186,7 @@ func (l *Lab) close() {
 // command runs a program of the lab's own, outside all hosts, and returns its
 // stdout.
 func command(stdin string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	path, err := lookPath(args[0])
 	if err != nil {

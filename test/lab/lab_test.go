@@ -2,6 +2,7 @@ package lab_test
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -42,7 +43,7 @@ func TestHostsReachEachOtherThroughARouter(t *testing.T) {
 // none does. It asks for longer than a neighbour that was lost takes to be found
 // again.
 func reaches(from, to *lab.Host, dst string) error {
-	return reachesWithin(5*time.Second, from, to, dst)
+	return reachesWithin(20*time.Second, from, to, dst)
 }
 
 func reachesWithin(d time.Duration, from, to *lab.Host, dst string) error {
@@ -67,12 +68,13 @@ func reachesWithin(d time.Duration, from, to *lab.Host, dst string) error {
 	if err != nil {
 		return err
 	}
+	hello := fmt.Sprint("hello ", time.Now().UnixNano()) // one of before may still be on its way
 	for end := time.Now().Add(d); time.Now().Before(end); {
-		_, sent := out.WriteTo([]byte("hello"), addr)
+		_, sent := out.WriteTo([]byte(hello), addr)
 		_ = in.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-		buf := make([]byte, 16)
+		buf := make([]byte, 64)
 		n, _, got := in.ReadFrom(buf)
-		if got == nil && string(buf[:n]) == "hello" {
+		if got == nil && string(buf[:n]) == hello {
 			return nil
 		}
 		err = errors.Join(sent, got)
@@ -122,35 +124,39 @@ func TestLoseDropsTheShareOfPackets(t *testing.T) {
 	l := lab.New(t)
 	a := l.Subnet("a", "10.99.1.0/24")
 	x, y := l.Host("x").Join(a), l.Host("y").Join(a)
-	udp := func(f lab.Frame) bool { _, _, dst, ok := f.UDP(); return ok && dst == 4000 }
-	send := func(n int) int {
-		c := y.Link(a).Capture()
+	to := func(port uint16) func(lab.Frame) bool {
+		return func(f lab.Frame) bool { _, _, dst, ok := f.UDP(); return ok && dst == port }
+	}
+	send := func(port layers.UDPPort, n int) {
 		for range n {
 			x.Link(a).Send(
 				&layers.Ethernet{SrcMAC: x.Link(a).MAC, DstMAC: y.Link(a).MAC, EthernetType: layers.EthernetTypeIPv4},
 				&layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: x.Link(a).V4.AsSlice(), DstIP: y.Link(a).V4.AsSlice()},
-				&layers.UDP{SrcPort: 4000, DstPort: 4000})
+				&layers.UDP{SrcPort: 4000, DstPort: port})
 		}
-		last := -1
-		for n := c.Count(udp); n != last; n = c.Count(udp) {
-			last = n
-			time.Sleep(20 * time.Millisecond)
-		}
-		return last
 	}
-	if n := send(400); n != 400 {
+	// arrive says how many of n do, by one that follows them and isn't lost.
+	port := layers.UDPPort(4000)
+	arrive := func(percent, n int) int {
+		port += 2
+		c := y.Link(a).Capture()
+		x.Link(a).Lose(percent)
+		send(port, n)
+		x.Link(a).Lose(0)
+		send(port+1, 1)
+		c.Wait(10*time.Second, "last frame", to(uint16(port+1)))
+		return c.Count(to(uint16(port)))
+	}
+	if n := arrive(0, 400); n != 400 {
 		t.Fatalf("%d of 400 arrive with no loss", n)
 	}
-	x.Link(a).Lose(50)
-	if n := send(400); n < 130 || n > 270 { // seven standard deviations from 200
+	if n := arrive(50, 400); n < 130 || n > 270 { // seven standard deviations from 200
 		t.Errorf("%d of 400 arrive with half of them lost", n)
 	}
-	x.Link(a).Lose(100)
-	if n := send(50); n != 0 {
+	if n := arrive(100, 50); n != 0 {
 		t.Errorf("%d of 50 arrive with all of them lost", n)
 	}
-	x.Link(a).Lose(0)
-	if n := send(50); n != 50 {
+	if n := arrive(0, 50); n != 50 {
 		t.Errorf("%d of 50 arrive with no loss again", n)
 	}
 }
@@ -171,9 +177,9 @@ func TestCaptureTellsSentFromReceived(t *testing.T) {
 			return ok && p.Operation == op && f.Sent == sent
 		}
 	}
-	mine.Wait(time.Second, "request sent", is(layers.ARPRequest, true))
-	mine.Wait(time.Second, "reply received", is(layers.ARPReply, false))
-	wire.Wait(time.Second, "reply on the bridge", is(layers.ARPReply, false))
+	mine.Wait(10*time.Second, "request sent", is(layers.ARPRequest, true))
+	mine.Wait(10*time.Second, "reply received", is(layers.ARPReply, false))
+	wire.Wait(10*time.Second, "reply on the bridge", is(layers.ARPReply, false))
 	path := l.Dir() + "/arp.pcap"
 	mine.Save(path)
 	if st, err := os.Stat(path); err != nil || st.Size() < 24+2*16 {
@@ -209,12 +215,16 @@ func TestProgramsRunInTheirHost(t *testing.T) {
 	p = h.Start("sh", "-c", "while :; do date +%N; sleep 0.02; done")
 	p.WaitLine(5*time.Second, "output", func(string) bool { return true })
 	h.Pause()
-	time.Sleep(50 * time.Millisecond)
-	before := p.Stdout()
-	time.Sleep(150 * time.Millisecond)
-	if p.Stdout() != before {
-		t.Error("a paused host goes on")
-	}
+	before := ""
+	lab.Eventually(t, 10*time.Second, "standstill of a paused host", func() error { // what it wrote before is still read
+		if before = p.Stdout(); before != "" {
+			time.Sleep(150 * time.Millisecond)
+		}
+		if p.Stdout() != before {
+			return errors.New("it goes on")
+		}
+		return nil
+	})
 	h.Resume()
 	lab.Eventually(t, 5*time.Second, "output after the pause", func() error {
 		if p.Stdout() == before {

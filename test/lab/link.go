@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -79,12 +80,13 @@ func (k *Link) Remove() {
 	k.host.Links = links
 }
 
-// waitCarrier waits until the link carries packets: until then a question for
-// a neighbour is lost, and asked again only a second later.
+// waitCarrier waits until the link carries packets, for until then a question for
+// a neighbour is lost and asked again only a second later; and until it has its
+// link-local address, which the kernel gives it when it comes to it.
 func (k *Link) waitCarrier() {
 	t := k.host.lab.t
 	t.Helper()
-	Eventually(t, 5*time.Second, "carrier of "+k.Name+" on "+k.host.Name, func() error {
+	Eventually(t, 20*time.Second, "carrier of "+k.Name+" on "+k.host.Name, func() error {
 		out, err := command("", "ip", "-n", k.Subnet.ns.name, "-details", "-oneline", "link", "show", k.port)
 		if err == nil && !strings.Contains(out, " state forwarding ") {
 			err = fmt.Errorf("the bridge's port: %s", out)
@@ -96,6 +98,13 @@ func (k *Link) waitCarrier() {
 			ifi, err := net.InterfaceByName(k.Name)
 			if err == nil && ifi.Flags&(net.FlagUp|net.FlagRunning) != net.FlagUp|net.FlagRunning {
 				err = fmt.Errorf("flags %v", ifi.Flags)
+			}
+			if err != nil {
+				return err
+			}
+			addrs, err := ifi.Addrs()
+			if err == nil && !slices.ContainsFunc(addrs, func(a net.Addr) bool { return strings.HasPrefix(a.String(), "fe80:") }) {
+				err = fmt.Errorf("addresses %v", addrs)
 			}
 			return err
 		})

@@ -123,7 +123,7 @@ func (b *MQTTBroker) Start() {
 	conf = append(conf, b.Lines...)
 	file := b.host.lab.writeFile(b.dir, "mosquitto.conf", strings.Join(conf, "\n")+"\n")
 	b.run = b.host.Start("mosquitto", "-v", "-c", file)
-	b.run.WaitLine(10*time.Second, "start", func(line string) bool {
+	b.run.WaitLine(30*time.Second, "start", func(line string) bool {
 		return strings.Contains(line, "mosquitto version") && strings.HasSuffix(line, "running")
 	})
 }
@@ -164,7 +164,7 @@ func (b *MQTTBroker) startLanfolk() {
 		args = append(args, "--will-grace", b.WillGrace.String())
 	}
 	b.run = b.host.Lanfolk(args...).Start()
-	b.run.WaitLine(20*time.Second, "ready", func(line string) bool { return line == "ready" })
+	b.run.WaitLine(30*time.Second, "ready", func(line string) bool { return line == "ready" })
 }
 
 func (b *MQTTBroker) path(name string) string { return filepath.Join(b.dir, name) }
@@ -173,7 +173,7 @@ func (b *MQTTBroker) path(name string) string { return filepath.Join(b.dir, name
 func (b *MQTTBroker) Stop(sig syscall.Signal) {
 	b.host.lab.t.Helper()
 	b.run.Signal(sig)
-	b.run.Wait(20 * time.Second)
+	b.run.Wait(30 * time.Second)
 }
 
 // Process returns the broker's program as it runs now.

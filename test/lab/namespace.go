@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -79,11 +80,17 @@ func (n *namespace) do(f func() error) error {
 	return <-result
 }
 
-// pids returns the processes whose network namespace this is.
-func (n *namespace) pids() ([]int, error) {
-	var want unix.Stat_t
-	if err := unix.Stat(filepath.Join(netnsDir, n.name), &want); err != nil {
-		return nil, err
+// processes returns those whose network namespace is one of these, but for this
+// process, whose threads visit them.
+func processes(all ...*namespace) ([]int, error) {
+	type file struct{ dev, ino uint64 }
+	want := make(map[file]bool)
+	var st unix.Stat_t
+	for _, n := range all {
+		if err := unix.Stat(filepath.Join(netnsDir, n.name), &st); err != nil {
+			return nil, err
+		}
+		want[file{st.Dev, st.Ino}] = true
 	}
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -92,33 +99,66 @@ func (n *namespace) pids() ([]int, error) {
 	var pids []int
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
+		if err != nil || pid == os.Getpid() {
 			continue
 		}
-		var have unix.Stat_t
-		if err := unix.Stat("/proc/"+e.Name()+"/ns/net", &have); err == nil && have.Ino == want.Ino && have.Dev == want.Dev {
+		if err := unix.Stat("/proc/"+e.Name()+"/ns/net", &st); err == nil && want[file{st.Dev, st.Ino}] {
 			pids = append(pids, pid)
 		}
 	}
 	return pids, nil
 }
 
-// signal sends a signal to every process of the namespace but this one, whose
-// threads visit it.
-func (n *namespace) signal(sig syscall.Signal) error {
-	pids, err := n.pids()
+// signal sends a signal to every process of the namespaces until done is true of
+// all there are: while one looks for them they make others.
+func signal(sig syscall.Signal, done func(pid int) bool, all ...*namespace) error {
+	for limit := newPatience(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		pids, err := processes(all...)
+		if err != nil {
+			return err
+		}
+		left := 0
+		for _, pid := range pids {
+			if done(pid) {
+				continue
+			}
+			left++
+			if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+				return fmt.Errorf("signal %v to %d: %w", sig, pid, err)
+			}
+		}
+		if left == 0 {
+			return nil
+		}
+		if limit.ends() {
+			return fmt.Errorf("signal %v: %d processes don't heed it", sig, left)
+		}
+	}
+}
+
+// gone is true of no process that is still there, but of one that has ended
+// and that nobody has waited for.
+func gone(pid int) bool { return strings.Trim(states(pid), "ZX") == "" }
+
+// stopped is true of a process that SIGSTOP holds.
+func stopped(pid int) bool { return strings.Trim(states(pid), "TtZX") == "" }
+
+// goesOn is true of a process that nothing holds.
+func goesOn(pid int) bool { return !strings.Contains(states(pid), "T") }
+
+// states returns the states of a process' threads, a letter each (proc(5)).
+func states(pid int) string {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 	if err != nil {
-		return err
+		return ""
 	}
-	for _, pid := range pids {
-		if pid == os.Getpid() {
-			continue
-		}
-		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
-			return fmt.Errorf("signal %v to %d: %w", sig, pid, err)
+	var all strings.Builder
+	for _, f := range files {
+		if fields := statFields(f); len(fields) > 0 {
+			all.WriteString(fields[0])
 		}
 	}
-	return nil
+	return all.String()
 }
 
 // removeNamespaces kills what runs in the namespaces and removes them.
@@ -127,13 +167,12 @@ func removeNamespaces(all ...*namespace) error {
 		return nil
 	}
 	var script strings.Builder
-	var errs []error
 	for _, n := range all {
-		errs = append(errs, n.signal(syscall.SIGKILL))
 		fmt.Fprintf(&script, "netns del %s\n", n.name)
 	}
+	killed := signal(syscall.SIGKILL, gone, all...)
 	_, err := command(script.String(), "ip", "-force", "-batch", "-")
-	return errors.Join(append(errs, err)...)
+	return errors.Join(killed, err)
 }
 
 // processPrefix begins the names of all that this process makes. It holds the
@@ -146,21 +185,28 @@ func processPrefix() string {
 // startTime returns the time at which a process started, in the kernel's clock
 // ticks, "" if there is no such process.
 func startTime(pid int) string {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return ""
-	}
-	// The second field, the command, may hold anything, and ends with the last ")".
-	fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	fields := statFields(fmt.Sprintf("/proc/%d/stat", pid))
 	if len(fields) < 20 {
 		return ""
 	}
 	return fields[19] // field 22 of all
 }
 
-// leftOver says whether a name was given by a process that is gone.
-func leftOver(name string) bool {
-	rest, ok := strings.CutPrefix(name, namePrefix)
+// statFields returns the fields of a process' or thread's stat from the third
+// on, its state; none if it is gone.
+func statFields(path string) []string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	// The second field, the command, may hold anything, and ends with the last ")".
+	return strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+}
+
+// leftOver says whether a name that begins with the prefix was given by a process
+// that is gone.
+func leftOver(name, prefix string) bool {
+	rest, ok := strings.CutPrefix(name, prefix)
 	if !ok {
 		return false
 	}
@@ -174,13 +220,13 @@ func leftOver(name string) bool {
 }
 
 // sweepOnce removes what earlier runs left behind when they were killed.
-var sweepOnce = sync.OnceFunc(func() { sweep(netnsDir, os.TempDir()) })
+var sweepOnce = sync.OnceFunc(func() { sweep(netnsDir, os.TempDir(), namePrefix) })
 
 // sweep removes left-overs: namespaces with what runs in them, and folders.
-func sweep(netns, tmp string) {
+func sweep(netns, tmp, prefix string) {
 	if entries, err := os.ReadDir(netns); err == nil {
 		for _, e := range entries {
-			if leftOver(e.Name()) {
+			if leftOver(e.Name(), prefix) {
 				// Another test's sweep may have been faster.
 				_ = removeNamespaces(&namespace{name: e.Name()})
 			}
@@ -188,7 +234,7 @@ func sweep(netns, tmp string) {
 	}
 	if entries, err := os.ReadDir(tmp); err == nil {
 		for _, e := range entries {
-			if leftOver(e.Name()) {
+			if leftOver(e.Name(), prefix) {
 				_ = os.RemoveAll(filepath.Join(tmp, e.Name()))
 			}
 		}

@@ -23,7 +23,7 @@ func (h *Host) Mosquitto(conf ...string) *Process {
 	// It keeps root only where it is told to.
 	file := h.lab.writeFile(dir, "mosquitto.conf", "user root\n"+strings.Join(conf, "\n")+"\n")
 	p := h.Start("mosquitto", "-v", "-c", file)
-	p.WaitLine(10*time.Second, "start", func(line string) bool {
+	p.WaitLine(30*time.Second, "start", func(line string) bool {
 		return strings.Contains(line, "mosquitto version") && strings.HasSuffix(line, "running")
 	})
 	return p
@@ -38,7 +38,7 @@ func (h *Host) Dnsmasq(options ...string) *Process {
 	dir := h.lab.tempDir("dnsmasq")
 	p := h.Start(append([]string{"dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts",
 		"--user=root", "--group=root", "--log-facility=-", "--pid-file=", "--dhcp-leasefile=" + filepath.Join(dir, "leases")}, options...)...)
-	p.WaitText(10*time.Second, "started, version")
+	p.WaitText(30*time.Second, "started, version")
 	return p
 }
 
@@ -119,7 +119,7 @@ func (h *Host) BIND(b BIND) *Process {
 	cmd.Env = b.Env
 	cmd.Mounts = []Mount{{Target: "/run"}, {Source: dir, Target: etc}, {Source: dir, Target: work}}
 	p := cmd.Start()
-	p.WaitLine(15*time.Second, "start", func(line string) bool { return strings.HasSuffix(line, " running") })
+	p.WaitLine(30*time.Second, "start", func(line string) bool { return strings.HasSuffix(line, " running") })
 	if strings.Contains(p.Stderr(), "not loaded due to errors") {
 		t.Fatalf("lab: a zone has errors: %s", p.describe())
 	}

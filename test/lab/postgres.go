@@ -74,14 +74,14 @@ func (p *Postgres) Start() {
 	c.User, c.Dir = Nobody, p.Dir
 	c.Mounts = []Mount{{Target: p.Small, Options: fmt.Sprintf("size=12m,uid=%d", Nobody)}}
 	p.Process = c.Start()
-	p.WaitText(20*time.Second, "database system is ready to accept connections")
+	p.WaitText(30*time.Second, "database system is ready to accept connections")
 }
 
 // Stop ends the server and the connections of its clients.
 func (p *Postgres) Stop() {
 	p.host.lab.t.Helper()
 	p.Signal(syscall.SIGINT)
-	p.Wait(10 * time.Second)
+	p.Wait(30 * time.Second)
 }
 
 // SQL runs statements as the database's owner and returns what they give: a line for a

@@ -100,11 +100,13 @@ func TestLeftOversOfDeadRunsAreSwept(t *testing.T) {
 	if mine == "" {
 		t.Fatal("this process has no start time")
 	}
+	// Tests of other packages that begin now sweep, too, but not by this prefix.
+	prefix := fmt.Sprintf("lanswept%d-", os.Getpid())
 	// A process id that was given again, and one that nobody has.
-	dead := fmt.Sprintf("lanfolk-%d.%s9-1-0-x", os.Getpid(), mine)
-	gone := "lanfolk-99999999.5-1-0-y"
-	live := fmt.Sprintf("lanfolk-%d.%s-999-0-z", os.Getpid(), mine)
-	other := "lanfolk-nothing-of-ours"
+	dead := fmt.Sprintf("%s%d.%s9-1-0-x", prefix, os.Getpid(), mine)
+	gone := prefix + "99999999.5-1-0-y"
+	live := fmt.Sprintf("%s%d.%s-999-0-z", prefix, os.Getpid(), mine)
+	other := prefix + "nothing-of-ours"
 	for _, n := range []string{dead, gone, live, other} {
 		ip("netns", "add", n)
 		t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", n).Run() })
@@ -127,7 +129,7 @@ func TestLeftOversOfDeadRunsAreSwept(t *testing.T) {
 		}
 		return err
 	})
-	lab.Sweep(lab.NetnsDir, tmp)
+	lab.Sweep(lab.NetnsDir, tmp, prefix)
 	for path, want := range map[string]bool{
 		filepath.Join(lab.NetnsDir, dead): false, filepath.Join(lab.NetnsDir, gone): false,
 		filepath.Join(lab.NetnsDir, live): true, filepath.Join(lab.NetnsDir, other): true,
@@ -144,8 +146,19 @@ func TestLeftOversOfDeadRunsAreSwept(t *testing.T) {
 		if ws, ok := orphan.ProcessState.Sys().(syscall.WaitStatus); !ok || ws.Signal() != syscall.SIGKILL {
 			t.Errorf("the orphan ends with %v", orphan.ProcessState)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("the orphan lives on")
 		_ = orphan.Process.Kill()
+	}
+}
+
+func TestLimitsHoldForLongerWhereManyWantToRun(t *testing.T) {
+	for load, want := range map[string]float64{
+		"0.50 9.00 9.00 1/129 27729": 1, "7.00 1.00 1.00 2/129 27729": 3.5, "1.00 1.00 1.00 9/129 27729": 4.5, "300.00 1.00 1.00 2/129 27729": 10,
+		"": 1, "what is this": 1, "a b c d/e f": 1,
+	} {
+		if got := lab.Crowded(load, 2); got != want {
+			t.Errorf("%q on two processors: %v, want %v", load, got, want)
+		}
 	}
 }

@@ -58,7 +58,7 @@ func (h *Host) Resolved(o Resolved) *RunningResolved {
 	cmd.Mounts = []Mount{{Source: run, Target: "/run"}, {Source: etc, Target: "/etc/systemd"}, {Source: users, Target: "/etc/passwd"}}
 	cmd.Env = []string{"DBUS_SYSTEM_BUS_ADDRESS=" + r.bus, "SYSTEMD_LOG_LEVEL=debug", "SYSTEMD_LOG_TARGET=console"}
 	r.Process = cmd.Start()
-	Eventually(t, 15*time.Second, "systemd-resolved", func() error {
+	Eventually(t, 30*time.Second, "systemd-resolved", func() error {
 		if res := r.Ctl("status"); res.Exit != 0 {
 			return fmt.Errorf("resolvectl status: %s", res.Stderr)
 		}

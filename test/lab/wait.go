@@ -6,7 +6,8 @@ import (
 )
 
 // Eventually calls f until it returns nil, and fails the test with its last
-// error if it doesn't within d.
+// error if it doesn't within d. On a machine that has more to do it waits for
+// longer, as all waits of a lab do.
 func Eventually(t testing.TB, d time.Duration, what string, f func() error) {
 	t.Helper()
 	if err := poll(d, f); err != nil {
@@ -16,10 +17,10 @@ func Eventually(t testing.TB, d time.Duration, what string, f func() error) {
 
 // poll calls f until it returns nil, and returns its last error after d.
 func poll(d time.Duration, f func() error) error {
-	deadline := time.Now().Add(d)
-	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+	limit := newPatience(d)
+	for pause := time.Millisecond; ; pause = min(2*pause, look) {
 		err := f()
-		if err == nil || time.Now().After(deadline) {
+		if err == nil || limit.ends() {
 			return err
 		}
 		time.Sleep(pause)
