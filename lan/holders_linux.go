@@ -2,6 +2,7 @@ package lan
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"encoding/hex"
@@ -38,7 +39,8 @@ func (h Holder) String() string {
 }
 
 // PortHolders returns the sockets on this machine, this process's own included, that are
-// bound to a UDP port. A socket that several processes share is named once for each.
+// bound to a UDP port. A socket that several processes share is named once for each, but not
+// for those that only have it from their parent: see heirs.
 func PortHolders(port uint16) ([]Holder, error) {
 	hs, err := portHolders(os.DirFS("/proc"), port, os.Getpid())
 	if err != nil {
@@ -79,6 +81,9 @@ func portHolders(proc fs.FS, port uint16, self int) ([]Holder, error) {
 		users[s.inode] = nil
 	}
 	findUsers(proc, users)
+	for inode, pids := range users {
+		users[inode] = slices.DeleteFunc(slices.Clone(pids), heirs(proc, pids, inode, self))
+	}
 
 	var holders []Holder
 	for _, s := range sockets {
@@ -167,30 +172,77 @@ func parseLocal(s string) (netip.AddrPort, error) {
 func findUsers(proc fs.FS, users map[uint64][]int) {
 	entries, _ := fs.ReadDir(proc, ".")
 	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			findSockets(proc, pid, users)
+		}
+	}
+}
+
+// findSockets adds one process to the users of the sockets that it has open.
+func findSockets(proc fs.FS, pid int, users map[uint64][]int) {
+	dir := path.Join(strconv.Itoa(pid), "fd")
+	fds, _ := fs.ReadDir(proc, dir)
+	for _, fd := range fds {
+		target, err := fs.ReadLink(proc, path.Join(dir, fd.Name()))
 		if err != nil {
 			continue
 		}
-		dir := path.Join(e.Name(), "fd")
-		fds, _ := fs.ReadDir(proc, dir)
-		for _, fd := range fds {
-			target, err := fs.ReadLink(proc, path.Join(dir, fd.Name()))
-			if err != nil {
-				continue
-			}
-			number, ok := strings.CutPrefix(target, "socket:[")
-			if !ok {
-				continue
-			}
-			inode, err := strconv.ParseUint(strings.TrimSuffix(number, "]"), 10, 64)
-			if err != nil {
-				continue
-			}
-			if pids, wanted := users[inode]; wanted && !slices.Contains(pids, pid) {
-				users[inode] = append(pids, pid)
-			}
+		number, ok := strings.CutPrefix(target, "socket:[")
+		if !ok {
+			continue
+		}
+		inode, err := strconv.ParseUint(strings.TrimSuffix(number, "]"), 10, 64)
+		if err != nil {
+			continue
+		}
+		if pids, wanted := users[inode]; wanted && !slices.Contains(pids, pid) {
+			users[inode] = append(pids, pid)
 		}
 	}
+}
+
+// heirs returns what says of a process whether it is to be left out of those that have a socket
+// open. Each child has its parent's sockets from fork to exec, and a server's workers have them
+// always: the parent, which has the socket as well and runs the same program, stands for them. What
+// this process opens is closed at exec, so that its own children never count. Who has gone
+// meanwhile has nothing.
+func heirs(proc fs.FS, pids []int, inode uint64, self int) func(pid int) bool {
+	return func(pid int) bool {
+		parent, err := parentOf(proc, pid)
+		if err != nil {
+			return true
+		}
+		if !slices.Contains(pids, parent) {
+			return false
+		}
+		if parent == self || program(proc, pid) == program(proc, parent) {
+			return true
+		}
+		// It runs another program: was that given the socket, or has it begun since we looked?
+		now := map[uint64][]int{inode: nil}
+		findSockets(proc, pid, now)
+		return len(now[inode]) == 0
+	}
+}
+
+// parentOf reads the fourth field of a process's stat file, which stands behind its name: a
+// stranger's text in parentheses.
+func parentOf(proc fs.FS, pid int) (int, error) {
+	b, err := fs.ReadFile(proc, path.Join(strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return 0, err
+	}
+	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(f) < 2 {
+		return 0, fmt.Errorf("%d fields behind the name", len(f))
+	}
+	return strconv.Atoi(f[1])
+}
+
+// program is the file that a process runs, "" if that can't be read.
+func program(proc fs.FS, pid int) string {
+	file, _ := fs.ReadLink(proc, path.Join(strconv.Itoa(pid), "exe"))
+	return file
 }
 
 // programName is the name by which a process was started, or what the kernel calls it. A name is

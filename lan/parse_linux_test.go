@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -38,10 +39,13 @@ func fakeProc() fstest.MapFS {
 		"412/fd/12":            link("socket:[15032]"),
 		"412/fd/13":            link("socket:[15032]"),
 		"412/cmdline":          file("/usr/sbin/avahi-daemon\x00-s\x00"),
+		"412/exe":              link("/usr/sbin/avahi-daemon"),
+		"412/stat":             file("412 (avahi-daemon) S 1 412 412 0"),
 		"413/fd/11":            link("socket:[15031]"),
 		"413/comm":             file("evil\x1b[31m name\n"),
 		"413/cmdline":          file(""),
-		"413/stat":             file(""),
+		"413/exe":              link("/tmp/evil"),
+		"413/stat":             file("413 (evil) R 1 2 (name) S 1 413 413 0"),
 		"self/fd/3":            link("socket:[15031]"),
 	}
 }
@@ -88,6 +92,48 @@ avahi-daemon (pid 412, uid 108) holds [fe80::1]:5353`
 	delete(four, "thread-self/net/udp6")
 	if hs, err := portHolders(four, 5353, 1); err != nil || len(hs) != 3 {
 		t.Errorf("without IPv6: %v, %v", hs, err)
+	}
+}
+
+// Who has a socket from a parent that has it, too, isn't named beside that.
+func TestPortHoldersNamesNoHeirs(t *testing.T) {
+	onMachine(t, littleEndian(), "the table is of a little-endian one")
+	link := func(target string) *fstest.MapFile {
+		return &fstest.MapFile{Data: []byte(target), Mode: os.ModeSymlink | 0o777}
+	}
+	const daemon = "/usr/sbin/avahi-daemon"
+	for _, c := range []struct {
+		what, program, stat string
+		self                int
+		named               bool
+	}{
+		{"between fork and exec", daemon, "500 (a) b) R 412 412 412 0", 1, false},
+		{"another program, which was given the socket", "/usr/bin/other", "500 (other) R 412 412 412 0", 1, true},
+		{"another program, given it by this process", "/usr/bin/other", "500 (other) R 412 412 412 0", 412, false},
+		{"the same program, started apart", daemon, "500 (avahi) R 1 412 412 0", 1, true},
+		{"the program's child, whose parent hasn't the socket", daemon, "500 (avahi) R 413 412 412 0", 1, true},
+		{"gone, while we looked", daemon, "", 1, false},
+	} {
+		proc := fakeProc()
+		proc["500/fd/3"], proc["500/exe"] = link("socket:[15032]"), link(c.program)
+		proc["500/stat"] = &fstest.MapFile{Data: []byte(c.stat)}
+		hs, err := portHolders(proc, 5353, c.self)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var pids []int
+		for _, h := range hs {
+			if h.Local.Addr().Is6() {
+				pids = append(pids, h.PID)
+			}
+		}
+		want := []int{412}
+		if c.named {
+			want = append(want, 500)
+		}
+		if !slices.Equal(pids, want) {
+			t.Errorf("%s: pids %v, want %v", c.what, pids, want)
+		}
 	}
 }
 
