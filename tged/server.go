@@ -101,7 +101,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("tged: list links: %w", err)
 	}
 	r := &serving{
-		responder: s.responder(ctx), listeners: map[int]*listener{}, broken: map[int]string{},
+		responder: s.responder(ctx), listeners: map[int]*listener{}, broken: map[int]bool{},
 		fails: make(chan *listener),
 	}
 	defer func() {
@@ -141,7 +141,7 @@ type serving struct {
 	*responder
 	links     []packet.Link
 	listeners map[int]*listener // by the link's index
-	broken    map[int]string    // links that can't be opened, and why: each is logged once
+	broken    map[int]bool      // links that can't be opened: each is logged once, until it can
 	fails     chan *listener
 	retry     <-chan time.Time
 }
@@ -179,8 +179,10 @@ func (r *serving) open() error {
 		if err != nil {
 			errs = append(errs, err)
 			r.retry = time.After(reopenEvery)
-			if r.broken[link.Index] != err.Error() {
-				r.broken[link.Index] = err.Error()
+			// Why it can't be may change at each try, as who holds the port does: Listening tells
+			// what holds now.
+			if !r.broken[link.Index] {
+				r.broken[link.Index] = true
 				r.log.Warn("can't listen for TGED requests", "if", link.Name, "err", err)
 			}
 			continue

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -74,7 +75,8 @@ func TestPortIsHeld(t *testing.T) {
 		t.Fatal(err)
 	}
 	node := s.server.Up(lab.Node{})
-	lab.Eventually(t, 10*time.Second, "the held port in the status", func() error {
+	holder := fmt.Sprintf("(pid %d, uid 0) holds 0.0.0.0:4745", os.Getpid())
+	lab.Eventually(t, 30*time.Second, "the held port in the status", func() error {
 		var status struct {
 			Healthy bool
 			Parts   []struct{ Name, State, Detail string }
@@ -83,7 +85,7 @@ func TestPortIsHeld(t *testing.T) {
 			return err
 		}
 		for _, p := range status.Parts {
-			if p.Name == "tged listener" && p.State == "running" && strings.Contains(p.Detail, "holds 0.0.0.0:4745") && status.Healthy {
+			if p.Name == "tged listener" && p.State == "running" && strings.Contains(p.Detail, holder) && status.Healthy {
 				return nil
 			}
 		}
