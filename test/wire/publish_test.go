@@ -366,48 +366,66 @@ func TestAnswersAreFew(t *testing.T) {
 	}
 	r.publish(r.engine(r.d), append(all, host("nas"), service("Dup", "_dup._tcp", "nas.local", 1, nil))...)
 	settled()
+	// Each waits at least 20 ms for the next: one packet, and another one after each gap that is
+	// longer. The host may be late, too, but not so often.
 	asked := time.Now()
-	for _, c := range "abcdefghij" {
+	most := 4
+	for i, c := range "abcdefghij" {
+		before := time.Now()
+		if i > 0 {
+			time.Sleep(5 * time.Millisecond)
+		}
 		r.say("q; ? _" + string(c) + "._tcp.local PTR")
-		time.Sleep(5 * time.Millisecond)
+		if time.Since(before) > 15*time.Millisecond {
+			most++
+		}
 	}
-	r.reply(asked, 2*time.Second, "answer", has("_j._tcp.local. PTR"))
-	time.Sleep(600 * time.Millisecond)
-	if got := r.replies(asked, ""); len(got) > 4 {
+	for _, c := range "abcdefghij" {
+		r.reply(asked, patience, "answer", has("_"+string(c)+"._tcp.local. PTR"))
+	}
+	if got := r.replies(asked, ""); len(got) > most {
 		t.Errorf("%d packets for ten questions: %v", len(got), got)
 	}
 	// Another host's answer does for ours.
-	asked = time.Now()
-	r.say("q; ? _dup._tcp.local PTR")
-	time.Sleep(5 * time.Millisecond)
-	r.say("r; = _dup._tcp.local. 4500 PTR Dup._dup._tcp.local.")
-	time.Sleep(r.late() + 120*time.Millisecond)
-	for _, m := range r.replies(asked, "_dup._tcp.local. PTR") {
-		t.Errorf("answered beside another: %v", m)
-	}
+	again := func() { time.Sleep(1100 * time.Millisecond) } // what was multicast a second ago may be
+	r.attempt("another host's answer does", func(n int) bool {
+		if n > 0 {
+			again()
+		}
+		asked := time.Now()
+		r.say("q; ? _dup._tcp.local PTR")
+		r.say("r; = _dup._tcp.local. 4500 PTR Dup._dup._tcp.local.")
+		if time.Since(asked) > 15*time.Millisecond {
+			return false // it may have been too late
+		}
+		time.Sleep(r.late() + 120*time.Millisecond)
+		return len(r.replies(asked, "_dup._tcp.local. PTR")) == 0
+	})
 	// Twenty questions in a second, one answer; and a probe's defence.
+	again()
 	asked = time.Now()
 	for range 20 {
 		r.say("q; ? nas.local A")
 		time.Sleep(15 * time.Millisecond)
 	}
+	r.reply(asked, patience, "answer", has("nas.local. A 10.99.1.10"))
 	probe := time.Now()
 	r.say("q; ? nas.local ANY QU; ns nas.local. 120 A 10.99.1.99")
-	r.reply(probe, time.Second, "defence", has("nas.local. A 10.99.1.10"))
+	r.reply(probe, patience, "defence", has("nas.local. A 10.99.1.10"))
 	multicasts := 0
 	for _, m := range r.replies(asked, "nas.local. A 10.99.1.10") {
 		if m.Multicast() && m.Time.Before(probe) {
 			multicasts++
 		}
 	}
-	if multicasts != 1 {
-		t.Errorf("%d answers to 20 questions", multicasts)
+	if multicasts > 1+int(probe.Sub(asked)/time.Second) {
+		t.Errorf("%d answers to 20 questions in %v", multicasts, probe.Sub(asked))
 	}
 	// Somebody says our record, for less than half of our time.
-	time.Sleep(1100 * time.Millisecond)
+	again()
 	said := time.Now()
 	r.say("r; ! Dup._dup._tcp.local. 30 SRV 0 0 1 nas.local.")
-	r.reply(said, 2*time.Second, "announcement", has("dup._dup._tcp.local. SRV 0 0 1 nas.local. 120"))
+	r.reply(said, patience, "announcement", has("dup._dup._tcp.local. SRV 0 0 1 nas.local. 120"))
 	r.verdict()
 }
 

@@ -35,6 +35,8 @@ func TestMain(m *testing.M) {
 const (
 	early = 10 * time.Millisecond
 	late  = 250 * time.Millisecond
+	// patience is how long something is waited for that comes at once on an idle machine.
+	patience = 30 * time.Second
 )
 
 // rig is a host under test and a tester on one link.
@@ -85,6 +87,19 @@ func (r *rig) verdict(except ...string) {
 // late is how much later than it should something may happen here: it can have
 // waited for many turns.
 func (r *rig) late() time.Duration { return late + 10*r.lag.Worst() }
+
+// attempt calls try, with 0, 1, …, until it returns true. A test that must do two things within a
+// moment may get its next turn when that is over, and so may the host: not every time.
+func (r *rig) attempt(what string, try func(n int) bool) {
+	r.t.Helper()
+	const most = 20
+	for n := range most {
+		if try(n) {
+			return
+		}
+	}
+	r.t.Fatalf("%s: not in %d attempts; the machine was late by up to %v", what, most, r.lag.Worst())
+}
 
 // say sends a message, written as judge.Pack takes it, from the tester.
 func (r *rig) say(text string) {
