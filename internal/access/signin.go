@@ -24,12 +24,16 @@ type Session struct {
 	Expires time.Time
 }
 
+// uidPrefix begins the names of those who open the hub's socket; no user's name has a
+// colon.
+const uidPrefix = "uid:"
+
 // Socket returns who a process is that opened the hub's unix socket. known says whether
 // its uid is.
 func Socket(uid int, known bool) Who {
-	name := "uid:unknown"
+	name := uidPrefix + "unknown"
 	if known {
-		name = "uid:" + strconv.Itoa(uid)
+		name = uidPrefix + strconv.Itoa(uid)
 	}
 	return Who{Name: name, Role: fleet.Admin, Via: ViaSocket}
 }

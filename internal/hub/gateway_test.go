@@ -15,6 +15,7 @@ import (
 	"github.com/lanfolk/lanfolk/internal/config"
 	"github.com/lanfolk/lanfolk/reverse"
 	"github.com/lanfolk/lanfolk/reverse/lanfolkpb"
+	"github.com/lanfolk/lanfolk/store/fleet"
 )
 
 // shed is a gateway for which nobody vouches, that answers each command alike.
@@ -31,8 +32,8 @@ func (shed) Run(context.Context, string, string, reverse.Terms) *reverse.Outgoin
 	return &reverse.Outgoing{Type: reverse.TypeResult, Content: strings.NewReader(text), End: func() reverse.End { return end }, Fresh: true}
 }
 
-// listen has the shed listen to a hub until the test ends.
-func listen(t *testing.T, address string) {
+// listen has the shed listen to a hub until stop is called, or the test ends.
+func listen(t *testing.T, address string) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
@@ -40,7 +41,9 @@ func listen(t *testing.T, address string) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	}}
 	go func() { defer close(ended); _ = c.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-ended })
+	stop = func() { cancel(); <-ended }
+	t.Cleanup(stop)
+	return stop
 }
 
 // ask has the shed run a command, and returns how that ended.
@@ -114,5 +117,68 @@ func TestGatewaysStayWhileTheDatabaseIsLocked(t *testing.T) {
 	}
 	if g, err := c.Gateway(t.Context(), id); err != nil || g.ConnectedAt == nil || !g.ConnectedAt.Equal(since) {
 		t.Errorf("the shed had to connect anew: %+v, %v", g, err)
+	}
+}
+
+// A command that waits for its gateway is sent only if who asked for it may have it run
+// still.
+func TestAQueuedCommandOfSomebodyWhoIsGone(t *testing.T) {
+	t.Parallel()
+	ctx, r := t.Context(), start(t, t.TempDir(), loopback)
+	c := client.Unix(config.HubSocketPath(r.state))
+	defer c.Close()
+	const id = "insecure/shed"
+	is := func(state string) func() bool {
+		return func() bool { g, err := c.Gateway(ctx, id); return err == nil && g.State == state }
+	}
+	away := listen(t, r.status().Insecure)
+	until(t, "the shed is online", is("online"))
+	away()
+	until(t, "the shed is offline", is("offline"))
+	asked := make(map[string]string) // who, and the command's id
+	for _, name := range []string{"ann", "ben", "eve"} {
+		if _, err := c.CreateUser(ctx, name, map[string]string{"ann": "admin", "ben": "operator", "eve": "operator"}[name], ""); err != nil {
+			t.Fatal(err)
+		}
+		token, err := c.CreateAPIToken(ctx, name, "", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		by := r.by(token.Token)
+		defer by.Close()
+		made, err := by.Run(ctx, wire.NewCommand{Line: "status", Gateways: []string{id}, Queue: true})
+		if err != nil || len(made) != 1 {
+			t.Fatalf("%s: %+v, %v", name, made, err)
+		}
+		asked[name] = made[0].ID
+	}
+	if err := c.RemoveUser(ctx, "ben"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetRole(ctx, "eve", "viewer"); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2*time.Second + 100*time.Millisecond) // for so long the hub believes what it looked up
+	listen(t, r.status().Insecure)
+	for name, want := range map[string]struct{ status, text string }{
+		"ann": {"ok", ""},
+		"ben": {"denied", `not sent: the account of "ben" who asked for it is gone`},
+		"eve": {"denied", "not sent: eve may not have it run any more: denied: status runs commands; that takes an operator"},
+	} {
+		var last wire.Command
+		until(t, name+"'s command ends", func() (ended bool) {
+			var err error
+			if last, err = c.Command(ctx, asked[name]); err != nil {
+				t.Fatal(err)
+			}
+			return last.Ended != nil
+		})
+		if last.Status != want.status || last.Error != want.text {
+			t.Errorf("%s: %+v; want %+v", name, last, want)
+		}
+		said, err := c.Audit(ctx, fleet.AuditFilter{Ref: last.ID, What: "result"})
+		if err != nil || len(said) != 1 || said[0].Outcome != want.status || !strings.HasSuffix(said[0].Detail, want.text) {
+			t.Errorf("%s: the audit says %+v, %v", name, said, err)
+		}
 	}
 }

@@ -90,8 +90,8 @@ func (r *running) status() hub.Status {
 	return s
 }
 
-// get gets something of the page by TLS, as who has the authority's certificate.
-func (r *running) get(path string) (int, string) {
+// roots returns who vouches for the page.
+func (r *running) roots() *x509.CertPool {
 	r.t.Helper()
 	text, err := os.ReadFile(filepath.Join(r.state, "hub-ca.pem"))
 	if err != nil {
@@ -101,7 +101,23 @@ func (r *running) get(path string) (int, string) {
 	if !roots.AppendCertsFromPEM(text) || strings.Contains(string(text), "KEY") {
 		r.t.Fatalf("hub-ca.pem holds %q", text)
 	}
-	c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	return roots
+}
+
+// by returns a client that shows an API token.
+func (r *running) by(token string) *client.Client {
+	r.t.Helper()
+	c, err := client.HTTP(r.page, token, r.roots())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return c
+}
+
+// get gets something of the page by TLS, as who has the authority's certificate.
+func (r *running) get(path string) (int, string) {
+	r.t.Helper()
+	c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: r.roots()}}}
 	defer c.CloseIdleConnections()
 	answer, err := c.Get(r.page + path)
 	if err != nil {

@@ -149,6 +149,7 @@ func (h *Hub) openGateways(ctx context.Context) (err error) {
 			}
 		},
 	}
+	h.dispatcher.Objection = h.desk.Objection
 	return nil
 }
 

@@ -20,7 +20,7 @@ const (
 	Error       State = "error"       // it ran and failed, or couldn't be begun
 	Timeout     State = "timeout"     // its deadline passed
 	Offline     State = "offline"     // the gateway wasn't there
-	Denied      State = "denied"      // the gateway doesn't allow it
+	Denied      State = "denied"      // the gateway doesn't allow it, or the hub not any more
 	Cancelled   State = "cancelled"   // called off
 	Interrupted State = "interrupted" // the gateway died while it ran
 )

@@ -150,6 +150,8 @@ func (c *command) late() *ending {
 		return &ending{state: fleet.Cancelled, text: "its gateway did not say how it ended"}
 	case c.interrupted:
 		return &ending{state: fleet.Interrupted, text: "the gateway died while it ran"}
+	case !c.wasSent() && c.unvetted != nil:
+		return &ending{state: fleet.Error, text: "not sent: whether it may be run still can't be looked up: " + c.unvetted.Error()}
 	case !c.wasSent():
 		return &ending{state: fleet.Offline, text: "the gateway did not come in time"}
 	case c.is.State == fleet.Queued && c.doubtful:

@@ -27,6 +27,10 @@ type command struct {
 	moved       time.Time          // when a chunk came
 	partial     bool               // there may be a part of a result
 
+	// Whether it may be sent still.
+	vetted   time.Time // when that was looked at
+	unvetted error     // why nobody can say; nil: somebody did
+
 	// How it ends.
 	verdict *ending // how it shall end: on its way to the audit
 	decided *ending // how it ends: the audit says so, the log not yet
@@ -46,6 +50,9 @@ type command struct {
 func newCommand(c fleet.Command) *command {
 	return &command{is: c, index: -1, turn: make(chan struct{}, 1)}
 }
+
+// isOver says whether it is known how a command ends.
+func (c *command) isOver() bool { return c.verdict != nil || c.decided != nil || c.is.State.Ended() }
 
 // A gateway is one that has outstanding commands.
 type gateway struct {

@@ -34,6 +34,11 @@ type Dispatcher struct {
 	// Greet returns what a gateway is told when it says Hello, but for what its
 	// journal shall forget; nil is nothing.
 	Greet func(ctx context.Context, p reverse.Peer, hello *lanfolkpb.HelloRequest) (*lanfolkpb.Welcome, error)
+	// Objection returns why a command, of this verb, may not be run any more, "" if it
+	// may: rights can go while it waits. It is asked right before a command is sent, unless that was
+	// asked for, or looked at, less than two seconds ago. An error says that nobody
+	// knows; then the command waits. nil objects to nothing.
+	Objection func(ctx context.Context, verb string, c fleet.Command) (why string, err error)
 
 	Timeout        time.Duration // of a command that names none; 0 is a minute, and a day for one that may wait for its gateway
 	MaxTimeout     time.Duration // that may be asked for; 0 is 30 days
@@ -69,7 +74,8 @@ const (
 	maxEnders      = 512       // a transaction's worth
 	maxWriters     = 128
 	maxSenders     = 64
-	sendHold       = time.Second // after it, who sends doesn't count any more
+	sendHold       = time.Second     // after it, who sends doesn't count any more
+	vettedFor      = 2 * time.Second // what was found out about rights holds
 	settleTime     = 250 * time.Millisecond
 	grace          = 15 * time.Second // for an answer behind the deadline
 	maxLate        = time.Hour        // and for one that keeps coming

@@ -30,6 +30,9 @@
 // seconds, longer while its result keeps coming, whether or not the gateway is back by
 // then. A gateway that returns is told to forget what ended meanwhile.
 //
+// Who asked for a command may lose the right to it while it waits: that is looked at
+// again before it is sent, and it ends as denied.
+//
 // A gateway that doesn't know lanfolk.v1 gets one command at a time. It has no
 // journal: what it was sent before its connection broke is never sent again, and ends
 // as interrupted.

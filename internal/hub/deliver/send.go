@@ -15,13 +15,21 @@ import (
 // enqueue lets a command be sent, behind those that were made before.
 func (d *Dispatcher) enqueue(c *command) {
 	g := c.gateway
-	if c.waits || c.verdict != nil || c.decided != nil || c.is.State.Ended() {
+	if c.waits || c.isOver() {
 		return
 	}
 	c.waits = true
 	at, _ := slices.BinarySearchFunc(g.queue, c.is.ID, func(other *command, id string) int { return strings.Compare(other.is.ID, id) })
 	g.queue = slices.Insert(g.queue, at, c)
 	d.kick(g)
+}
+
+// pop takes the first command off the queue.
+func (g *gateway) pop() {
+	g.queue[0].waits = false
+	if g.queue[0], g.queue = nil, g.queue[1:]; len(g.queue) == 0 {
+		g.queue = nil
+	}
 }
 
 // kick sees to it that somebody sends what waits for a gateway.
@@ -88,22 +96,12 @@ func (d *Dispatcher) send(ctx context.Context) {
 // sendNext sends the next command of a gateway's queue, if the gateway is there.
 func (d *Dispatcher) sendNext(ctx context.Context, g *gateway) {
 	d.mu.Lock()
-	session, there := d.Wire.Session(g.id)
-	var c *command
-	for c == nil && len(g.queue) > 0 {
-		c, g.queue = g.queue[0], g.queue[1:]
-		c.waits = false
-		if c.verdict != nil || c.decided != nil || c.is.State.Ended() {
-			c = nil
-		}
-	}
-	if len(g.queue) == 0 {
-		g.queue = nil
-	}
+	c, session, there := d.next(ctx, g)
 	if c == nil {
 		d.mu.Unlock()
 		return
 	}
+	g.pop()
 	if !there {
 		// Arrived sends it, if it may wait.
 		if !c.is.Queue && !c.wasSent() {
@@ -153,7 +151,7 @@ func (d *Dispatcher) sendNext(ctx context.Context, g *gateway) {
 		c.held, g.answer = true, nil
 	}
 	switch {
-	case c.verdict != nil || c.decided != nil || c.is.State.Ended():
+	case c.isOver():
 	case err == nil:
 		d.moveTo(c, fleet.Sent, time.Now())
 		d.plan(c)
@@ -174,6 +172,65 @@ func (d *Dispatcher) sendNext(ctx context.Context, g *gateway) {
 		}
 	case ctx.Err() == nil:
 		d.settle(c, ending{state: fleet.Error, text: err.Error()})
+	}
+}
+
+// next returns the first command of a gateway's queue, which may be sent if the gateway
+// is there, and the gateway's session. It is called under the lock, and gives that up
+// while it looks at rights.
+func (d *Dispatcher) next(ctx context.Context, g *gateway) (c *command, s reverse.Session, there bool) {
+	for failures := 0; ; failures++ {
+		for len(g.queue) > 0 && g.queue[0].isOver() {
+			g.pop()
+		}
+		if len(g.queue) == 0 {
+			return nil, s, false
+		}
+		c = g.queue[0]
+		if s, there = d.Wire.Session(g.id); !there || d.Objection == nil || time.Since(c.vetted) < vettedFor {
+			return c, s, there
+		}
+		is := c.is
+		d.mu.Unlock()
+		why, err := d.objection(ctx, is)
+		d.mu.Lock()
+		if c.unvetted = err; err == nil {
+			d.vet(c, why)
+			failures = -1
+			continue
+		}
+		if failures == 0 && ctx.Err() == nil {
+			d.Logger.Warn("a command isn't sent: nobody can say whether it may be", "command", is.ID, "gateway", g.id, "err", err)
+		}
+		d.mu.Unlock()
+		select {
+		case <-time.After(retryAfter(failures)):
+		case <-ctx.Done():
+		}
+		d.mu.Lock()
+		if ctx.Err() != nil {
+			return nil, s, false
+		}
+	}
+}
+
+func (d *Dispatcher) objection(ctx context.Context, c fleet.Command) (why string, err error) {
+	words, err := reverse.Split(c.Line)
+	if err != nil {
+		return "", err
+	}
+	return d.Objection(ctx, words[0], c)
+}
+
+// vet notes that a command may be sent, or ends it for a reason why not.
+func (d *Dispatcher) vet(c *command, why string) {
+	c.vetted = time.Now()
+	switch {
+	case why == "":
+	case c.is.State != fleet.Queued && !c.held: // its gateway says that it hasn't got it
+		d.settle(c, ending{state: fleet.Denied, text: "not sent again: " + why})
+	default:
+		d.settle(c, ending{state: fleet.Denied, text: "not sent: " + why})
 	}
 }
 

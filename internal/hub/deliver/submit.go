@@ -111,7 +111,7 @@ func (d *Dispatcher) reserve(all []fleet.Command) ([]*command, error) {
 	made := make([]*command, len(all))
 	for i := range all {
 		made[i] = newCommand(all[i])
-		made[i].fresh = true
+		made[i].fresh, made[i].vetted = true, all[i].Created
 		d.add(made[i])
 	}
 	return made, nil
