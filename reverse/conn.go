@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -123,28 +124,12 @@ type handshake struct {
 	config *tls.Config
 	count  *atomic.Uint64 // of connections
 	failed *atomic.Uint64 // that came to nothing
-	gate   chan struct{}  // holds the handshakes that go on; see enter
+	gate   *gate
 }
-
-// Bounds of the gate. A herd that comes back at once is let in by and by: that is
-// quicker, and leaves less garbage between what stays. Who says nothing keeps
-// others out only for a moment.
-const (
-	gateWidth = 128
-	gateHold  = time.Second
-)
 
 // strangerFor is for how long a connection stays whose client showed no certificate: it
 // can only be about to enrol, and what it may send until then takes memory.
 const strangerFor = time.Minute
-
-// enter waits until the gate lets one more handshake in.
-func (h handshake) enter() (leave func()) {
-	h.gate <- struct{}{}
-	out := sync.OnceFunc(func() { <-h.gate })
-	late := time.AfterFunc(gateHold, out)
-	return func() { late.Stop(); out() }
-}
 
 // ServerHandshake implements credentials.TransportCredentials. grpc bounds its
 // time with a deadline on the connection.
@@ -153,28 +138,89 @@ func (h handshake) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo
 	if h.config == nil {
 		return raw, c, nil
 	}
-	conn := tls.Server(raw, h.config)
-	leave := h.enter()
-	err := conn.Handshake()
-	leave()
+	conn, err := h.shake(raw)
 	if err != nil {
 		h.failed.Add(1)
-		_ = raw.Close()
 		return nil, nil, fmt.Errorf("reverse: TLS with %v: %w", raw.RemoteAddr(), err)
 	}
-	state := conn.ConnectionState()
-	if state.NegotiatedProtocol != "h2" {
-		h.failed.Add(1)
-		_ = raw.Close()
-		return nil, nil, fmt.Errorf("reverse: TLS with %v: HTTP/2 was not agreed on (ALPN)", raw.RemoteAddr())
-	}
 	c.secure = true
-	if len(state.PeerCertificates) > 0 {
-		c.cert = state.PeerCertificates[0]
+	if shown := conn.ConnectionState().PeerCertificates; len(shown) > 0 {
+		c.cert = shown[0]
 	} else {
 		time.AfterFunc(strangerFor, func() { _ = raw.Close() })
 	}
 	return conn, c, nil
+}
+
+var (
+	errCrowd = errors.New("too many connections whose handshake isn't done")
+	errALPN  = errors.New("HTTP/2 was not agreed on (ALPN)")
+)
+
+// shake does TLS's handshake. With an error the connection is closed.
+func (h handshake) shake(raw net.Conn) (*tls.Conn, error) {
+	from := Source(raw.RemoteAddr())
+	leave, ok := h.gate.admit(from)
+	if !ok {
+		_ = raw.Close()
+		return nil, errCrowd
+	}
+	defer leave()
+	// Who says nothing takes nobody's turn.
+	begun := &begunConn{Conn: raw, first: make([]byte, tlsHeader)}
+	n, err := raw.Read(begun.first)
+	if err != nil {
+		_ = raw.Close()
+		return nil, err
+	}
+	begun.first = begun.first[:n]
+	conn := tls.Server(begun, h.config)
+	out := h.gate.enter(from)
+	err = conn.Handshake()
+	out()
+	if err == nil && conn.ConnectionState().NegotiatedProtocol != "h2" {
+		err = errALPN
+	}
+	if err != nil {
+		hangUp(raw)
+		return nil, err
+	}
+	return conn, nil
+}
+
+// tlsHeader is what each record of TLS begins with (RFC 8446 §5.1).
+const tlsHeader = 5
+
+// A begunConn is a connection of which something was read.
+type begunConn struct {
+	net.Conn
+	first []byte
+}
+
+// Read implements net.Conn.
+func (c *begunConn) Read(b []byte) (int, error) {
+	if len(c.first) == 0 {
+		return c.Conn.Read(b)
+	}
+	n := copy(b, c.first)
+	if c.first = c.first[n:]; len(c.first) == 0 {
+		c.first = nil
+	}
+	return n, nil
+}
+
+// maxUnheard is how much a client may say after it was refused, in bytes.
+const maxUnheard = 64 << 10
+
+// hangUp closes a connection so that what was said last arrives, TLS's alert as a rule:
+// to close one on which something is unread resets it (RFC 9293 §3.6.1), and the client
+// would never learn why.
+func hangUp(raw net.Conn) {
+	if half, ok := raw.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		_ = raw.SetReadDeadline(time.Now().Add(farewell))
+		_, _ = io.CopyN(io.Discard, raw, maxUnheard)
+	}
+	_ = raw.Close()
 }
 
 // ClientHandshake implements credentials.TransportCredentials.

@@ -59,7 +59,7 @@ func (s *Server) GRPC(config *tls.Config, options ...grpc.ServerOption) *grpc.Se
 		config.MinVersion = max(config.MinVersion, tls.VersionTLS13)
 		config.NextProtos = []string{"h2"}
 	}
-	all := append(serverOptions(most), grpc.Creds(handshake{config, &s.connections, &s.count.Handshake, make(chan struct{}, gateWidth)}), grpc.StatsHandler(oversize{&s.count.Oversize}))
+	all := append(serverOptions(most), grpc.Creds(handshake{config, &s.connections, &s.count.Handshake, &gate{}}), grpc.StatsHandler(oversize{&s.count.Oversize}))
 	g := grpc.NewServer(append(all, options...)...)
 	reversepb.RegisterReverserServer(g, reverser{s: s})
 	if config != nil {

@@ -312,7 +312,7 @@ func (l *limiter) allow(who string, now time.Time) error {
 // caller returns whose attempts count together.
 func caller(ctx context.Context) string {
 	if p, ok := peer.FromContext(ctx); ok {
-		return account(p.Addr)
+		return reverse.Source(p.Addr)
 	}
-	return account(nil)
+	return reverse.Source(nil)
 }

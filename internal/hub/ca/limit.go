@@ -1,8 +1,6 @@
 package ca
 
 import (
-	"net"
-	"net/netip"
 	"sync"
 	"time"
 )
@@ -15,7 +13,7 @@ const (
 	maxKnown = 8192 // addresses; beyond them strangers share one account
 )
 
-// A limiter counts attempts by who makes them. It is told the time. The zero value
+// A limiter counts attempts by who makes them, reverse.Source as a rule. It is told the time. The zero value
 // is ready.
 type limiter struct {
 	mu sync.Mutex
@@ -71,25 +69,4 @@ func (l *limiter) giveBack(who string) {
 	if level, known := l.until[who]; known {
 		l.until[who] = level.Add(-interval)
 	}
-}
-
-// account returns whose attempts count together: those of one IPv4 address, and of
-// one /64 of IPv6, as a machine has all of it.
-func account(a net.Addr) string {
-	if a == nil {
-		return "unknown"
-	}
-	at, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return a.String()
-	}
-	ip := at.Addr().Unmap().WithZone("")
-	if ip.Is4() {
-		return ip.String()
-	}
-	prefix, err := ip.Prefix(64)
-	if err != nil {
-		return ip.String()
-	}
-	return prefix.String()
 }

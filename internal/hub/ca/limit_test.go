@@ -1,7 +1,6 @@
 package ca
 
 import (
-	"net"
 	"strconv"
 	"testing"
 	"time"
@@ -55,25 +54,5 @@ func TestAttemptsOfManyTakeNoMoreMemory(t *testing.T) {
 	later := now.Add(time.Hour)
 	if _, ok := l.take("new", later); !ok || len(l.until) != 1 {
 		t.Errorf("later %v, with %d accounts; the old ones should be gone", ok, len(l.until))
-	}
-}
-
-func TestWhoseAttemptsCountTogether(t *testing.T) {
-	for _, c := range []struct{ ip, want string }{
-		{"192.0.2.7", "192.0.2.7"},
-		{"::ffff:192.0.2.7", "192.0.2.7"},
-		{"2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"},
-		{"2001:db8:1:2::9", "2001:db8:1:2::/64"},
-		{"::1", "::/64"},
-	} {
-		if got := account(&net.TCPAddr{IP: net.ParseIP(c.ip), Port: 5}); got != c.want {
-			t.Errorf("%s: %s; want %s", c.ip, got, c.want)
-		}
-	}
-	if got := account(&net.TCPAddr{IP: net.ParseIP("fe80::1"), Zone: "eth0", Port: 5}); got != "fe80::/64" {
-		t.Errorf("a zone: %s", got)
-	}
-	if got := account(nil); got != "unknown" {
-		t.Errorf("nobody: %s", got)
 	}
 }
