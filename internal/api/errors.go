@@ -48,12 +48,11 @@ func statuses() []struct {
 		{fleet.ErrLastAdmin, http.StatusConflict},
 		{fleet.ErrInvalid, http.StatusUnprocessableEntity},
 		{errBusy, http.StatusServiceUnavailable},
+		{errGreedy, http.StatusServiceUnavailable},
 		{context.DeadlineExceeded, http.StatusGatewayTimeout},
 		{context.Canceled, http.StatusServiceUnavailable},
 	}
 }
-
-var errBusy = errors.New("api: too many streams are open; close one")
 
 // failed makes an answer of a domain's error.
 func failed(err error) huma.StatusError {

@@ -319,3 +319,66 @@ func TestAViewerWithAGrantRunsThatVerbThere(t *testing.T) {
 		t.Errorf("what was denied isn't in the audit: %v %v", entries, err)
 	}
 }
+
+// One person can't take all streams, neither with one token nor with several.
+func TestOnePersonsStreamsAreLimited(t *testing.T) {
+	t.Parallel()
+	h := newStaffed(t)
+	h.user(t, "vera", fleet.Viewer, "")
+	h.user(t, "otto", fleet.Operator, "")
+	second, _, err := h.fleet.Accounts.CreateAPIToken(t.Context(), fleet.APIToken{User: "vera", Created: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{DisableKeepAlives: true}
+	open := func(token string) *http.Response {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+h.addr+"/api/v1/events", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+		resp, err := transport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp
+	}
+	var streams []*http.Response
+	for n := range 128 {
+		token := h.tokens["vera"]
+		if n%2 > 0 {
+			token = second
+		}
+		resp := open(token)
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Fatalf("stream %d: %s", n+1, resp.Status)
+		}
+		streams = append(streams, resp)
+	}
+	for _, token := range []string{h.tokens["vera"], second} {
+		resp := open(token)
+		text, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(text), "one may have no more of the streams; close one: there are 128") {
+			t.Errorf("stream 129: %s: %s", resp.Status, text)
+		}
+	}
+	other := open(h.tokens["otto"])
+	defer other.Body.Close()
+	if other.StatusCode != http.StatusOK {
+		t.Errorf("somebody else's: %s", other.Status)
+	}
+	streams[0].Body.Close()
+	for end := time.Now().Add(time.Minute); ; {
+		resp := open(h.tokens["vera"])
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("a place that was left: %s", resp.Status)
+		}
+	}
+}

@@ -129,7 +129,7 @@ type Server struct {
 	hosts    map[string]bool
 	signIns  signIns
 	sessions sessions
-	streams  chan struct{} // a place each
+	streams  places
 	roster   *roster       // nil at a node
 	handler  http.Handler
 	api      huma.API
@@ -155,11 +155,11 @@ func New(o Options) (*Server, error) {
 		o: o, log: o.Log, tokens: o.Tokens,
 		hosts:    make(map[string]bool),
 		sessions: sessions{key: o.SessionKey},
-		streams:  make(chan struct{}, maxStreams),
+		streams:  places{most: maxStreams},
 	}
 	if o.Fleet != nil {
 		s.roster = newRoster(o.Fleet.Gateways)
-		s.streams = make(chan struct{}, maxFleetStreams)
+		s.streams.most = maxFleetStreams
 	}
 	for _, h := range o.AllowedHosts {
 		s.hosts[strings.ToLower(strings.TrimSuffix(h, "."))] = true
@@ -308,10 +308,9 @@ func signInPath(token string) string { return "/signin#" + token }
 // stream takes a place among the streams and returns a context that also ends
 // when the server does. The caller calls done.
 func (s *Server) stream(ctx context.Context) (_ context.Context, done func(), err error) {
-	select {
-	case s.streams <- struct{}{}:
-	default:
-		return nil, nil, errBusy
+	leave, err := s.streams.take(callerOf(ctx))
+	if err != nil {
+		return nil, nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	unwatch := func() bool { return true }
@@ -324,7 +323,7 @@ func (s *Server) stream(ctx context.Context) (_ context.Context, done func(), er
 	return ctx, func() {
 		unwatch()
 		cancel()
-		<-s.streams
+		leave()
 	}, nil
 }
 
