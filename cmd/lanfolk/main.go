@@ -10,9 +10,14 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/lanfolk/lanfolk/internal/agent/guard"
 )
 
 func main() {
+	if guard.Asked(os.Args) {
+		os.Exit(guard.Main())
+	}
 	os.Exit(run(os.Args[1:], app{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv}))
 }
 

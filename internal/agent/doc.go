@@ -26,10 +26,9 @@
 //
 // 1,024 commands that aren't acknowledged, 16,384 that are remembered; the sizes of
 // Config. An output that was cut by a power failure behind what the hub has of it
-// can't be told to its end: the hub refuses the rest for its hash. A program's
-// process group is killed when the program ends, at its deadline, and when it is
-// called off; when the gateway is killed the program is at once, and what it had
-// begun when the gateway starts again, at the latest; a service manager may be quicker
-// (systemd is). What leaves the process group may outlive the program, and what gives
-// its environment away the gateway, too.
+// can't be told to its end: the hub refuses the rest for its hash. A program ends with
+// all that it began, by itself, at its deadline, when it is called off and when the
+// gateway is killed: package guard sees to that, with the limits that are told there.
+// What a guardian couldn't see to, since it was killed itself, ends when the gateway
+// starts again, unless it gave its environment away.
 package agent

@@ -22,7 +22,8 @@ func markOf(folder string) string {
 }
 
 // killLeftovers ends what programs of an earlier life began, and returns how many
-// processes that were. Those of other users only root can see.
+// processes that were. Those of other users only root can see. There are some only if
+// a program's guardian was killed, or hasn't got round to its work.
 func killLeftovers(folder string) (killed int) {
 	all, err := filepath.Glob("/proc/[0-9]*/environ")
 	if err != nil {

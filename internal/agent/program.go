@@ -1,22 +1,20 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
-	"unsafe"
 
+	"github.com/lanfolk/lanfolk/internal/agent/guard"
 	"github.com/lanfolk/lanfolk/reverse"
 )
 
@@ -32,17 +30,13 @@ type Program struct {
 	Broken  error // why it can't be run here; nil if it can
 }
 
-// User is the user that a program runs as. It has no other groups than these.
-type User struct {
-	UID, GID uint32
-	Groups   []uint32
-}
+// User is the user that a program runs as.
+type User = guard.User
 
 const (
 	maxArguments = 64
 	runFor       = time.Hour
 	tidyFor      = 2 * time.Second // between SIGTERM and SIGKILL
-	pipesFor     = time.Second     // for output that is still in the pipe when the program has ended
 )
 
 // A Pattern says what an argument may be, all of it. Its zero value fits nothing.
@@ -118,120 +112,42 @@ func execute(ctx context.Context, a *Agent, args []string, w io.Writer) (ending,
 // errKilled is returned by run for a program that was ended before its time.
 var errKilled = errors.New("killed")
 
-// run runs the program to its end, and ends what it left behind in its process
-// group.
+// run runs the program to its end, and that of all that it began.
 func (p Program) run(ctx context.Context, args []string, w io.Writer) (ending, error) {
-	// The kernel kills the program when the thread ends that started it: this
-	// goroutine keeps it until the program has ended.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if err := dropAmbient(); err != nil {
-		return ending{}, fmt.Errorf("drop the gateway's capabilities: %w", err)
-	}
-	cmd := &exec.Cmd{
-		Path: p.Path, Args: append([]string{p.Path}, args...), Dir: p.Dir,
-		Env:    append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"}, p.Env...),
-		Stdout: w, Stderr: w,
-		SysProcAttr: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL},
-		WaitDelay:   pipesFor,
-	}
-	if cmd.Dir == "" {
-		cmd.Dir = "/"
-	}
-	if p.User != nil {
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: p.User.UID, Gid: p.User.GID, Groups: p.User.Groups}
-	}
-	if err := context.Cause(ctx); err != nil {
+	if ctx.Err() != nil {
 		return ending{}, errKilled
 	}
-	if err := cmd.Start(); err != nil {
+	// The environment as exec.Cmd has it: of what is there twice the last one counts.
+	env := exec.Cmd{Env: append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"}, p.Env...)}
+	r, err := guard.Start(guard.Program{
+		Path: p.Path, Args: args, Dir: cmp.Or(p.Dir, "/"), Env: env.Environ(), User: p.User, Grace: tidyFor,
+	}, w)
+	if err != nil {
 		return ending{}, err
 	}
-	group := -cmd.Process.Pid
-	ended, watched := make(chan struct{}), make(chan bool)
-	go func() { watched <- killAt(ctx, group, ended) }()
-	err := untilEnded(cmd.Process.Pid)
-	close(ended)
-	killed := <-watched
-	// The program isn't waited for yet, so that no other group can have its number.
-	_ = syscall.Kill(group, syscall.SIGKILL)
-	waitErr := cmd.Wait()
+	stop := context.AfterFunc(ctx, r.End)
+	defer stop()
+	how, err := r.Wait()
 	switch {
 	case err != nil:
-		return ending{}, fmt.Errorf("wait for the program: %w", err)
-	case killed:
+		return ending{}, err
+	case how.Told:
 		return ending{}, errKilled
 	}
-	return exitOf(cmd.ProcessState, waitErr)
-}
-
-// killAt ends a process group when ctx is done, kindly at first. It returns
-// whether it had to, once ended is closed.
-func killAt(ctx context.Context, group int, ended <-chan struct{}) bool {
-	select {
-	case <-ended:
-		return false
-	case <-ctx.Done():
-	}
-	_ = syscall.Kill(group, syscall.SIGTERM)
-	select {
-	case <-ended:
-	case <-time.After(tidyFor):
-		_ = syscall.Kill(group, syscall.SIGKILL)
-		<-ended
-	}
-	return true
-}
-
-// Of prctl(2).
-const (
-	ambient  = 47 // PR_CAP_AMBIENT
-	clearAll = 4  // PR_CAP_AMBIENT_CLEAR_ALL
-)
-
-// dropAmbient keeps what this thread starts from having the capabilities that the
-// service manager gave to the gateway, as that to capture. The thread's own stay.
-func dropAmbient() error {
-	_, _, errno := syscall.Syscall6(syscall.SYS_PRCTL, ambient, clearAll, 0, 0, 0, 0)
-	if errno != 0 && errno != syscall.EINVAL { // a kernel before 4.3 has none
-		return errno
-	}
-	return nil
-}
-
-// Of waitid(2): what os doesn't name.
-const (
-	idPID    = 1
-	hasEnded = 0x4       // WEXITED
-	noReap   = 0x1000000 // WNOWAIT
-)
-
-// untilEnded waits until a child has ended, and leaves it to be waited for.
-func untilEnded(pid int) error {
-	var info [128]byte // siginfo_t
-	for {
-		_, _, errno := syscall.Syscall6(syscall.SYS_WAITID, idPID, uintptr(pid), uintptr(unsafe.Pointer(&info)), hasEnded|noReap, 0, 0)
-		switch {
-		case errno == 0:
-			return nil
-		case errno != syscall.EINTR:
-			return errno
-		}
-	}
+	return exitOf(how), nil
 }
 
 // exitOf says how a program ended by itself.
-func exitOf(s *os.ProcessState, err error) (ending, error) {
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
-		return ending{}, err // its output could not be kept
+func exitOf(how guard.Ending) ending {
+	var e ending
+	switch w := how.Status; {
+	case w.Signaled():
+		e = ending{exit: 128 + int(w.Signal()), note: fmt.Sprintf("the program was ended by signal %d, %s", w.Signal(), w.Signal())}
+	case w.ExitStatus() != 0:
+		e = ending{exit: w.ExitStatus(), note: fmt.Sprintf("the program ended with exit code %d", w.ExitStatus())}
 	}
-	w, ok := s.Sys().(syscall.WaitStatus)
-	switch {
-	case ok && w.Signaled():
-		return ending{exit: 128 + int(w.Signal()), note: fmt.Sprintf("the program was ended by signal %d, %s", w.Signal(), w.Signal())}, nil
-	case s.ExitCode() != 0:
-		return ending{exit: s.ExitCode(), note: fmt.Sprintf("the program ended with exit code %d", s.ExitCode())}, nil
+	if how.Left {
+		e.note = join(e.note, "something that it began can't be ended")
 	}
-	return ending{}, nil
+	return e
 }

@@ -8,15 +8,20 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/lanfolk/lanfolk/internal/agent/guard"
 	"github.com/lanfolk/lanfolk/reverse"
 )
 
 // TestMain may be a gateway that is killed: see TestProgramDiesWithGateway.
 func TestMain(m *testing.M) {
+	if guard.Asked(os.Args) {
+		os.Exit(guard.Main())
+	}
 	if dir := os.Getenv("LANFOLK_TEST_GATEWAY"); dir != "" {
 		os.Exit(gateway(dir))
 	}
@@ -144,14 +149,20 @@ func running(t testing.TB, mark string) (pids []int) {
 // expectRunning waits until n processes have the mark.
 func expectRunning(t testing.TB, mark string, n int) {
 	t.Helper()
+	await(t, mark, func(running int) bool { return running == n })
+}
+
+// await waits until the number of processes that have the mark is as it should be.
+func await(t testing.TB, mark string, ok func(running int) bool) {
+	t.Helper()
 	var pids []int
 	for range 6000 {
-		if pids = running(t, mark); len(pids) == n {
+		if pids = running(t, mark); ok(len(pids)) {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatalf("processes %v, want %d", pids, n)
+	t.Fatalf("processes %v have the mark", pids)
 }
 
 // sleeper starts children that sleep, one of which heeds no SIGTERM, and has a mark
@@ -204,23 +215,20 @@ func TestProgramIsEndedWithItsChildren(t *testing.T) {
 func TestProgramLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	mark := newMark(10)
-	a := open(t, Config{Programs: map[string]Program{"fork": shell(t, "sleep "+mark+" &\necho begun\n", "")}}, Sources{})
+	a := open(t, Config{Programs: map[string]Program{"fork": shell(t, "sleep "+mark+" &\n(setsid sleep "+mark+" &)\necho begun\n", "")}}, Sources{})
 	if got := ask(t, t.Context(), a, "exec fork", reverse.Terms{}); got.text != "begun\n" || got.end.Status != reverse.StatusOK {
 		t.Errorf("%q, %+v", got.text, got.end)
 	}
 	expectRunning(t, mark, 0)
 }
 
-// gateway is a process that runs a program until it is killed.
+// gateway is a process that runs a script until it is killed.
 func gateway(dir string) int {
-	mark := os.Getenv("LANFOLK_TEST_MARK")
-	p, err := NewPattern(".*")
+	p, err := NewPattern("(?s).*")
 	if err != nil {
 		return 1
 	}
-	a, err := Open(Config{Folder: dir, Programs: map[string]Program{
-		"sleep": {Path: "/bin/sleep", Args: []Pattern{p}}, "sh": {Path: "/bin/sh", Args: []Pattern{p, p}},
-	}}, Sources{}, nil)
+	a, err := Open(Config{Folder: dir, Programs: map[string]Program{"sh": {Path: "/bin/sh", Args: []Pattern{p, p}}}}, Sources{}, nil)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -229,21 +237,24 @@ func gateway(dir string) int {
 	if _, err := a.Accept(id, ""); err != nil {
 		return 1
 	}
-	line := "exec sleep " + mark
-	if os.Getenv("LANFOLK_TEST_FAMILY") != "" {
-		line = fmt.Sprintf("exec sh -c 'sleep %s & exec sleep %s'", mark, mark)
-	}
-	_ = a.Run(context.Background(), id, line, reverse.Terms{})
+	_ = a.Run(context.Background(), id, "exec sh -c '"+os.Getenv("LANFOLK_TEST_SCRIPT")+"'", reverse.Terms{})
 	select {}
 }
 
-// When the gateway is killed its programs are; the next life says that the command
-// was interrupted, and doesn't run it.
+// family has five processes: the program, a child, one of a parent that has ended, in a
+// session of its own, and two below a session's leader, of which one heeds no signal.
+const family = `sleep MARK & (setsid sleep MARK &); setsid sh -c "sleep MARK & (trap \"\" INT HUP TERM; sleep MARK) & wait" & exec sleep MARK`
+
+// When the gateway is killed its programs are, and all that they began; the next life
+// says that the command was interrupted, and doesn't run it.
 func TestProgramDiesWithGateway(t *testing.T) {
 	t.Parallel()
 	dir, mark, id := t.TempDir(), newMark(20), newIDs(1)[0]
-	killedGateway(t, dir, mark, id, 1)
+	_, kill := startGateway(t, dir, id, mark, family, 5)
+	began := time.Now()
+	kill()
 	expectRunning(t, mark, 0)
+	t.Logf("all are gone after %v", time.Since(began))
 	a := open(t, Config{Folder: dir}, Sources{})
 	if run, err := a.Accept(id, ""); run || err != nil {
 		t.Errorf("it would run again: %v", err)
@@ -253,34 +264,93 @@ func TestProgramDiesWithGateway(t *testing.T) {
 	}
 }
 
-// What the program had begun is ended by the next life.
+// hopper is never the same process for long: each begins the next one, in a session of
+// its own, and ends. $0 is a script of these lines.
+const hopper = `if [ "$1" = hop ]; then setsid "$0" hop "$2" & exit; fi
+"$0" hop "$1" & "$0" hop "$1" &
+echo begun
+exec sleep 1000
+`
+
+// What begins others faster than it can be looked for ends with its command, and with
+// the gateway.
+func TestWhatForksAwayIsCaught(t *testing.T) {
+	t.Parallel()
+	p := shell(t, hopper, "[0-9.]+")
+	mark := newMark(30)
+	a := open(t, Config{Programs: map[string]Program{"hop": p}}, Sources{})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	id := newIDs(1)[0]
+	if _, err := a.Accept(id, ""); err != nil {
+		t.Fatal(err)
+	}
+	out := a.Run(ctx, id, "exec hop "+mark, reverse.Terms{})
+	if n, err := out.Content.ReadAt(make([]byte, 100), 0); n != 6 || err != nil {
+		t.Fatalf("%d bytes came while it ran: %v", n, err)
+	}
+	cancel(reverse.ErrCancelled)
+	if got := take(t, out); got.end.Status != reverse.StatusCancelled {
+		t.Errorf("%+v", got.end)
+	}
+	for range 20 { // one look may miss who comes and goes
+		if pids := running(t, mark); len(pids) > 0 {
+			t.Fatalf("processes %v go on", pids)
+		}
+	}
+
+	mark = newMark(31)
+	_, kill := startGateway(t, t.TempDir(), id, newMark(32), p.Path+" "+mark+" & exec sleep MARK", 1)
+	await(t, mark, func(n int) bool { return n > 0 })
+	kill()
+	none := 0
+	await(t, mark, func(n int) bool {
+		if none++; n > 0 {
+			none = 0
+		}
+		return none == 20
+	})
+}
+
+// A guardian that is killed takes its program along; what that began is ended by the
+// gateway's next life, at the latest.
 func TestWhatAProgramBeganDiesWithTheNextGateway(t *testing.T) {
 	t.Parallel()
 	dir, mark := t.TempDir(), newMark(21)
-	killedGateway(t, dir, mark, newIDs(1)[0], 2, "LANFOLK_TEST_FAMILY=1")
-	expectRunning(t, mark, 1)
-	open(t, Config{Folder: t.TempDir()}, Sources{}) // another gateway's it isn't
-	expectRunning(t, mark, 1)
+	pid, kill := startGateway(t, dir, newIDs(1)[0], mark, family, 5)
+	for _, guardian := range running(t, "--guardian-of") {
+		if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", guardian)); err == nil && strings.Contains(string(b), fmt.Sprintf("\nPPid:\t%d\n", pid)) {
+			if err := syscall.Kill(guardian, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	expectRunning(t, mark, 4)
+	kill()
+	open(t, Config{Folder: t.TempDir()}, Sources{}) // another gateway's they aren't
+	expectRunning(t, mark, 4)
 	open(t, Config{Folder: dir}, Sources{})
 	expectRunning(t, mark, 0)
 }
 
-// killedGateway lets a process be a gateway, and kills it when n processes have a mark.
-func killedGateway(t *testing.T, dir, mark, id string, n int, env ...string) {
+// startGateway lets a process be a gateway that runs a script, in which MARK stands for
+// a mark, and returns when n processes have that. Kill kills the gateway alone, and
+// waits for its end.
+func startGateway(t *testing.T, dir, id, mark, script string, n int) (pid int, kill func()) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), "LANFOLK_TEST_GATEWAY="+dir, "LANFOLK_TEST_MARK="+mark, "LANFOLK_TEST_ID="+id)
-	cmd.Env = append(cmd.Env, env...)
+	cmd.Env = append(os.Environ(), "LANFOLK_TEST_GATEWAY="+dir, "LANFOLK_TEST_ID="+id, "LANFOLK_TEST_SCRIPT="+strings.ReplaceAll(script, "MARK", mark))
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	kill = sync.OnceFunc(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	t.Cleanup(kill)
 	expectRunning(t, mark, n)
+	return cmd.Process.Pid, kill
 }
 
 func needRoot(t *testing.T) {
@@ -319,4 +389,27 @@ func TestProgramHasAUserOfItsOwn(t *testing.T) {
 	if got := ask(t, t.Context(), a, "exec id", reverse.Terms{}); got.text != "uid=4242 gid=4243 groups=4243\n" {
 		t.Errorf("%q, %+v", got.text, got.end)
 	}
+}
+
+// A program that has a user of its own can't kill its guardian.
+func TestGuardianIsSafeFromItsProgram(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	p := Program{Path: "/bin/sh", Args: []Pattern{pattern(t, "-c"), pattern(t, ".*")}, User: &User{UID: 4242, GID: 4243}}
+	a := open(t, Config{Programs: map[string]Program{"sh": p}}, Sources{})
+	if got := ask(t, t.Context(), a, "exec sh -c 'kill -9 $PPID || echo it lives'", reverse.Terms{}); !strings.HasSuffix(got.text, "it lives\n") || got.end.Status != reverse.StatusOK {
+		t.Errorf("%q, %+v", got.text, got.end)
+	}
+}
+
+// One that has the gateway's user can, and dies of it.
+func TestProgramDiesWithItsGuardian(t *testing.T) {
+	t.Parallel()
+	mark := newMark(22)
+	a := open(t, Config{Programs: map[string]Program{"rebel": shell(t, "echo begun; kill -9 $PPID; exec sleep "+mark, "")}}, Sources{})
+	got := ask(t, t.Context(), a, "exec rebel", reverse.Terms{})
+	if got.text != "begun\n" || got.end.Status != reverse.StatusError || !strings.Contains(got.end.Error, "guardian was killed") {
+		t.Errorf("%q, %+v", got.text, got.end)
+	}
+	expectRunning(t, mark, 0)
 }

@@ -93,6 +93,60 @@ func TestHowCommandsEnd(t *testing.T) {
 	}
 }
 
+// TestNothingOutlivesItsGateway: a gateway that is killed takes with it what its programs
+// began, whoever's child that is by now; and what a program leaves behind when it ends by
+// itself doesn't go on.
+func TestNothingOutlivesItsGateway(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "")
+	// A child, one whose parent has ended, in a session of its own, and two below the leader
+	// of another session, of which one heeds no signal.
+	const family = `sleep $1 & (setsid sleep $1 &); setsid sh -c "sleep $1 & (trap '' INT HUP TERM; sleep $1) & wait" & `
+	dir := s.folder("bin")
+	g := s.gateway("shop",
+		program("stay", writeScript(t, dir, "stay.sh", family+"exec sleep $1\n"), "[0-9.]+")+
+			program("leave", writeScript(t, dir, "leave.sh", family+"sleep 0.1; echo left\n"), "[0-9.]+"))
+	expect := func(seconds string, n int) {
+		t.Helper()
+		lab.Eventually(t, patience, fmt.Sprintf("%d processes", n), func() error {
+			if pids := sleeping(t, seconds); len(pids) != n {
+				return fmt.Errorf("there are %d: %v", len(pids), pids)
+			}
+			return nil
+		})
+	}
+	// So that they are found among all processes.
+	first, second := fmt.Sprintf("7001.%d", os.Getpid()), fmt.Sprintf("7002.%d", os.Getpid())
+	if o := s.run("shop", "exec", "leave", first); o.Status != "ok" || o.Output != "left\n" {
+		t.Errorf("a program that leaves others behind: %+v", o)
+	}
+	if pids := sleeping(t, first); len(pids) > 0 {
+		t.Errorf("the command has ended, and processes %v go on", pids)
+	}
+
+	s.at.Lanfolk("run", "shop", "--state", s.hub.State, "--", "exec", "stay", second).Start()
+	expect(second, 5)
+	began := time.Now()
+	g.Kill()
+	expect(second, 0)
+	t.Logf("all are gone %v after the gateway was killed", time.Since(began).Round(time.Millisecond))
+}
+
+// sleeping returns the processes that sleep for so many seconds.
+func sleeping(t *testing.T, seconds string) (pids []string) {
+	t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range all {
+		if b, err := os.ReadFile(path); err == nil && string(b) == "sleep\x00"+seconds+"\x00" {
+			pids = append(pids, filepath.Base(filepath.Dir(path)))
+		}
+	}
+	return pids
+}
+
 // TestSlowReaderHoldsUpNobody: who doesn't read a result keeps neither the gateway nor
 // others waiting.
 func TestSlowReaderHoldsUpNobody(t *testing.T) {

@@ -1,0 +1,43 @@
+package guard
+
+import (
+	"os"
+	"slices"
+	"testing"
+)
+
+func FuzzParentIn(f *testing.F) {
+	for _, s := range []struct {
+		stat string
+		want int
+	}{
+		{"1 (systemd) S 0 1 1 0 -1 4194560", 0},
+		{"4711 (sh) S 4710 4711 4711 0 -1 4194560", 4710},
+		{"4711 (a) S 1 (b) R 4710 4711", 4710}, // a name may be anything
+		{"4711 (two\nlines) Z 4710 4711", 4710},
+		{"4711 (sh) S", 0},
+		{"4711 (sh) S -1 0", 0},
+		{"4711 (sh", 0},
+		{"", 0},
+	} {
+		f.Add([]byte(s.stat))
+		if got, ok := parentIn([]byte(s.stat)); ok != (s.want > 0) || ok && got != s.want {
+			f.Errorf("%q: %d, %v; want %d", s.stat, got, ok, s.want)
+		}
+	}
+	f.Fuzz(func(t *testing.T, stat []byte) {
+		if pid, ok := parentIn(stat); ok && pid <= 0 {
+			t.Errorf("the parent is %d", pid)
+		}
+	})
+}
+
+func TestDescendants(t *testing.T) {
+	children := map[int][]int{1: {2, 10}, 10: {11, 12}, 12: {13}, 2: {3}}
+	if got := descendants(10, children); !slices.Equal(got, []int{11, 12, 13}) {
+		t.Errorf("%v", got)
+	}
+	if !slices.Contains(processes()[os.Getppid()], os.Getpid()) {
+		t.Error("this process isn't found")
+	}
+}
