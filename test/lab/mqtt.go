@@ -2,9 +2,11 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -122,11 +124,38 @@ func (b *MQTTBroker) Start() {
 	}
 	conf = append(conf, b.Lines...)
 	file := b.host.lab.writeFile(b.dir, "mosquitto.conf", strings.Join(conf, "\n")+"\n")
-	b.run = b.host.Start("mosquitto", "-v", "-c", file)
-	b.run.WaitLine(30*time.Second, "start", func(line string) bool {
+	b.run = b.host.startMosquitto(file, "127.0.0.1:1883")
+}
+
+// startMosquitto starts a Mosquitto with a file of configuration, and waits until it answers at an address.
+// It says that it runs before it does: a SIGTERM that comes in between is lost.
+func (h *Host) startMosquitto(file, address string) *Process {
+	t := h.lab.t
+	t.Helper()
+	p := h.Start("mosquitto", "-v", "-c", file)
+	p.WaitLine(startsWithin, "start", func(line string) bool {
 		return strings.Contains(line, "mosquitto version") && strings.HasSuffix(line, "running")
 	})
+	ctx, cancel := context.WithTimeout(context.Background(), startsWithin)
+	defer cancel()
+	c, err := h.DialContext(ctx, "tcp", address)
+	if err != nil {
+		t.Fatalf("lab: mosquitto: %v", err)
+	}
+	defer c.Close()
+	// A CONNECT of MQTT 3.1.1 without a client id. Whether it is accepted, refused or hung up on: its loop runs.
+	if _, err := c.Write([]byte("\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00")); err != nil {
+		t.Fatalf("lab: mosquitto: %v", err)
+	}
+	_ = c.SetReadDeadline(time.Now().Add(startsWithin))
+	if _, err := c.Read(make([]byte, 4)); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("lab: mosquitto doesn't answer at %s: %s", address, p.describe())
+	}
+	return p
 }
+
+// startsWithin is how long a broker may take to start on a busy machine.
+const startsWithin = 30 * time.Second
 
 func (b *MQTTBroker) startLanfolk() {
 	plain := "0.0.0.0"
@@ -164,7 +193,7 @@ func (b *MQTTBroker) startLanfolk() {
 		args = append(args, "--will-grace", b.WillGrace.String())
 	}
 	b.run = b.host.Lanfolk(args...).Start()
-	b.run.WaitLine(30*time.Second, "ready", func(line string) bool { return line == "ready" })
+	b.run.WaitLine(startsWithin, "ready", func(line string) bool { return line == "ready" })
 }
 
 func (b *MQTTBroker) path(name string) string { return filepath.Join(b.dir, name) }

@@ -11,8 +11,8 @@ import (
 )
 
 // Mosquitto starts an MQTT broker with the lines of its configuration and waits
-// until it runs. With no line it listens on port 1883 of every address and
-// lets everyone in.
+// until it answers at its first listener. With no line it listens on port 1883
+// of every address and lets everyone in.
 func (h *Host) Mosquitto(conf ...string) *Process {
 	h.lab.t.Helper()
 	Require(h.lab.t, "mosquitto")
@@ -22,11 +22,16 @@ func (h *Host) Mosquitto(conf ...string) *Process {
 	dir := h.lab.tempDir("mosquitto")
 	// It keeps root only where it is told to.
 	file := h.lab.writeFile(dir, "mosquitto.conf", "user root\n"+strings.Join(conf, "\n")+"\n")
-	p := h.Start("mosquitto", "-v", "-c", file)
-	p.WaitLine(30*time.Second, "start", func(line string) bool {
-		return strings.Contains(line, "mosquitto version") && strings.HasSuffix(line, "running")
-	})
-	return p
+	address, port := "127.0.0.1", "1883"
+	for _, line := range conf {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "listener" {
+			if port = f[1]; len(f) > 2 {
+				address = f[2]
+			}
+			break
+		}
+	}
+	return h.startMosquitto(file, net.JoinHostPort(address, port))
 }
 
 // Dnsmasq starts a DNS and DHCP server with command line options, which takes

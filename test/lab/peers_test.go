@@ -66,7 +66,7 @@ func TestMosquittoAnswers(t *testing.T) {
 	a := l.Subnet("a", "10.99.1.0/24")
 	broker, client := l.Host("broker").Join(a), l.Host("client").Join(a)
 	p := broker.Mosquitto()
-	client.WaitListen(5*time.Second, "10.99.1.10:1883")
+	client.WaitListen(30*time.Second, "10.99.1.10:1883")
 	if code := p.Stop(); code != 0 {
 		t.Errorf("mosquitto ends with %d", code)
 	}
