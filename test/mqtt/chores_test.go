@@ -21,13 +21,13 @@ func TestJanitorsMidway(t *testing.T) {
 			var all []*lab.Process
 			for range 3 {
 				p := s.host.Lanfolk("mqtt", "janitor", "--grace", "300ms", "--keep-alive", "2s", "--broker", s.broker.URL("mqtt")).Start()
-				p.WaitLine(20*time.Second, "ready", func(line string) bool { return line == "ready" })
+				p.WaitLine(becomesReady, "ready", func(line string) bool { return line == "ready" })
 				all = append(all, p)
 			}
 			b := s.startBridge(step{As: "b", Provider: sig.String()}, bulk(n))
 			seen := observe(s.t, s.host.DialContext)
 			b.kill()
-			lab.Eventually(s.t, 20*time.Second, "the first marks", func() error {
+			lab.Eventually(s.t, 60*time.Second, "the first marks", func() error {
 				if seen.count("current/bulk", "0") < 50 {
 					return fmt.Errorf("%d marks", seen.count("current/bulk", "0"))
 				}
@@ -41,7 +41,7 @@ func TestJanitorsMidway(t *testing.T) {
 			}
 			all[worker].Signal(sig)
 			when := seen.count("current/bulk", "0")
-			lab.Eventually(s.t, 40*time.Second, "all marks", func() error {
+			lab.Eventually(s.t, 90*time.Second, "all marks", func() error {
 				return s.checkAll(&allUnder{Prefix: "current/bulk", Payload: "0", Count: n})
 			})
 			marks := seen.count("current/bulk", "0")
@@ -69,7 +69,7 @@ func TestBackAtTheEndOfTheGrace(t *testing.T) {
 			b = s.startBridge(again, bulk(300))
 		}
 		time.Sleep(2 * grace)
-		lab.Eventually(s.t, 20*time.Second, "all say 1", func() error {
+		lab.Eventually(s.t, 60*time.Second, "all say 1", func() error {
 			return s.checkAll(&allUnder{Prefix: "current/bulk", Payload: "1", Count: 300})
 		})
 	})
@@ -89,7 +89,7 @@ func TestMovesWhileOneDies(t *testing.T) {
 			}()
 			second := s.startBridge(step{As: "second", Provider: fmt.Sprintf("second-%d", i), ClientID: "second"}, bulk(250))
 			<-gone
-			lab.Eventually(s.t, 20*time.Second, "the half that moved", func() error {
+			lab.Eventually(s.t, 60*time.Second, "the half that moved", func() error {
 				got, err := retained(s.host.DialContext, "current/#")
 				if err != nil {
 					return err
@@ -191,21 +191,20 @@ func TestHostileNames(t *testing.T) {
 		}
 		before := all()
 		dry := s.host.Lanfolk("mqtt", "janitor", "--dry-run", "--grace", "300ms", "--broker", s.broker.URL("mqtt")).Start()
-		dry.WaitText(20*time.Second, "would-mark")
+		dry.WaitText(becomesReady, "would-mark")
 		time.Sleep(500 * time.Millisecond)
 		dry.Stop()
 		differs("dry run", before, nil)
-		j := s.startJanitor(step{}).(program)
+		s.startJanitor(step{})
 		tv := "current/home/tv/reachable"
-		j.WaitText(20*time.Second, "marked  ")
+		lab.Eventually(s.t, 60*time.Second, "the mark", func() error {
+			if got := all()[tv]; got != "0" {
+				return fmt.Errorf("%q", got)
+			}
+			return nil
+		})
 		time.Sleep(3 * time.Second) // beyond the time for strays
-		deep := "current/deep/reachable"
-		want := map[string]string{tv: "0"}
-		if all()[deep] == "0" { // it has a root and a dead provider, however strange the rest
-			before[deep] = ""
-			want[deep] = "0"
-		}
-		differs("janitor", before, want)
+		differs("janitor", before, map[string]string{tv: "0"})
 		for _, id := range []string{"wild", "huge", "deep", "twice"} {
 			before := all()
 			args := []string{"mqtt", "purge", id, "--broker", s.broker.URL("mqtt")}
@@ -216,11 +215,7 @@ func TestHostileNames(t *testing.T) {
 			if r := s.host.Lanfolk(args...).Run(); r.Exit != 0 {
 				s.t.Errorf("purge %s: exit %d: %s", id, r.Exit, r.Stderr)
 			}
-			gone := map[string]string{"device/" + id: ""}
-			if id == "deep" {
-				gone[deep] = ""
-			}
-			differs("purge of "+id, before, gone)
+			differs("purge of "+id, before, map[string]string{"device/" + id: ""})
 		}
 		before = all()
 		if r := s.host.Lanfolk("mqtt", "purge", "tv", "--broker", s.broker.URL("mqtt")).Run(); r.Exit != 0 || !strings.Contains(r.Stdout, "current/home/tv/remote/battery") {

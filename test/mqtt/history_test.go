@@ -56,6 +56,9 @@ func TestHistories(t *testing.T) {
 	}
 }
 
+// willGrace is lanfolk's default of --will-grace, and when its broker has dealt with what waited for that.
+const willGrace = 6 * time.Second
+
 // history is a run of random events.
 type history struct {
 	*site
@@ -64,6 +67,7 @@ type history struct {
 	bridges map[string]*bridgeActor
 	janitor component // nil is none
 	said    []string
+	started time.Time // the broker, last
 
 	// The model: what is to be retained when all has settled.
 	state map[string]string
@@ -90,7 +94,7 @@ func (h *history) play(steps int) {
 		}
 	}()
 	w := h.host.Lanfolk("mqtt", "watch", "-o", "jsonl", "--broker", h.broker.URL("mqtt")).Start()
-	w.WaitText(20*time.Second, `"synced"`)
+	w.WaitText(becomesReady, `"synced"`)
 	h.janitor = h.startJanitor(step{})
 	for range steps {
 		h.step()
@@ -102,6 +106,8 @@ func (h *history) play(steps int) {
 		h.say("a janitor starts at last")
 		h.janitor = h.startJanitor(step{})
 	}
+	// Who isn't back when the time for that is over is declared dead by lanfolk's broker, and then says otherwise.
+	time.Sleep(time.Until(h.started.Add(willGrace)))
 	h.wantsJSON(h.state)
 	time.Sleep(2 * grace) // for whoever speaks again without need
 	h.wantsJSON(h.state)
@@ -112,7 +118,7 @@ func (h *history) play(steps int) {
 		t.Errorf("a watcher that comes at the end: %v (-want +got):\n%s", err, diff)
 	}
 	// A watcher that lost the broker several times in a row waits longer and longer.
-	lab.Eventually(t, 45*time.Second, "the watcher's view", func() error {
+	lab.Eventually(t, 90*time.Second, "the watcher's view", func() error {
 		got, err := replay(w.Stdout())
 		for _, all := range []map[string]entry{want, got} {
 			for key, e := range all { // what a topic says of a device of a dead bridge isn't told
@@ -171,7 +177,7 @@ func (h *history) step() {
 		h.say("the broker starts again")
 		h.broker.Stop(syscall.SIGTERM)
 		h.broker.Start()
-		time.Sleep(200 * time.Millisecond) // Mosquitto loses a SIGTERM that comes before its loop begins
+		h.started = time.Now()
 	}
 }
 
@@ -344,7 +350,7 @@ func canonical(text string) string {
 func (h *history) wantsJSON(want map[string]string) {
 	h.t.Helper()
 	all := len(want) == len(h.state)
-	lab.Eventually(h.t, 45*time.Second, "what is retained", func() error {
+	lab.Eventually(h.t, 90*time.Second, "what is retained", func() error {
 		got, err := retained(h.host.DialContext, "device/#", "provider/#", "current/#")
 		if err != nil {
 			return err

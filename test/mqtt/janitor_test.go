@@ -21,7 +21,7 @@ func TestJanitorsShareTheWork(t *testing.T) {
 			b := s.startBridge(step{As: provider, Provider: provider}, lamps(true, true, true))
 			s.wants(lamp1, map[string]string{lamp1: "1"})
 			b.kill()
-			lab.Eventually(s.t, 30*time.Second, "marks after the death of "+provider, func() error {
+			lab.Eventually(s.t, 90*time.Second, "marks after the death of "+provider, func() error {
 				return s.checkAll(&allUnder{Prefix: "current/home/lamp", Payload: "0", Count: 3})
 			})
 		}
@@ -62,15 +62,15 @@ func TestJanitorFindsNothing(t *testing.T) {
 // died while no janitor was there is found.
 func TestJanitorWaitsAndLooksBack(t *testing.T) {
 	onBoth(t, func(s *site) {
-		long := 4000
-		j := s.startJanitor(step{Grace: &long})
+		long := 30_000
+		j := s.startJanitor(step{Grace: &long}).(program)
 		seen := observe(s.t, s.host.DialContext)
 		again := step{As: "b", Provider: "P", ClientID: "bridge"}
 		b := s.startBridge(again, lamps(true))
 		b.kill()
 		s.wants("provider/#", map[string]string{})
 		b = s.startBridge(again, lamps(true))
-		time.Sleep(4500 * time.Millisecond)
+		j.WaitText(30*time.Second, "spared")
 		if seen.after(lamp1, "0") {
 			s.t.Error("a bridge that came back was marked")
 		}
@@ -78,7 +78,7 @@ func TestJanitorWaitsAndLooksBack(t *testing.T) {
 		b.kill()
 		s.wants("provider/#", map[string]string{})
 		dry := s.host.Lanfolk("mqtt", "janitor", "--dry-run", "--grace", "0s", "--broker", s.broker.URL("mqtt")).Start()
-		dry.WaitText(20*time.Second, "lamp-1")
+		dry.WaitText(becomesReady, "lamp-1")
 		time.Sleep(200 * time.Millisecond)
 		s.wants(lamp1, map[string]string{lamp1: "1"})
 		dry.Stop()

@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -34,7 +35,7 @@ func onBoth(t *testing.T, f func(s *site)) {
 // object stands for any that has its members.
 func (s *site) wants(filter string, want map[string]string) {
 	s.t.Helper()
-	lab.Eventually(s.t, 10*time.Second, "retained", func() error {
+	lab.Eventually(s.t, 60*time.Second, "retained", func() error {
 		got, err := retained(s.host.DialContext, filter)
 		if err != nil {
 			return err
@@ -82,7 +83,7 @@ func TestFarewells(t *testing.T) {
 // What changes in the file of devices is published, and nothing else.
 func TestBridgeFollowsItsFile(t *testing.T) {
 	onBoth(t, func(s *site) {
-		s.startBridge(step{As: "b", Provider: "P"}, lamps(true, true, true))
+		b := s.startBridge(step{As: "b", Provider: "P"}, lamps(true, true, true)).(program)
 		s.wants("current/#", map[string]string{
 			"current/home/lamp/1/reachable": "1", "current/home/lamp/2/reachable": "1", "current/home/lamp/3/reachable": "1",
 		})
@@ -111,8 +112,11 @@ func TestBridgeFollowsItsFile(t *testing.T) {
 			}
 		}
 		// A file that is broken changes nothing.
-		s.file("b.jsonl", "{\n")
-		time.Sleep(300 * time.Millisecond)
+		if err := os.Rename(s.file("new", "{\n"), filepath.Join(s.lab.Dir(), "b.jsonl")); err != nil {
+			s.t.Fatal(err)
+		}
+		b.WaitText(30*time.Second, "the file can't be used")
+		time.Sleep(200 * time.Millisecond)
 		s.wants("device/#", map[string]string{
 			"device/lamp-1": `{"type":"light","root":"home/lamp/1","providerID":"P"}`,
 			"device/lamp-2": `{"type":"light","root":"home/lamp/2","providerID":"P"}`,
@@ -135,12 +139,22 @@ func TestTakeoverIsSaid(t *testing.T) {
 	onBoth(t, func(s *site) {
 		start := func(id string) *lab.Process {
 			p := s.host.Lanfolk("mqtt", "announce", "--broker", s.broker.URL("mqtt"), "--id", id, "--root", id, "--client-id", "same").Start()
-			p.WaitLine(20*time.Second, "ready", func(line string) bool { return line == "ready" })
+			p.WaitLine(becomesReady, "ready", func(line string) bool { return line == "ready" })
 			return p
 		}
 		first := start("a")
-		start("b")
-		first.WaitText(10*time.Second, "taken over")
+		second := start("b")
+		if s.broker.Lanfolk {
+			first.WaitText(30*time.Second, "taken over")
+			return
+		}
+		// Mosquitto 2.0 doesn't say why: who has lost it three times presumes it.
+		lab.Eventually(s.t, 60*time.Second, "that it is taken over", func() error {
+			if said := first.Stderr() + second.Stderr(); !strings.Contains(said, "taken over") {
+				return errors.New(said)
+			}
+			return nil
+		})
 	})
 }
 
@@ -175,7 +189,7 @@ func TestWatch(t *testing.T) {
 		seen := 0
 		wait := func(want string) {
 			s.t.Helper()
-			lab.Eventually(s.t, 10*time.Second, want, func() error {
+			lab.Eventually(s.t, 60*time.Second, want, func() error {
 				lines := slices.Collect(strings.Lines(w.Stdout()))
 				var said []string
 				for i, line := range lines[seen:] {
@@ -192,13 +206,13 @@ func TestWatch(t *testing.T) {
 			})
 		}
 		wait("add device radio 1")
-		w.WaitText(10*time.Second, `"synced"`)
+		w.WaitText(becomesReady, `"synced"`)
 		if out := w.Stdout(); strings.Contains(out, "other") || strings.Contains(out, "a$b") || strings.Contains(out, "zz") {
 			s.t.Errorf("it tells what isn't a device of ours:\n%.2000s", out)
 		}
 		seen = strings.Count(w.Stdout(), "\n")
 		b := s.startBridge(step{As: "b", Provider: "P"}, lamps(true))
-		lab.Eventually(s.t, 10*time.Second, "lamp", func() error {
+		lab.Eventually(s.t, 60*time.Second, "lamp", func() error {
 			if !strings.Contains(w.Stdout(), `"id":"lamp-1","root":"home/lamp/1","provider":"P","reachable":true`) {
 				return fmt.Errorf("it says\n%s", w.Stdout())
 			}

@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -52,7 +53,7 @@ func (n *network) announce(id string, args ...string) *lab.Process {
 	n.t.Helper()
 	p := n.device.Command("sh", "-c", `echo '{"name":"Kitchen","type":"light","features":{"on":{},"brightness":{}},"host":"lamp.example","port":80,"addresses":["10.96.1.77"]}' | exec "$@"`, "sh",
 		lab.Binary(n.t), "mqtt", "announce", "--broker", n.url(), "--id", id, "--root", "home/"+id, "--meta", "-").Start()
-	p.WaitLine(20*time.Second, "ready", func(line string) bool { return line == "ready" })
+	p.WaitLine(becomesReady, "ready", func(line string) bool { return line == "ready" })
 	return p
 }
 
@@ -70,7 +71,7 @@ func services(node *lab.RunningNode, args ...string) (map[string]known, error) {
 // is waits until a node knows a device of the broker in a state; "" is not at all.
 func (n *network) is(node *lab.RunningNode, id, state string) (s known) {
 	n.t.Helper()
-	lab.Eventually(n.t, 30*time.Second, id+" is "+state, func() error {
+	lab.Eventually(n.t, 90*time.Second, id+" is "+state, func() error {
 		all, err := services(node)
 		if err != nil {
 			return err
@@ -88,7 +89,7 @@ func (n *network) is(node *lab.RunningNode, id, state string) (s known) {
 func (n *network) announced(reachable string, printers int) map[string]map[string]any {
 	n.t.Helper()
 	found := map[string]map[string]any{}
-	lab.Eventually(n.t, 30*time.Second, fmt.Sprintf("%d printers, reachable %q", printers, reachable), func() error {
+	lab.Eventually(n.t, 90*time.Second, fmt.Sprintf("%d printers, reachable %q", printers, reachable), func() error {
 		all, err := retained(n.hub.DialContext, "#")
 		if err != nil {
 			return err
@@ -152,9 +153,12 @@ func TestNode(t *testing.T) {
 			// While the broker is away nothing is known, and nothing gone.
 			n.broker.Stop(syscall.SIGKILL)
 			n.is(node, "lamp-7", "unknown")
-			if p := part(t, node, "mqtt"); !strings.Contains(p.Detail, "isn't connected") {
-				t.Errorf("%+v", p)
-			}
+			lab.Eventually(t, 60*time.Second, "that it isn't connected", func() error {
+				if p := part(t, node, "mqtt"); !strings.Contains(p.Detail, "isn't connected") {
+					return fmt.Errorf("%+v", p)
+				}
+				return nil
+			})
 			n.broker.Start()
 			n.is(node, "lamp-7", "reachable")
 			if again := n.announced("1", 1); !slices.Equal(slices.Collect(maps.Keys(again)), slices.Collect(maps.Keys(meta))) {
@@ -163,7 +167,7 @@ func TestNode(t *testing.T) {
 
 			// A node that is killed takes its provider with it; after a restart its devices are the same.
 			node.Kill()
-			lab.Eventually(t, 30*time.Second, "the last will", func() error {
+			lab.Eventually(t, 90*time.Second, "the last will", func() error {
 				all, err := retained(n.hub.DialContext, "provider/#")
 				if err == nil && len(all) > 0 {
 					err = fmt.Errorf("%v", all)
@@ -176,12 +180,18 @@ func TestNode(t *testing.T) {
 			}
 
 			// Its farewell counts once it was heard by this run.
-			if r := node.Run("find", "_ipp._tcp", "--first", "--via", "mdns"); r.Exit != 0 {
+			if r := node.Run("find", "_ipp._tcp", "--first", "--timeout", "30s", "--via", "mdns"); r.Exit != 0 {
 				t.Fatalf("%+v", r)
 			}
 			// A printer that takes its leave is out of reach, and then forgotten. So is a device.
+			seen := observe(t, n.hub.DialContext)
 			printer.Stop()
-			n.announced("0", 1)
+			lab.Eventually(t, 90*time.Second, "the printer out of reach", func() error {
+				if seen.count("current/lanfolk/", "0") == 0 {
+					return errors.New("nobody says so")
+				}
+				return nil
+			})
 			n.announced("", 0)
 			if r := n.device.Lanfolk("mqtt", "purge", "lamp-7", "--broker", n.url(), "--force").Run(); r.Exit != 0 {
 				t.Fatalf("%+v", r)
@@ -224,8 +234,8 @@ func (n *network) inventory(node *lab.RunningNode) {
 	}
 	for _, text := range []string{"lamp-7", "light", "LIGHT"} {
 		for what, r := range map[string]lab.Result{
-			"the node": node.Run("find", text, "--via", "mqtt", "-o", "jsonl"),
-			"alone":    n.device.Lanfolk("find", text, "--via", "mqtt", "--broker", n.url(), "-o", "jsonl").Run(),
+			"the node": node.Run("find", text, "--first", "--timeout", "20s", "--via", "mqtt", "-o", "jsonl"),
+			"alone":    n.device.Lanfolk("find", text, "--first", "--timeout", "20s", "--via", "mqtt", "--broker", n.url(), "-o", "jsonl").Run(),
 		} {
 			var found known
 			line, _, _ := strings.Cut(r.Stdout, "\n")
@@ -273,19 +283,19 @@ func TestNodeIsTheBroker(t *testing.T) {
 	}
 	n := &network{t: t, hub: gate}
 	refused := device.Up(lab.Node{Config: fmt.Sprintf("[mqtt]\nbroker = \"mqtts://%s\"\nuser = \"lamp\"\npassword_file = %q\nca_file = %q\n", at, wrong, a.CA)})
-	lab.Eventually(t, 20*time.Second, "that the broker refuses a node", func() error {
+	lab.Eventually(t, 60*time.Second, "that the broker refuses a node", func() error {
 		if p := part(t, refused, "mqtt"); p.State != "failed" || !strings.Contains(p.Error, "refuses") || strings.Contains(p.Error, "battery") {
 			return fmt.Errorf("%+v", p)
 		}
 		return nil
 	})
 	denied := announce("lamp", wrong)
-	if code := denied.Wait(20 * time.Second); code == 0 {
+	if code := denied.Wait(60 * time.Second); code == 0 {
 		t.Errorf("a wrong password: %d, %s", code, denied.Stderr())
 	}
 	lamp := announce("lamp", secret)
 	n.is(node, "lamp", "reachable")
-	lab.Eventually(t, 20*time.Second, "the broker's parts", func() error {
+	lab.Eventually(t, 60*time.Second, "the broker's parts", func() error {
 		for _, name := range []string{"mqtt", "mqtt bridge", "mqtt broker"} {
 			if p := part(t, node, name); p.State != "running" || p.Error != "" && name == "mqtt broker" || strings.Contains(p.Detail, "connect") || p.Counters["refused"] > 0 {
 				return fmt.Errorf("%+v", p)
@@ -303,7 +313,7 @@ func TestNodeIsTheBroker(t *testing.T) {
 	}
 
 	// Both die at once: the will is on disk, and spoken when the grace time is over.
-	time.Sleep(500 * time.Millisecond)
+	waitJournal(t, filepath.Join(node.State, "mqtt", "mqtt.journal"), "the will on disk", func(j journal) bool { return j.hasWill("current/lamp/reachable") })
 	node.Kill()
 	lamp.Kill()
 	node = gate.Up(lab.Node{State: node.State, Config: config})
@@ -328,16 +338,19 @@ func (n *network) bridgeDies(node *lab.RunningNode) {
 	}
 	bridge.Kill()
 	n.is(node, "valve", "unreachable")
-	lab.Eventually(t, 20*time.Second, "the janitor's mark", func() error {
+	lab.Eventually(t, 60*time.Second, "the janitor's mark", func() error {
 		all, err := retained(n.hub.DialContext, "current/#")
 		if err == nil && all["current/home/valve/reachable"] != "0" {
 			err = fmt.Errorf("%v", all)
 		}
 		return err
 	})
-	if p := part(t, node, "mqtt janitor"); p.Counters["marked"] != 1 || p.Detail != "works" {
-		t.Errorf("%+v", p)
-	}
+	lab.Eventually(t, 60*time.Second, "what the janitor says of it", func() error {
+		if p := part(t, node, "mqtt janitor"); p.Counters["marked"] != 1 || p.Detail != "works" {
+			return fmt.Errorf("%+v", p)
+		}
+		return nil
+	})
 }
 
 // running is one thing that a node runs, as `lanfolk status` tells it.
@@ -374,7 +387,7 @@ func TestTwoNodes(t *testing.T) {
 	}
 	seen := map[string]bool{}
 	for _, node := range []*lab.RunningNode{one, two} {
-		lab.Eventually(t, 20*time.Second, "the other one's printer", func() error {
+		lab.Eventually(t, 60*time.Second, "the other one's printer", func() error {
 			all, err := services(node)
 			if err != nil || len(all) != 1 {
 				return fmt.Errorf("%+v, %w", all, err)

@@ -60,6 +60,7 @@ func (o *observer) listen(dial dialFunc, connected func()) {
 		r.conn.Close()
 	}()
 	add := func(m message) {
+		m.at = time.Now()
 		o.mu.Lock()
 		o.heard = append(o.heard, m)
 		o.mu.Unlock()
@@ -107,6 +108,18 @@ func (o *observer) after(topic, payload string) bool {
 		one = one || m.payload == "1"
 	}
 	return false
+}
+
+// first returns when a payload was heard on a topic first, the zero Time if it wasn't.
+func (o *observer) first(topic, payload string) time.Time {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, m := range o.heard {
+		if m.topic == topic && m.payload == payload {
+			return m.at
+		}
+	}
+	return time.Time{}
 }
 
 // published returns what came that the broker hadn't kept.

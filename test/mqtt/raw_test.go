@@ -22,7 +22,8 @@ type raw struct {
 // message is one that raw has heard.
 type message struct {
 	topic, payload string
-	retained       bool // it was kept by the broker
+	retained       bool      // it was kept by the broker
+	at             time.Time // when an observer heard it
 }
 
 // Packet types and flags, MQTT 3.1.1 §2.2.
@@ -37,7 +38,7 @@ const (
 	goodbye   = 0xe0
 )
 
-const patience = 20 * time.Second // for one answer of the broker
+const patience = 60 * time.Second // for one answer of the broker, on a busy machine
 
 // clients numbers them, for client ids that differ.
 var clients atomic.Int64

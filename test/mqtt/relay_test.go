@@ -20,7 +20,7 @@ type relay struct {
 	only311 bool          // MQTT 5 isn't understood
 	hangsUp bool          // which is said by hanging up, not by a CONNACK
 	pace    time.Duration // between pieces of a few hundred bytes towards the client
-	inject  []byte        // sent to each client once it was quiet for a while
+	inject  []byte        // sent to each client once it was accepted and then quiet for a while
 
 	closed  atomic.Bool
 	running sync.WaitGroup
@@ -59,7 +59,7 @@ func (s *site) newRelay(r *relay) *relay {
 func (r *relay) serve(t *testing.T, client net.Conn) {
 	defer client.Close()
 	first := make([]byte, 4096)
-	n, err := client.Read(first)
+	n, err := io.ReadAtLeast(client, first, 14) // no CONNECT is shorter
 	if err != nil {
 		return
 	}
@@ -100,6 +100,7 @@ func (r *relay) answer(client, broker net.Conn) {
 		piece = piece[:512]
 	}
 	inject := r.inject
+	var at framing
 	for !r.closed.Load() {
 		_ = broker.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
 		n, err := broker.Read(piece)
@@ -107,13 +108,16 @@ func (r *relay) answer(client, broker net.Conn) {
 			if _, err := client.Write(piece[:n]); err != nil {
 				return
 			}
+			at.pass(piece[:n])
 			time.Sleep(r.pace)
 		}
-		if e, ok := err.(net.Error); ok && e.Timeout() { // it is between two packets
-			if _, err := client.Write(inject); err != nil {
-				return
+		if e, ok := err.(net.Error); ok && e.Timeout() {
+			if at.between() {
+				if _, err := client.Write(inject); err != nil {
+					return
+				}
+				inject = nil
 			}
-			inject = nil
 			continue
 		}
 		if err != nil {
@@ -121,3 +125,36 @@ func (r *relay) answer(client, broker net.Conn) {
 		}
 	}
 }
+
+// framing says where in a stream of packets one is, MQTT 3.1.1 §2.2.
+type framing struct {
+	packets int // that are whole
+	header  int // bytes of the fixed header of the one that isn't
+	length  int // of its body, as far as the header says
+	body    int // bytes of that to come; -1 while the header isn't whole
+}
+
+// pass takes in what comes next.
+func (f *framing) pass(b []byte) {
+	for len(b) > 0 {
+		if f.header > 0 && f.body >= 0 {
+			n := min(f.body, len(b))
+			b, f.body = b[n:], f.body-n
+		} else {
+			if f.header == 0 {
+				f.length, f.body = 0, -1
+			} else if f.length |= int(b[0]&0x7f) << (7 * (f.header - 1)); b[0] < 0x80 {
+				f.body = f.length
+			}
+			f.header++
+			b = b[1:]
+		}
+		if f.body == 0 {
+			f.header = 0
+			f.packets++
+		}
+	}
+}
+
+// between says whether a packet has just ended.
+func (f *framing) between() bool { return f.packets > 0 && f.header == 0 }
