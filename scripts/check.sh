@@ -32,7 +32,7 @@ step tools $make tools
 wait "$installer"
 cat "$work/packages.log"
 # The linters read the code as the race detector's tests compile it.
-step lint $make lint RACE=-race
+step lint $make lint RACE=yes
 step tidy $make tidy
 step generated $make generated
 # A second for each target of a third of the packages, the others at the next commits; all
