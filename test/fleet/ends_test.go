@@ -55,13 +55,7 @@ func TestHowCommandsEnd(t *testing.T) {
 		return all[len(all)-1]
 	}
 
-	// Time enough for it to begin.
-	late := run("--timeout", "8s", "--", "exec", "sleep", "late")
-	if exit := late.Wait(patience); exit != 6 || last(late).Status != "timeout" || last(late).Output != "begun\n" {
-		t.Errorf("past its time: exit %d, %+v; want 6 and what it said before", exit, last(late))
-	}
-	gone("late")
-
+	late := run("--timeout", "20s", "--", "exec", "sleep", "late") // time enough for it to begin
 	stopped := run("--", "exec", "sleep", "stopped")
 	var id string
 	lab.Eventually(t, patience, "the program", func() error {
@@ -69,7 +63,7 @@ func TestHowCommandsEnd(t *testing.T) {
 			return err
 		}
 		for _, o := range s.commands() {
-			if o.Status == "running" {
+			if o.Status == "running" && strings.HasSuffix(o.Command, " stopped") {
 				id = o.CommandID
 				return nil
 			}
@@ -91,6 +85,11 @@ func TestHowCommandsEnd(t *testing.T) {
 	if denied := run("--", "capture", "eth0", "1"); denied.Wait(patience) != 4 {
 		t.Errorf("capture is off until it is allowed: %+v; want exit 4", last(denied))
 	}
+
+	if exit := late.Wait(patience); exit != 6 || last(late).Status != "timeout" || last(late).Output != "begun\n" {
+		t.Errorf("past its time: exit %d, %+v; want 6 and what it said before", exit, last(late))
+	}
+	gone("late")
 }
 
 // TestNothingOutlivesItsGateway: a gateway that is killed takes with it what its programs

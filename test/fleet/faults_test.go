@@ -20,7 +20,7 @@ func TestOriginalFaultDeadGatewayStaysListed(t *testing.T) {
 	p := s.python(s.at, "gateway.py", "127.0.0.1:"+barePort, "snake", "plain")
 	s.waitState("insecure/snake", "online", patience)
 	p.Kill()
-	s.waitState("insecure/snake", "offline", 30*time.Second)
+	s.waitState("insecure/snake", "offline", patience)
 	if o := s.run("insecure/snake", "list"); o.Status != "offline" {
 		t.Errorf("a command for it: %+v", o)
 	}
@@ -63,15 +63,21 @@ func TestOriginalFaultEmptyIDBlocksHub(t *testing.T) {
 func TestOriginalFaultOneOutstandingCommandForAll(t *testing.T) {
 	t.Parallel()
 	s := openSite(t)
-	for _, name := range []string{"silent", "quick"} {
+	for _, name := range []string{"silent", "forgetful", "quick"} {
 		s.python(s.at, "gateway.py", "127.0.0.1:"+barePort, name, "json")
 		s.waitState("insecure/"+name, "online", patience)
 	}
-	hangs := s.at.Lanfolk("run", "insecure/silent", "--timeout", "20s", "-o", "jsonl", "--state", s.hub.State, "--", "hang").Start()
+	hang := func(name, timeout string) *lab.Process {
+		return s.at.Lanfolk("run", "insecure/"+name, "--timeout", timeout, "-o", "jsonl", "--state", s.hub.State, "--", "hang").Start()
+	}
+	hangs := hang("silent", "10m")
+	var id string
 	lab.Eventually(t, patience, "the command that hangs", func() error {
-		if all := s.commands(); len(all) != 1 || all[0].ended() {
+		all := s.commands()
+		if len(all) != 1 || all[0].Status != "running" {
 			return fmt.Errorf("%+v", all)
 		}
+		id = all[0].CommandID
 		return nil
 	})
 	began := time.Now()
@@ -88,9 +94,12 @@ func TestOriginalFaultOneOutstandingCommandForAll(t *testing.T) {
 		t.Errorf("the command that hangs ended first: %s", hangs.Stdout())
 	}
 	t.Logf("four commands took %v beside one that hangs", time.Since(began).Round(time.Millisecond))
-	hangs.Wait(patience)
-	if all := outcomes(t, hangs.Stdout()); len(all) == 0 || all[len(all)-1].Status != "timeout" {
-		t.Errorf("the command that hangs ended as %+v", all)
+	s.ok("commands", "cancel", id)
+	for want, p := range map[string]*lab.Process{"cancelled": hangs, "timeout": hang("forgetful", "2s")} {
+		p.Wait(patience)
+		if all := outcomes(t, p.Stdout()); len(all) == 0 || all[len(all)-1].Status != want {
+			t.Errorf("a command that hangs ended as %+v; want %s", all, want)
+		}
 	}
 }
 

@@ -111,15 +111,15 @@ func port(l net.Listener) string {
 // in 200 MB.
 func TestGetGoesOnAfterTheLinkWasCut(t *testing.T) {
 	t.Parallel()
-	size, rate, cut := 40<<20, "8 mbytes/second", 24*time.Second
+	size, cut := 40<<20, 24*time.Second
 	if soaking() {
-		size, rate, cut = 200<<20, "20 mbytes/second", 90*time.Second
+		size, cut = 200<<20, 90*time.Second
 	}
 	s, inside, router := behindNAT(t)
-	// So slow a link that there is a middle.
-	slow := router.Command("nft", "-f", "-")
-	slow.Stdin = "table ip slow {\nchain slow {\ntype filter hook forward priority filter + 10; policy accept;\nlimit rate over " + rate + " burst 1 mbytes drop\n}\n}\n"
-	if r := slow.Run(); r.Exit != 0 {
+	// Half of the file gets through, however late the link is cut then.
+	half := router.Command("nft", "-f", "-")
+	half.Stdin = fmt.Sprintf("table ip half {\nchain half {\ntype filter hook forward priority filter + 10; policy accept;\nquota over %d bytes drop\n}\n}\n", size/2)
+	if r := half.Run(); r.Exit != 0 {
 		t.Fatal(r.Stderr)
 	}
 	h := s.Host("shop").Join(inside)
@@ -152,6 +152,9 @@ func TestGetGoesOnAfterTheLinkWasCut(t *testing.T) {
 	s.waitState("shop", "offline", patience)
 	t.Logf("offline after %v, with %d MB there", time.Since(began).Round(time.Millisecond), at>>20)
 	time.Sleep(time.Until(began.Add(cut)))
+	if r := router.Run("nft", "delete", "table", "ip", "half"); r.Exit != 0 {
+		t.Fatal(r.Stderr)
+	}
 	h.Links[0].Plug()
 	s.waitState("shop", "online", patience)
 	t.Logf("online again %v after the link was back", (time.Since(began) - cut).Round(time.Millisecond))
@@ -220,15 +223,17 @@ func TestDeadGatewayIsOfflineWithin30s(t *testing.T) {
 	for _, name := range names {
 		gates[name] = s.gateway(name, "")
 	}
-	// Ten seconds more are for who asks, on a machine that has much else to do.
-	const most = 30*time.Second + 10*time.Second
 	began := time.Now()
 	gates["cut"].host.Links[0].Unplug()
 	gates["stopped"].Signal(syscall.SIGSTOP)
 	gates["killed"].Kill()
 	for _, name := range []string{"killed", "stopped", "cut"} {
-		s.waitState(name, "offline", most-time.Since(began))
-		t.Logf("%s: offline after %v", name, time.Since(began).Round(time.Millisecond))
+		// When it was put on record, not when somebody asked.
+		took := s.waitState(name, "offline", patience).LastSeen.Sub(began)
+		t.Logf("%s: offline after %v", name, took.Round(time.Millisecond))
+		if took > 30*time.Second {
+			t.Errorf("%s: offline after %v", name, took)
+		}
 	}
 	if g, _ := s.listedAs("alive"); g.State != "online" {
 		t.Errorf("the one that lives is listed as %+v", g)
@@ -250,10 +255,10 @@ func TestSecondConnectionReplacesFirst(t *testing.T) {
 	s := newSite(t, "")
 	first := s.gateway("twin", "")
 	before, _ := s.listedAs("twin")
-	// The first one stops where it is: its end comes late.
-	first.Signal(syscall.SIGSTOP)
 	second := &gate{name: "twin", host: s.Host("other").Join(s.net), files: first.files, node: first.node}
 	second.node.State = first.identity(t)
+	// The first one stops where it is: its end comes late.
+	first.Signal(syscall.SIGSTOP)
 	second.start()
 	lab.Eventually(t, patience, "the second connection", func() error {
 		g, _ := s.listedAs("twin")
@@ -265,9 +270,12 @@ func TestSecondConnectionReplacesFirst(t *testing.T) {
 	if n := len(s.gateways()); n != 1 {
 		t.Errorf("%d gateways are listed; want 1", n)
 	}
-	if n := s.counters()["replaced"]; n != 1 {
-		t.Errorf("%d replacements counted", n)
-	}
+	lab.Eventually(t, patience, "the replacement's count", func() error {
+		if n := s.counters()["replaced"]; n != 1 {
+			return fmt.Errorf("%d replacements counted", n)
+		}
+		return nil
+	})
 	second.Signal(syscall.SIGSTOP) // so that it doesn't fight for its place
 	first.Signal(syscall.SIGCONT)
 	first.WaitText(patience, "another connection of the same gateway")
