@@ -29,6 +29,74 @@ func TestGatewayFindsHubByMDNS(t *testing.T) {
 	s.waitState("shop", "online", patience)
 }
 
+// TestGatewayFindsHubInADomain: the hub registers itself at a name server, by signed
+// updates, and a gateway that knows the domain and no address joins there, finds it again
+// where it moved to, and is told no more of a hub that ended.
+func TestGatewayFindsHubInADomain(t *testing.T) {
+	t.Parallel()
+	lab.Require(t, "dig")
+	s := bareSite(t)
+	const key, secret = "hub.example.test", "c2VjcmV0IG9mIHRoZSB0ZXN0IG9ubHk="
+	server := s.Host("server").Join(s.net)
+	server.BIND(lab.BIND{
+		Zones: []lab.Zone{{Name: "example.test", UpdatePolicy: []string{"grant " + key + " zonesub ANY;"}}},
+		Keys:  map[string]string{key: secret},
+	})
+	ns := server.Link(s.net).V4.String()
+	dig := func(name, kind string) string {
+		t.Helper()
+		return server.Run("dig", "+short", "+tries=1", "@"+ns, name+".example.test", kind).Stdout
+	}
+	keyFile := filepath.Join(s.folder("key"), "tsig")
+	if err := os.WriteFile(keyFile, []byte(key+":hmac-sha256:"+secret), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.startHub(fmt.Sprintf("[hub.announce]\nname = \"The hub\"\n[[hub.announce.domain]]\nname = \"example.test\"\nserver = %q\nkey_file = %q\n", ns, keyFile))
+	registered := func() {
+		t.Helper()
+		address := s.at.Link(s.net).V4.String()
+		lab.Eventually(t, patience, "the hub's registration", func() error {
+			srv := strings.Fields(dig(`The\032hub._lanfolk-hub._tcp`, "SRV"))
+			if len(srv) != 4 || srv[2] != grpcPort || dig("_lanfolk-hub._tcp", "PTR") == "" {
+				return fmt.Errorf("SRV %v", srv)
+			}
+			if got := strings.TrimSpace(dig(strings.TrimSuffix(srv[3], ".example.test."), "A")); got != address {
+				return fmt.Errorf("%s is at %s, and the hub at %s", srv[3], got, address)
+			}
+			return nil
+		})
+	}
+	registered()
+
+	g := &gate{name: "shop", host: s.Host("shop").Join(s.net), files: s.folder("files")}
+	g.node = lab.Node{State: s.folder("shop"), Limit: limit(), Config: gatewayConfig + fmt.Sprintf("[dns]\nservers = [%q]\nsearch = [\"example.test\"]\n", ns)}
+	config := filepath.Join(s.folder("config"), "lanfolk.toml")
+	if err := os.WriteFile(config, []byte(g.node.Config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c := g.host.Lanfolk("join", "-", "--state", g.node.State, "-c", config)
+	c.Stdin = s.ok("hub", "token", "create", "--gateway", "shop", "--no-address")
+	if r := c.Run(); r.Exit != 0 {
+		t.Fatalf("join: exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
+	}
+	s.hub.Stop()
+	if ptr := dig("_lanfolk-hub._tcp", "PTR"); ptr != "" {
+		t.Errorf("the hub ended, and the domain has %s", ptr)
+	}
+	// Where it joined nobody is any more.
+	s.at = s.Host("moved").Join(s.net)
+	moved := s.at.Link(s.net).V4.String() + ":" + grpcPort
+	s.node.Config = strings.ReplaceAll(s.node.Config, s.address, moved)
+	s.node.Args = []string{"--grpc", moved}
+	s.restartHub()
+	registered()
+	g.start()
+	s.waitState("shop", "online", patience)
+	if o := s.run("shop", "status"); o.Status != "ok" {
+		t.Errorf("status: %+v", o)
+	}
+}
+
 // TestSyncthingServerInHub: the global server runs beside the hub when it is configured.
 func TestSyncthingServerInHub(t *testing.T) {
 	t.Parallel()
