@@ -172,6 +172,7 @@ func TestBrowseEndsWithTheReaderAndWithTheNode(t *testing.T) {
 	if !errors.Is(last, client.ErrNotRunning) || errors.Is(last, client.ErrNobodyListens) {
 		t.Errorf("when the node ends: %v", last)
 	}
+	n.stop() // its streams end before it does: wait until nobody listens any more
 	for _, err := range c.Browse(t.Context(), find.BrowseRequest{}) {
 		if !errors.Is(err, client.ErrNobodyListens) {
 			t.Errorf("after its end: %v", err)
