@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -15,15 +17,27 @@ import (
 	"github.com/lanfolk/lanfolk/reverse/reversepb"
 )
 
-// freePort NAME sets a variable to an address of loopback that nobody listens at.
-func freePort(ts *testscript.TestScript, neg bool, argv []string) {
-	if neg || len(argv) != 1 {
-		ts.Fatalf("usage: freeport NAME")
+// freePorts returns freeport NAME, which sets a variable to an address of loopback that
+// nobody listens at, and nobody else will: it is of this process alone, as others take
+// ports of 127.0.0.1.
+func freePorts() func(*testscript.TestScript, bool, []string) {
+	pid := os.Getpid()
+	own := netip.AddrFrom4([4]byte{127, 1 + byte(pid>>16), byte(pid >> 8), byte(pid)})
+	var last atomic.Uint32
+	return func(ts *testscript.TestScript, neg bool, argv []string) {
+		if neg || len(argv) != 1 {
+			ts.Fatalf("usage: freeport NAME")
+		}
+		for range 100 {
+			address := netip.AddrPortFrom(own, uint16(8000+last.Add(1))).String()
+			if ln, err := net.Listen("tcp", address); err == nil {
+				ts.Check(ln.Close())
+				ts.Setenv(argv[0], address)
+				return
+			}
+		}
+		ts.Fatalf("no port of %s is free", own)
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	ts.Check(err)
-	ts.Setenv(argv[0], ln.Addr().String())
-	ts.Check(ln.Close())
 }
 
 // foreignGateway NAME ADDRESS listens to a hub in the background as somebody who read
