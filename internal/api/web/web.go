@@ -17,6 +17,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 //go:embed index.html signin.html *.css *.js *.svg
@@ -25,7 +26,8 @@ var files embed.FS
 // file is one file of the page, ready to be sent.
 type file struct {
 	contentType, etag string
-	plain, gzipped    []byte
+	plain             []byte
+	gzipped           func() []byte // packs it when it is first asked for: most nodes' pages never are
 }
 
 // Handler answers with the page's files. They are public: what the page shows
@@ -64,20 +66,25 @@ func load(name string) (file, error) {
 		return file{}, err
 	}
 	sum := sha256.Sum256(plain)
-	f := file{contentType: contentType(name), etag: `"` + hex.EncodeToString(sum[:12]) + `"`, plain: plain}
+	return file{
+		contentType: contentType(name), etag: `"` + hex.EncodeToString(sum[:12]) + `"`,
+		plain: plain, gzipped: sync.OnceValue(func() []byte { return pack(plain) }),
+	}, nil
+}
+
+func pack(plain []byte) []byte {
 	var b bytes.Buffer
 	z, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
+	if err == nil {
+		_, err = z.Write(plain)
+	}
+	if err == nil {
+		err = z.Close()
+	}
 	if err != nil {
-		return file{}, err
+		panic(err) // neither the level nor memory can be wrong
 	}
-	if _, err := z.Write(plain); err != nil {
-		return file{}, err
-	}
-	if err := z.Close(); err != nil {
-		return file{}, err
-	}
-	f.gzipped = b.Bytes()
-	return f, nil
+	return b.Bytes()
 }
 
 // contentType does not ask the host's tables, which may say otherwise.
@@ -103,7 +110,7 @@ func (f file) serve(w http.ResponseWriter, r *http.Request) {
 	body, etag := f.plain, f.etag
 	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 		// Another encoding is another representation (RFC 9110 §8.8.3).
-		body, etag = f.gzipped, strings.TrimSuffix(f.etag, `"`)+`-gzip"`
+		body, etag = f.gzipped(), strings.TrimSuffix(f.etag, `"`)+`-gzip"`
 		h.Set("Content-Encoding", "gzip")
 	}
 	h.Set("ETag", etag)
