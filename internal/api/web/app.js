@@ -24,6 +24,7 @@ const views = { devices: devicesView, services: servicesView, gateways: gateways
 for (const v of Object.values(views)) Object.assign(v, { state: "", picked: {}, order: Object.keys(v.orders)[0], ids: [], sortedBy: "" });
 
 let view = ""; // its name; "node" has no list
+let listed = ""; // the view whose rows the list has: it may be drawn a frame after another view was opened
 let opened = { kind: "", id: "" }; // what is in the panel
 let words = []; // that are searched for
 
@@ -82,7 +83,7 @@ function fits(v, o) {
 const items = (name) => sorted(views[name]).filter((o) => fits(views[name], o)).filter(views[name].states[views[name].state][1]);
 
 function drawRow(o, row) {
-  views[view].row(o, row);
+  views[listed].row(o, row);
   if (o.id === opened.id) row.setAttribute("aria-current", "true");
   else row.removeAttribute("aria-current");
 }
@@ -314,6 +315,7 @@ function show(next, nextAt) {
   if (anew) {
     makeChips(v);
     $("columns").replaceChildren(...v.columns.map((c) => h("span", {}, c)));
+    listed = view;
     list.use(drawRow, v.href);
   }
   v.open?.(at);
