@@ -11,13 +11,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/performance"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 )
 
 // browser is one Chromium, shared by the tests of a run.
 type browser struct{ ctx context.Context }
+
+// patience is how long something may take that comes soon where the machine has nothing
+// else to do.
+const patience = time.Minute
 
 // newBrowser starts Chromium. Where there is none, the test is skipped, or
 // fails under LANFOLK_REQUIRE_ALL=1.
@@ -37,10 +43,10 @@ func newBrowser(t *testing.T) browser {
 		}
 		t.Skip(missing)
 	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.DisableGPU, chromedp.WindowSize(1280, 800),
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.DisableGPU, chromedp.WindowSize(1280, 800), chromedp.WSURLReadTimeout(patience),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("no-proxy-server", true),
 		// Names of other hosts lead here, as a rebinding DNS server makes them.
-		chromedp.Flag("host-resolver-rules", "MAP * 127.0.0.1"))
+		chromedp.Flag("host-resolver-rules", "MAP * "+ownLoopback().String()+", EXCLUDE 127.*"))
 	if os.Getuid() == 0 {
 		options = append(options, chromedp.NoSandbox)
 	}
@@ -66,7 +72,7 @@ type tab struct {
 func (b browser) tab(t *testing.T) *tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(b.ctx)
-	ctx, stop := context.WithTimeout(ctx, time.Minute)
+	ctx, stop := context.WithTimeout(ctx, 4*patience)
 	p := &tab{t: t, ctx: ctx}
 	exceptions := chromedp.Events(ctx, runtime.ExceptionThrown)
 	var wg sync.WaitGroup
@@ -128,7 +134,7 @@ func eval[T any](p *tab, expression string) T {
 // of text in the page, which the page's policy forbids.)
 func (p *tab) wait(expression string) {
 	p.t.Helper()
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		ok, err := chromedp.Run(p.ctx, chromedp.Evaluate[bool]("Boolean("+expression+")"))
 		if err == nil && ok {
@@ -140,6 +146,27 @@ func (p *tab) wait(expression string) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// busy returns what the page has taken of the processor since the first call: other
+// than a clock it doesn't count what else the machine does.
+func (p *tab) busy() time.Duration {
+	p.t.Helper()
+	_, err := chromedp.Call(p.ctx, performance.Enable, performance.EnableParams{TimeDomain: performance.EnableTimeDomainThreadTicks})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	all, err := chromedp.Call(p.ctx, performance.GetMetrics, cdp.Empty{})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for _, m := range all.Metrics {
+		if m.Name == "TaskDuration" {
+			return time.Duration(m.Value * float64(time.Second))
+		}
+	}
+	p.t.Fatal("the browser doesn't say what the page takes")
+	return 0
 }
 
 func (p *tab) dark(dark bool) {

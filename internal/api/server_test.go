@@ -10,10 +10,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/lanfolk/lanfolk/internal/api"
@@ -49,23 +52,46 @@ func (b *syncBuffer) String() string {
 	return b.b.String()
 }
 
-// serve starts a server on loopback and on a socket.
-func serve(t *testing.T, v *inventory, change ...func(*api.Options)) *node {
-	t.Helper()
-	return serveAt(t, "127.0.0.1:0", v, change...)
-}
-
-func serveAt(t *testing.T, addr string, v *inventory, change ...func(*api.Options)) *node {
+func testTokens(t *testing.T) token.List {
 	t.Helper()
 	tokens, err := token.Parse([]byte("test " + apiToken + "\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return tokens
+}
+
+// eventually waits for what comes soon, but in its own time.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it did not come to this: %s", what)
+		}
+	}
+}
+
+// serve starts a server on loopback and on a socket.
+func serve(t *testing.T, v *inventory, change ...func(*api.Options)) *node {
+	t.Helper()
+	return serveAt(t, netip.AddrPortFrom(ownLoopback(), 0).String(), v, change...)
+}
+
+// ownLoopback is an address of loopback that other processes leave alone: nobody takes a
+// port there between the end of a server and the start of the next one.
+func ownLoopback() netip.Addr {
+	pid := os.Getpid()
+	return netip.AddrFrom4([4]byte{127, 1 + byte(pid>>16), byte(pid >> 8), byte(pid)})
+}
+
+func serveAt(t *testing.T, addr string, v *inventory, change ...func(*api.Options)) *node {
+	t.Helper()
 	n := &node{inventory: v, socket: filepath.Join(t.TempDir(), "node.sock"), log: &syncBuffer{}}
-	o := api.Options{Inventory: v, Tokens: tokens, Log: slog.New(slog.NewTextHandler(n.log, nil))}
+	o := api.Options{Inventory: v, Tokens: testTokens(t), Log: slog.New(slog.NewTextHandler(n.log, nil))}
 	for _, f := range change {
 		f(&o)
 	}
+	var err error
 	if n.Server, err = api.New(o); err != nil {
 		t.Fatal(err)
 	}
@@ -350,37 +376,44 @@ func TestListsAreNeverNull(t *testing.T) {
 }
 
 func TestEventsEndWithTheServer(t *testing.T) {
-	n := serve(t, newInventory(printer()))
-	req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+n.addr+"/api/v1/events", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+apiToken)
-	resp, err := http.DefaultTransport.RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if ct := resp.Header.Get("Content-Type"); ct != "text/event-stream" {
-		t.Errorf("content type %q", ct)
-	}
-	lines := bufio.NewScanner(resp.Body)
-	var got []string
-	for lines.Scan() {
-		got = append(got, lines.Text())
-		if strings.Contains(lines.Text(), `"event":"synced"`) {
-			break
+	synctest.Test(t, func(t *testing.T) {
+		s, err := api.New(api.Options{Inventory: newInventory(printer()), Tokens: testTokens(t)})
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if len(got) < 5 || got[0] != ": lanfolk" || got[2] != "event: add" ||
-		!strings.HasPrefix(got[3], `data: {"event":"add","kind":"device","id":"d-printer","aliases":[],"names":["Office printer"`) {
-		t.Fatalf("stream:\n%s", strings.Join(got, "\n"))
-	}
-	start := time.Now()
-	n.stop()
-	for lines.Scan() {
-	}
-	if took := time.Since(start); took > 2*time.Second {
-		t.Errorf("the stream ended %v after the server", took)
-	}
+		ctx, stop := context.WithCancel(t.Context())
+		l, ended := newPipes(), make(chan error)
+		go func() { ended <- s.Serve(ctx, l) }()
+		conn := l.dial(t, "/api/v1/events")
+		defer conn.Close()
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ct := resp.Header.Get("Content-Type"); ct != "text/event-stream" {
+			t.Errorf("content type %q", ct)
+		}
+		lines := bufio.NewScanner(resp.Body)
+		var got []string
+		for lines.Scan() {
+			got = append(got, lines.Text())
+			if strings.Contains(lines.Text(), `"event":"synced"`) {
+				break
+			}
+		}
+		if len(got) < 5 || got[0] != ": lanfolk" || got[2] != "event: add" ||
+			!strings.HasPrefix(got[3], `data: {"event":"add","kind":"device","id":"d-printer","aliases":[],"names":["Office printer"`) {
+			t.Fatalf("stream:\n%s", strings.Join(got, "\n"))
+		}
+		start := time.Now()
+		stop()
+		for lines.Scan() {
+		}
+		if took := time.Since(start); took != 0 || lines.Err() != nil {
+			t.Errorf("the stream ended %v after the server: %v", took, lines.Err())
+		}
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }

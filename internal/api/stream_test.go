@@ -17,7 +17,6 @@ import (
 	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/internal/api"
 	"github.com/lanfolk/lanfolk/internal/api/client"
-	"github.com/lanfolk/lanfolk/internal/api/token"
 	"github.com/lanfolk/lanfolk/internal/find"
 )
 
@@ -63,11 +62,7 @@ func (l pipes) dial(t *testing.T, path string) net.Conn {
 // bubble serves in virtual time.
 func bubble(t *testing.T, v api.Inventory, f func(l pipes), change ...func(*api.Options)) {
 	synctest.Test(t, func(t *testing.T) {
-		tokens, err := token.Parse([]byte("test " + apiToken))
-		if err != nil {
-			t.Fatal(err)
-		}
-		o := api.Options{Inventory: v, Tokens: tokens}
+		o := api.Options{Inventory: v, Tokens: testTokens(t)}
 		for _, f := range change {
 			f(&o)
 		}
@@ -185,7 +180,9 @@ func TestStreamsAreLimited(t *testing.T) {
 		}()
 	}
 	for range 128 {
-		<-synced
+		if !<-synced {
+			t.Fatal("a stream ended")
+		}
 	}
 	var refused *client.Error
 	for _, err := range c.Watch(t.Context(), lanfolk.Filter{}) {
@@ -197,20 +194,13 @@ func TestStreamsAreLimited(t *testing.T) {
 	for range 128 {
 		<-synced
 	}
-	deadline := time.Now().Add(5 * time.Second)
-	for {
-		ok := false
+	eventually(t, "a place becomes free", func() (ok bool) {
 		for _, err := range c.Watch(t.Context(), lanfolk.Filter{}) {
 			ok = err == nil
 			break
 		}
-		if ok {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("no place becomes free")
-		}
-	}
+		return ok
+	})
 }
 
 func TestSignInsAndSessionsEnd(t *testing.T) {
