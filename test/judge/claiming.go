@@ -12,20 +12,29 @@ const (
 	probes   = 3
 )
 
+// proposes returns what a probe proposes for a name, sorted.
+func proposes(m *Message, name string) []string {
+	var keys []string
+	for _, r := range m.Records {
+		if r.Name == name {
+			keys = append(keys, r.Key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
 // same says whether two probes propose the same for a name. If not, the series
 // has begun anew.
 func same(a, b *Message, name string) bool {
-	of := func(m *Message) []string {
-		var keys []string
-		for _, r := range m.Records {
-			if r.Name == name {
-				keys = append(keys, r.Key)
-			}
-		}
-		slices.Sort(keys)
-		return keys
-	}
-	return slices.Equal(of(a), of(b))
+	return slices.Equal(proposes(a, name), proposes(b, name))
+}
+
+// within says whether all that a probe proposes for a name was proposed by one
+// before: what it proposes no more takes nothing from what was probed.
+func within(a, b *Message, name string) bool {
+	before := proposes(a, name)
+	return !slices.ContainsFunc(proposes(b, name), func(key string) bool { return !slices.Contains(before, key) })
 }
 
 // run is a series of probes for one name.
@@ -86,7 +95,7 @@ func (b *bench) eachClaim(f func(m *Message, name string, r *run)) {
 				delete(claimed, key)
 				r := runs[key]
 				// One that lost a tie waits a second and begins anew.
-				if r == nil || m.Time.Sub(r.last()) >= time.Second-b.early(r.probes[len(r.probes)-1]) || between(b.Starts, r.last(), m.Time) || !same(r.probes[0], m, q.Name) {
+				if r == nil || m.Time.Sub(r.last()) >= time.Second-b.early(r.probes[len(r.probes)-1]) || between(b.Starts, r.last(), m.Time) || !within(r.probes[0], m, q.Name) {
 					r = &run{}
 					runs[key] = r
 				}

@@ -99,7 +99,12 @@ func TestRightCapturePassesEveryRule(t *testing.T) {
 		7100 d * r; = _http._tcp.local. 4500 PTR a._http._tcp.local.
 		8000 t:40000 * q id=77 rd; ? nas.local A
 		8001 d t:40000 r id=77; ? nas.local A; = nas.local. 10 A 10.0.0.1
-		9000 d * r; ! nas.local. 0 A 10.0.0.1; = _http._tcp.local. 0 PTR a._http._tcp.local.
+		9000 d * r; ! nas.local. 0 A 10.0.0.1; ! web.local. 0 A 10.0.0.1; = _http._tcp.local. 0 PTR a._http._tcp.local.
+		4100 d * q; ? web.local ANY QU; ns web.local. 120 A 10.0.0.1; ns web.local. 120 A 10.0.0.2
+		4350 d * q; ? web.local ANY QU; ns web.local. 120 A 10.0.0.1; ns web.local. 120 A 10.0.0.2
+		4600 d * q; ? web.local ANY QU; ns web.local. 120 A 10.0.0.1
+		4850 d * r; ! web.local. 120 A 10.0.0.1
+		5850 d * r; ! web.local. 120 A 10.0.0.1
 	` + idle
 	s := judge.Subject{Is: judge.From(subject), Whole: true, DefaultTTLs: true, Starts: []time.Time{epoch.Add(2000 * time.Millisecond)}, Stopped: epoch.Add(9 * time.Second)}
 	// The start at 2 s is one of asking alone.
@@ -152,6 +157,7 @@ func TestEveryRuleSeesItsBreach(t *testing.T) {
 		{"probe spacing", strings.Replace(claim, "600", "700", 1), "again after 350ms"},
 		{"probe spacing", strings.Replace(claim, "850 d", "700 d", 1), "100ms after the last"},
 		{"probe spacing", strings.Replace(claim, "100 d * q; ? nas.local ANY QU; ns nas.local. 120 A 10.0.0.1", "", 1), "after 2 probes"},
+		{"probe spacing", strings.Replace(claim, "nas.local. 120 A 10.0.0.1", "nas.local. 120 A 10.0.0.2", 1), "after 2 probes"},
 		{"probe first", "0 d * r; ! nas.local. 120 A 10.0.0.1\n 1000 d * r; ! nas.local. 120 A 10.0.0.1", "without probing"},
 		{"probe first", strings.ReplaceAll(claim, "r; ! nas", "r; ! nas.local. 120 AAAA fd00::1; ! nas"), "propose"},
 		{"announced twice", strings.Split(claim, "1850")[0] + idle, "isn't announced again"},
