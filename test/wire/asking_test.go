@@ -30,7 +30,7 @@ func TestFirstQueryIsDelayed(t *testing.T) {
 		p := r.browse(typ)
 		// The last moment at which it had no socket on port 5353.
 		before := time.Now()
-		lab.Eventually(t, 5*time.Second, "socket", func() error {
+		lab.Eventually(t, patience, "socket", func() error {
 			now := time.Now()
 			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/udp", p.Pid()))
 			if err == nil && bytes.Contains(b, []byte(":14E9 ")) && !inherited(p.Pid()) {
@@ -39,7 +39,7 @@ func TestFirstQueryIsDelayed(t *testing.T) {
 			before = now
 			return fmt.Errorf("no socket: %v", err)
 		})
-		q := r.asks(r.start, 5*time.Second, typ+".local", dns.TypePTR)
+		q := r.asks(r.start, typ+".local", dns.TypePTR)
 		delays = append(delays, q.Time.Sub(before))
 		p.Kill()
 	}
@@ -48,7 +48,8 @@ func TestFirstQueryIsDelayed(t *testing.T) {
 	if delays[0] < 20*time.Millisecond {
 		t.Errorf("delays %v", delays)
 	}
-	r.within("longest delay", delays[len(delays)-1], 20*time.Millisecond, 120*time.Millisecond)
+	// Now and then the program gets its turn late, but not mostly.
+	r.within("most delays", delays[len(delays)*3/4], 20*time.Millisecond, 120*time.Millisecond)
 	if delays[len(delays)-1]-delays[0] < 20*time.Millisecond {
 		t.Errorf("delays aren't random: %v", delays)
 	}
@@ -96,9 +97,11 @@ func TestKnownAnswersAreListed(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	b := r.browse("_known._tcp")
-	q := r.asks(r.start, 5*time.Second, "_known._tcp.local", dns.TypePTR)
+	r.asks(r.start, "_known._tcp.local", dns.TypePTR)
+	said := time.Now()
 	r.say("r; = _known._tcp.local. 120 PTR long._known._tcp.local.; = _known._tcp.local. 10 PTR short._known._tcp.local.; ! long._known._tcp.local. 120 TXT a")
-	b.wait(2*time.Second, "add", "short")
+	b.wait("add", "short")
+	heard := time.Now()
 	listed := func(m *judge.Message) string {
 		var all []string
 		for _, k := range m.Records {
@@ -107,14 +110,20 @@ func TestKnownAnswersAreListed(t *testing.T) {
 		slices.Sort(all)
 		return strings.Join(all, " ")
 	}
-	for _, want := range []string{"long short", "long short", "long"} { // after 1, 3 and 7 s
-		q = r.asks(q.Time, 6*time.Second, "_known._tcp.local", dns.TypePTR)
-		if got := listed(q); got != want {
-			t.Errorf("known answers %q, want %q", got, want)
+	after := heard
+	for range 3 { // after 1, 3 and 7 s
+		q := r.asks(after, "_known._tcp.local", dns.TypePTR)
+		after = q.Time
+		got := listed(q)
+		switch {
+		case q.Time.Sub(said) < 5*time.Second-early && got != "long short",
+			q.Time.Sub(heard) > 5*time.Second+r.late() && got != "long",
+			got != "long short" && got != "long":
+			t.Errorf("known answers %q, after %v", got, q.Time.Sub(said))
 		}
 	}
 	// The short one is asked for at 80 % of its TTL, and nobody answers.
-	b.wait(6*time.Second, "remove", "short")
+	b.wait("remove", "short")
 	r.verdict()
 }
 
@@ -123,7 +132,7 @@ func TestKnownAnswersOverflow(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	b := r.browse("_many._tcp")
-	q := r.asks(r.start, 5*time.Second, "_many._tcp.local", dns.TypePTR)
+	r.asks(r.start, "_many._tcp.local", dns.TypePTR)
 	for i := range 10 {
 		text := "r"
 		for j := range 40 {
@@ -131,25 +140,27 @@ func TestKnownAnswersOverflow(t *testing.T) {
 		}
 		r.say(text)
 	}
-	b.wait(5*time.Second, "add", "instance-0399")
-	q = r.asks(q.Time, 5*time.Second, "_many._tcp.local", dns.TypePTR)
+	b.wait("add", "instance-0399")
+	q := r.asks(time.Now(), "_many._tcp.local", dns.TypePTR)
 	if !q.Msg.Truncated {
 		t.Error("the query isn't truncated")
 	}
-	time.Sleep(200 * time.Millisecond)
-	known := map[string]bool{}
-	packets := 0
-	for _, m := range r.x.Trace().By(r.judge.Is) {
-		if m.Query() && m.Src.Addr().Is4() && !m.Time.Before(q.Time) {
-			packets++
-			for _, k := range m.Records {
-				known[k.Key] = true
+	lab.Eventually(t, patience, "the known answers", func() error {
+		known := map[string]bool{}
+		packets := 0
+		for _, m := range r.x.Trace().By(r.judge.Is) {
+			if m.Query() && m.Src.Addr().Is4() && !m.Time.Before(q.Time) {
+				packets++
+				for _, k := range m.Records {
+					known[k.Key] = true
+				}
 			}
 		}
-	}
-	if len(known) != 400 || packets < 4 {
-		t.Errorf("%d known answers in %d packets, want 400", len(known), packets)
-	}
+		if len(known) != 400 || packets < 4 {
+			return fmt.Errorf("%d known answers in %d packets, want 400", len(known), packets)
+		}
+		return nil
+	})
 	r.verdict()
 }
 
@@ -167,15 +178,30 @@ func TestDuplicateQuestionIsSuppressed(t *testing.T) {
 		{"_qu._tcp", "q; ? _qu._tcp.local PTR QU", true},
 		{"_tc._tcp", "q tc; ? _tc._tcp.local PTR", true},
 	} {
-		p := r.browse(c.typ)
-		first := r.asks(r.start, 5*time.Second, c.typ+".local", dns.TypePTR)
-		time.Sleep(time.Until(first.Time.Add(700 * time.Millisecond)))
-		r.say(c.question)
-		time.Sleep(time.Until(first.Time.Add(time.Second + r.late())))
-		if got := len(r.queries(c.typ+".local", dns.TypePTR)) > 1; got != c.asks {
-			t.Errorf("%s: asks in spite of %q: %v", c.typ, c.question, got)
-		}
-		p.Kill()
+		r.attempt("asking after "+c.question, func(int) bool {
+			start := time.Now()
+			p := r.browse(c.typ)
+			defer p.Kill()
+			first := r.asks(start, c.typ+".local", dns.TypePTR)
+			time.Sleep(time.Until(first.Time.Add(700 * time.Millisecond)))
+			r.say(c.question)
+			if time.Since(first.Time) > 900*time.Millisecond {
+				return false // it may just have asked, or be about to
+			}
+			if c.asks {
+				second := r.asks(first.Time, c.typ+".local", dns.TypePTR)
+				r.gap(c.question, first.Time, second.Time, time.Second)
+				return true
+			}
+			// What counts as its own question is asked again two seconds after that.
+			time.Sleep(time.Until(first.Time.Add(2200 * time.Millisecond)))
+			for _, m := range r.queries(c.typ+".local", dns.TypePTR) {
+				if d := m.Time.Sub(first.Time); d > 0 && d < 2200*time.Millisecond {
+					return false
+				}
+			}
+			return true
+		})
 	}
 	r.verdict("QU only at the start")
 }
@@ -192,15 +218,18 @@ func TestRecordsAreRefreshed(t *testing.T) {
 	}
 	mute, dropped := sub("mute"), sub("dropped")
 	sub("answered")
-	r.asks(r.start, 5*time.Second, "mute.local", dns.TypeA)
+	r.asks(r.start, "mute.local", dns.TypeA)
 	r.say(fmt.Sprintf("r; ! mute.local. %d A 10.99.1.50", ttl/time.Second) + "; ! answered.local. 12 A 10.99.1.51; ! dropped.local. 12 A 10.99.1.52")
-	said := mute.wait(2*time.Second, mdns.OpAdd, "10.99.1.50").Time
-	dropped.wait(2*time.Second, mdns.OpAdd, "10.99.1.52")
+	said := mute.wait(mdns.OpAdd, "10.99.1.50").Time
+	dropped.wait(mdns.OpAdd, "10.99.1.52")
 	dropped.Close()
-	q := r.asks(said.Add(100*time.Millisecond), 12*time.Second, "answered.local", dns.TypeA)
+	unwanted := time.Now().Add(r.late())
+	q := r.asks(said.Add(100*time.Millisecond), "answered.local", dns.TypeA)
 	r.within("first refresh", q.Time.Sub(said), 9600*time.Millisecond-early, 9840*time.Millisecond)
 	r.say("r; ! answered.local. 12 A 10.99.1.51")
-	gone := mute.wait(ttl, mdns.OpRemove, "10.99.1.50")
+	anew := time.Now()
+	time.Sleep(time.Until(said.Add(ttl - 5*time.Second)))
+	gone := mute.wait(mdns.OpRemove, "10.99.1.50")
 	r.within("removal", gone.Time.Sub(said), ttl-early, ttl)
 
 	var at []time.Duration
@@ -219,13 +248,15 @@ func TestRecordsAreRefreshed(t *testing.T) {
 			t.Errorf("refresh query at %v", x)
 		}
 	}
-	if n := len(r.queries("dropped.local", dns.TypeA)); n != 1 {
-		t.Errorf("%d queries for what nobody wants", n)
+	for _, m := range r.queries("dropped.local", dns.TypeA) {
+		if m.Time.After(unwanted) {
+			t.Errorf("what nobody wants is asked for: %v", m)
+		}
 	}
 	// Its TTL began anew: nothing until 80 % of that.
-	time.Sleep(time.Until(q.Time.Add(9 * time.Second)))
+	time.Sleep(time.Until(anew.Add(9 * time.Second)))
 	for _, m := range r.queries("answered.local", dns.TypeA) {
-		if d := m.Time.Sub(q.Time); d > 0 && d < 9*time.Second {
+		if d := m.Time.Sub(anew); d > r.late() && d < 9*time.Second {
 			t.Errorf("what was answered is asked for again after %v", d)
 		}
 	}
@@ -240,28 +271,30 @@ func TestUnicastAnswers(t *testing.T) {
 	b := r.browse("_uni._tcp")
 	const firstDelay = 120 * time.Millisecond
 	unicast := lab.Datagram{Dst: netip.AddrPortFrom(r.d.Links[0].V4, 5353), To: r.d.Links[0]}
-	q := r.asks(r.start, 5*time.Second, "_uni._tcp.local", dns.TypePTR)
+	q := r.asks(r.start, "_uni._tcp.local", dns.TypePTR)
 	r.judge.Starts = []time.Time{q.Time.Add(-firstDelay)}
 	if !q.Questions[0].Unicast {
 		t.Error("the first question isn't QU")
 	}
 	r.sayAs(unicast, "r; = _uni._tcp.local. 4500 PTR soon._uni._tcp.local.")
-	b.wait(2*time.Second, "add", "soon")
-	if q = r.asks(q.Time, 5*time.Second, "_uni._tcp.local", dns.TypePTR); q.Questions[0].Unicast {
-		t.Error("the second question is QU")
+	b.wait("add", "soon")
+	for range 2 { // after one second, and three
+		if q = r.asks(q.Time, "_uni._tcp.local", dns.TypePTR); q.Questions[0].Unicast {
+			t.Error("the second question is QU")
+		}
 	}
-	time.Sleep(time.Until(q.Time.Add(1500 * time.Millisecond)))
 	r.sayAs(unicast, "r; = _uni._tcp.local. 4500 PTR later._uni._tcp.local.")
+	time.Sleep(200 * time.Millisecond)
 
-	down := time.Now()
 	r.d.Links[0].Down()
+	down := time.Now()
 	time.Sleep(500 * time.Millisecond)
 	r.judge.Starts = append(r.judge.Starts, time.Now())
 	r.d.Links[0].Up()
-	if q = r.asks(down, 5*time.Second, "_uni._tcp.local", dns.TypePTR); !q.Questions[0].Unicast {
+	if q = r.asks(down, "_uni._tcp.local", dns.TypePTR); !q.Questions[0].Unicast {
 		t.Error("the first question after the link came up isn't QU")
 	}
-	if q = r.asks(q.Time, 5*time.Second, "_uni._tcp.local", dns.TypePTR); q.Questions[0].Unicast {
+	if q = r.asks(q.Time, "_uni._tcp.local", dns.TypePTR); q.Questions[0].Unicast {
 		t.Error("the second question after the link came up is QU")
 	}
 	if _, ok := b.there()["later"]; ok {
@@ -274,7 +307,7 @@ func TestUnicastAnswers(t *testing.T) {
 	r.d.Links[0].Tester()
 	beside := time.Now()
 	r.browse("_beside._tcp")
-	if q = r.asks(beside, 5*time.Second, "_beside._tcp.local", dns.TypePTR); q.Questions[0].Unicast {
+	if q = r.asks(beside, "_beside._tcp.local", dns.TypePTR); q.Questions[0].Unicast {
 		t.Error("beside another program the first question is QU")
 	}
 }
@@ -300,13 +333,13 @@ func TestOneShotQuery(t *testing.T) {
 		err error
 	}
 	done := make(chan result, 1)
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	go func() {
 		rrs, err := mdns.OneShot(ctx, conn, mdns.IPv4.Group(), question("once.local", dnswire.TypeA))
 		done <- result{rrs, err}
 	}()
-	q := r.asks(r.start, 3*time.Second, "once.local", dns.TypeA)
+	q := r.asks(r.start, "once.local", dns.TypeA)
 	if q.Src.Port() == 5353 || q.Msg.Id == 0 || len(q.Questions) != 1 || q.Questions[0].Unicast {
 		t.Errorf("%v, ID %d", q, q.Msg.Id)
 	}

@@ -27,9 +27,9 @@ func (r *rig) announce(h *lab.Host, args ...string) *lab.Process {
 }
 
 // says waits for an event of the command that ok is true of.
-func says(p *lab.Process, d time.Duration, what string, ok func(announced) bool) announced {
+func says(p *lab.Process, what string, ok func(announced) bool) announced {
 	var found announced
-	p.WaitLine(d, what, func(line string) bool {
+	p.WaitLine(patience, what, func(line string) bool {
 		var e announced
 		if json.Unmarshal([]byte(line), &e) == nil && ok(e) {
 			found = e
@@ -57,7 +57,7 @@ func (r *rig) peer(hostName string, services ...lab.Service) peer {
 func (p peer) sees(t *testing.T, typ, instance, host string) {
 	t.Helper()
 	want := parsable(instance)
-	lab.Eventually(t, 15*time.Second, "avahi sees "+instance, func() error {
+	lab.Eventually(t, patience, "avahi sees "+instance, func() error {
 		out := p.daemon.Command("avahi-browse", "--resolve", "--parsable", "--terminate", typ).Run()
 		for line := range strings.Lines(out.Stdout) {
 			f := strings.Split(strings.TrimSpace(line), ";")
@@ -92,19 +92,19 @@ func TestAvahiAndLanfolkFindEachOther(t *testing.T) {
 	r := newRig(t)
 	p := r.peer("peer", lab.Service{Name: "Theirs", Type: "_http._tcp", Subtypes: []string{"_printer"}, Port: 81, TXT: []string{"b=2"}})
 	a := r.announce(r.d, "Ours, v1.0", "_http._tcp", "80", "--subtype", "_printer", "--host", "ours", "--address", "10.99.1.10")
-	says(a, 10*time.Second, "announcement", func(e announced) bool { return e.Event == "announced" })
+	says(a, "announcement", func(e announced) bool { return e.Event == "announced" })
 	p.sees(t, "_http._tcp", "Ours, v1.0", "ours.local")
 	p.sees(t, "_printer._sub._http._tcp", "Ours, v1.0", "ours.local")
 	b := browser{r.Host("desk").Join(r.net).Lanfolk("browse", "_http._tcp", "--resolve", "--json").Start(), t}
 	for _, name := range []string{"Ours, v1.0", "Theirs"} {
-		b.waitFor(10*time.Second, name, func(e event) bool { return e.Name == name && e.Port != 0 && len(e.Addresses) > 0 })
+		b.waitFor(name, func(e event) bool { return e.Name == name && e.Port != 0 && len(e.Addresses) > 0 })
 	}
 	// Goodbyes, of both kinds of program.
 	r.judge.Stopped = time.Now()
 	a.Signal(syscall.SIGTERM)
-	b.wait(5*time.Second, "remove", "Ours, v1.0")
+	b.wait("remove", "Ours, v1.0")
 	p.daemon.Stop()
-	b.wait(5*time.Second, "remove", "Theirs")
+	b.wait("remove", "Theirs")
 	r.judge.DefaultTTLs = true
 	// A name that --address gives to another machine is claimed unprobed (§8.1).
 	r.verdict("probe first")
@@ -139,10 +139,10 @@ func TestAvahiAndLanfolkQuarrel(t *testing.T) {
 				a = r.announce(r.d, args...)
 			} else {
 				a = r.announce(r.d, args...)
-				says(a, 10*time.Second, "announcement", first)
+				says(a, "announcement", first)
 				time.Sleep(1500 * time.Millisecond)
 				p = r.peer(nas)
-				p.daemon.WaitLine(20*time.Second, "conflict", func(line string) bool { return strings.Contains(line, nas+"-2.local") })
+				p.daemon.WaitLine(patience, "conflict", func(line string) bool { return strings.Contains(line, nas+"-2.local") })
 				p.daemon.Publish(web)
 			}
 			desk := r.Host("desk").Join(r.net)
@@ -154,17 +154,20 @@ func TestAvahiAndLanfolkQuarrel(t *testing.T) {
 			}
 			b := browser{desk.Lanfolk("browse", "_http._tcp", "--resolve", "--json").Start(), t}
 			for name, port := range want {
-				b.waitFor(20*time.Second, fmt.Sprintf("%s on port %d", name, port), func(e event) bool {
+				b.waitFor(fmt.Sprintf("%s on port %d", name, port), func(e event) bool {
 					return e.Name == name && e.Port == port && strings.TrimSuffix(e.Host, ".") == hosts[name]
 				})
 			}
 			if ours == "after" {
-				says(a, 10*time.Second, "new name", func(e announced) bool { return e.Name == "Web (2)" && strings.HasPrefix(e.Host, nas+"-2") })
+				says(a, "new name", func(e announced) bool { return e.Name == "Web (2)" && strings.HasPrefix(e.Host, nas+"-2") })
 				p.sees(t, "_http._tcp", "Web (2)", nas+"-2.local")
 			}
-			if n := len(b.there()); n != 2 {
-				t.Errorf("%d services: %+v", n, b.there())
-			}
+			lab.Eventually(t, patience, "the two alone", func() error {
+				if all := b.there(); len(all) != 2 {
+					return fmt.Errorf("%d services: %+v", len(all), all)
+				}
+				return nil
+			})
 			r.verdict()
 		})
 	}
@@ -179,7 +182,7 @@ func TestAvahiAndLanfolkOnOneHost(t *testing.T) {
 	machine := machineLabel(t)
 	here := r.d.Avahi(lab.Avahi{HostName: machine, DBus: true, Services: []lab.Service{{Name: "Theirs", Type: "_http._tcp", Port: 81}}})
 	a := r.announce(r.d, "Ours", "_http._tcp", "80")
-	says(a, 10*time.Second, "announcement", func(e announced) bool { return e.Event == "announced" })
+	says(a, "announcement", func(e announced) bool { return e.Event == "announced" })
 	for _, name := range []string{"Ours", "Theirs"} {
 		p.sees(t, "_http._tcp", name, machine+".local")
 	}
@@ -187,7 +190,7 @@ func TestAvahiAndLanfolkOnOneHost(t *testing.T) {
 	peer{r.d, here}.sees(t, "_http._tcp", "Ours", machine+".local")
 	b := r.browse("_http._tcp", "--resolve")
 	for _, name := range []string{"Ours", "Theirs", "Elsewhere"} {
-		b.waitFor(10*time.Second, name, func(e event) bool { return e.Name == name && e.Port != 0 && len(e.Addresses) > 0 })
+		b.waitFor(name, func(e event) bool { return e.Name == name && e.Port != 0 && len(e.Addresses) > 0 })
 	}
 	// Nobody was taken for a rival.
 	for _, out := range []string{a.Stdout() + a.Stderr(), here.Stderr()} {

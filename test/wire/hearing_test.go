@@ -24,7 +24,7 @@ func TestWhatIsHeard(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	b := r.browse("_heard._tcp")
-	r.asks(r.start, 5*time.Second, "_heard._tcp.local", dns.TypePTR)
+	r.asks(r.start, "_heard._tcp.local", dns.TypePTR)
 	time.Sleep(2500 * time.Millisecond) // unicast answers aren't waited for any more
 	far := netip.MustParseAddrPort("203.0.113.9:5353")
 	unicast := netip.AddrPortFrom(r.d.Links[0].V4, 5353)
@@ -62,7 +62,7 @@ func TestWhatIsHeard(t *testing.T) {
 	} {
 		r.sayAs(c.from, c.text)
 		if c.trusted {
-			b.wait(3*time.Second, "add", c.name)
+			b.wait("add", c.name)
 		}
 	}
 	// The same in other letters is the same instance; and packets that are
@@ -74,7 +74,7 @@ func TestWhatIsHeard(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.x.Send(lab.Datagram{}, opt)
-	b.wait(3*time.Second, "add", "beside-opt")
+	b.wait("add", "beside-opt")
 	good, err := judge.Pack("r; = " + ptr("whole") + "; ! whole._heard._tcp.local. 120 SRV 0 0 80 whole.local.; ! whole.local. 120 NSEC whole.local. A; + " + ptr("whole2"))
 	if err != nil {
 		t.Fatal(err)
@@ -89,8 +89,7 @@ func TestWhatIsHeard(t *testing.T) {
 			}
 		}
 	}
-	r.x.Send(lab.Datagram{}, good)
-	b.wait(5*time.Second, "add", "whole")
+	r.heard(b, "whole", func() { r.x.Send(lab.Datagram{}, good) })
 	for instance := range b.there() {
 		switch instance {
 		case "port-5354", "opcode", "rcode", "far-unicast", "unasked-unicast", "known-answer", "probe", "authority", "PLAIN":
@@ -98,6 +97,20 @@ func TestWhatIsHeard(t *testing.T) {
 		}
 	}
 	r.verdict("known answers")
+}
+
+// heard has say say something until the browser has added what it is about: while many packets come
+// at once, one may find no room.
+func (r *rig) heard(b browser, instance string, say func()) {
+	r.t.Helper()
+	lab.Eventually(r.t, patience, instance, func() error {
+		if _, ok := b.there()[instance]; !ok {
+			say()
+			time.Sleep(100 * time.Millisecond)
+			return fmt.Errorf("not among %d", len(b.there()))
+		}
+		return nil
+	})
 }
 
 func records(t *testing.T, texts ...string) []dns.RR {
@@ -135,11 +148,11 @@ func TestDenials(t *testing.T) {
 		{"broken.local", unreadable, 0, "10.99.1.70"},
 	} {
 		start := time.Now()
-		p := r.d.Lanfolk("lookup", c.host, "--json", "--timeout", "3s").Start()
-		r.asks(start, 3*time.Second, c.host, dns.TypeA)
+		p := r.d.Lanfolk("lookup", c.host, "--json", "--timeout", "30s").Start()
+		r.asks(start, c.host, dns.TypeA)
 		r.x.Send(lab.Datagram{}, c.answer)
 		r.x.Send(lab.Datagram{IPv6: true}, c.answer)
-		if code := p.Wait(5 * time.Second); code != c.exit || !strings.Contains(p.Stdout(), c.want) {
+		if code := p.Wait(patience); code != c.exit || !strings.Contains(p.Stdout(), c.want) {
 			t.Errorf("%s: exit %d, want %d: %s%s", c.host, code, c.exit, p.Stdout(), p.Stderr())
 		}
 	}
@@ -163,18 +176,23 @@ func (r *rig) answerAlone(texts ...string) {
 	r.t.Cleanup(func() { close(stop); <-done })
 	go func() {
 		defer close(done)
-		seen := 0
+		type query struct {
+			at   time.Time
+			from netip.AddrPort
+		}
+		done := map[query]bool{}
 		for {
 			select {
 			case <-stop:
 				return
 			case <-time.After(5 * time.Millisecond):
 			}
-			messages := r.x.Trace().Messages
-			for _, m := range messages[seen:] {
-				if !m.Query() || !r.judge.Is(&m.Packet) {
+			for _, m := range r.x.Trace().By(r.judge.Is) {
+				q := query{m.Time, m.Src}
+				if !m.Query() || done[q] {
 					continue
 				}
+				done[q] = true
 				answer := dns.Msg{MsgHdr: dns.MsgHdr{Response: true, Authoritative: true}, Compress: true}
 				for _, q := range m.Msg.Question {
 					for _, rr := range rrs {
@@ -190,7 +208,6 @@ func (r *rig) answerAlone(texts ...string) {
 					}
 				}
 			}
-			seen = len(messages)
 		}
 	}()
 }
@@ -207,26 +224,27 @@ func TestWhatDoesNotComeAlongIsAskedFor(t *testing.T) {
 			in+" 4500 TXT n="+strconv.Itoa(i), fmt.Sprintf("h%d.local. 120 A 10.99.1.%d", i, 100+i), fmt.Sprintf("h%d.local. 120 AAAA fd99:1::%x", i, 100+i))
 	}
 	r.answerAlone(texts...)
-	out := r.d.Lanfolk("browse", "_alone._tcp", "--once", "--resolve", "--json").Run()
-	n := 0
-	for i := range hosts {
-		if strings.Contains(out.Stdout, fmt.Sprintf(`"10.99.1.%d"`, 100+i)) && strings.Contains(out.Stdout, fmt.Sprintf(`"n":"%d"`, i)) {
-			n++
+	// What isn't answered within a second is asked again, and nothing waits for more than two.
+	r.attempt("twenty hosts", func(int) bool {
+		start := time.Now()
+		out := r.d.Lanfolk("browse", "_alone._tcp", "--once", "--resolve", "--json").Run()
+		n := 0
+		for i := range hosts {
+			if strings.Contains(out.Stdout, fmt.Sprintf(`"10.99.1.%d"`, 100+i)) && strings.Contains(out.Stdout, fmt.Sprintf(`"n":"%d"`, i)) {
+				n++
+			}
 		}
-	}
-	if n != hosts {
-		t.Errorf("%d of %d resolved: %s", n, hosts, out.Stdout)
-	}
-	queries := 0
-	for _, m := range r.x.Trace().By(r.judge.Is) {
-		if m.Query() && m.Src.Addr().Is4() {
-			queries++
+		queries := 0
+		for _, m := range r.x.Trace().By(r.judge.Is) {
+			if m.Query() && m.Src.Addr().Is4() && m.Time.After(start) {
+				queries++
+			}
 		}
-	}
-	if queries > 10 {
-		t.Errorf("%d query packets for %d hosts", queries, hosts)
-	}
-	r.verdict()
+		t.Logf("%d of %d resolved with %d queries", n, hosts, queries)
+		r.judge.Starts = append(r.judge.Starts, start)
+		return n == hosts && queries <= 10
+	})
+	r.verdict("QU only at the start") // as many starts as attempts
 }
 
 // Rows 25 and 88 to 97 as they are heard: one service out of packets in any
@@ -237,14 +255,14 @@ func TestServicesAsTheyAreSaid(t *testing.T) {
 	b := r.browse("_said._tcp", "--resolve")
 	sub := r.browse("_I1F._sub._said._tcp")
 	types := r.browse()
-	r.asks(r.start, 5*time.Second, "_said._tcp.local", dns.TypePTR)
-	r.asks(r.start, 5*time.Second, "_I1F._sub._said._tcp.local", dns.TypePTR)
-	r.asks(r.start, 5*time.Second, "_services._dns-sd._udp.local", dns.TypePTR)
+	r.asks(r.start, "_said._tcp.local", dns.TypePTR)
+	r.asks(r.start, "_I1F._sub._said._tcp.local", dns.TypePTR)
+	r.asks(r.start, "_services._dns-sd._udp.local", dns.TypePTR)
 	r.say("r; ! spread.local. 120 A 10.99.1.90")
 	r.say("r; ! Spread._said._tcp.local. 4500 TXT =ignored KEY=first key=second flag empty= bin=a=b\\000\\255")
 	r.say("r; ! Spread._said._tcp.local. 120 SRV 0 0 4711 spread.local.")
 	r.say("r; = _said._tcp.local. 4500 PTR Spread._said._tcp.local.")
-	e := b.waitFor(5*time.Second, "the service", func(e event) bool { return e.Name == "Spread" && e.Port != 0 && len(e.Addresses) > 0 })
+	e := b.waitFor("the service", func(e event) bool { return e.Name == "Spread" && e.Port != 0 && len(e.Addresses) > 0 })
 	text := func(key string) string {
 		v, ok := e.TXT[key]
 		switch {
@@ -260,13 +278,13 @@ func TestServicesAsTheyAreSaid(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	r.say(`r; = _said._tcp.local. 4500 PTR a._said._tcp.local.; ! a._said._tcp.local. 120 SRV 0 0 1 spread.local.; ! a._said._tcp.local. 4500 TXT ""; = _I1F._sub._said._tcp.local. 4500 PTR a._said._tcp.local.`)
-	if e = b.waitFor(5*time.Second, "the second", func(e event) bool { return e.Name == "a" && e.Port == 1 }); len(e.TXT) != 0 {
+	if e = b.waitFor("the second", func(e event) bool { return e.Name == "a" && e.Port == 1 }); len(e.TXT) != 0 {
 		t.Errorf("an empty text: %+v", e)
 	}
-	sub.wait(5*time.Second, "add", "a")
+	sub.wait("add", "a")
 	r.say("r; = _services._dns-sd._udp.local. 4500 PTR _said._tcp.local.; = _services._dns-sd._udp.local. 4500 PTR _other._udp.local.")
 	for _, typ := range []string{"_said._tcp", "_other._udp"} {
-		types.waitFor(5*time.Second, typ, func(e event) bool { return e.Type == typ })
+		types.waitFor(typ, func(e event) bool { return e.Type == typ })
 	}
 	if _, ok := sub.there()["Spread"]; ok {
 		t.Error("found by a subtype that it doesn't have")
@@ -280,28 +298,38 @@ func TestRecordsGo(t *testing.T) {
 	r := newRig(t)
 	e := r.engine(r.d)
 	sub := func(host string) listener { return r.subscribe(e, question(host+".local", dnswire.TypeA)) }
-	bye, rescued, flushed, burst, short := sub("bye"), sub("rescued"), sub("flushed"), sub("burst"), sub("short")
-	r.asks(r.start, 5*time.Second, "bye.local", dns.TypeA)
-	r.say("r; ! bye.local. 120 A 10.99.1.50; ! rescued.local. 120 A 10.99.1.51; ! flushed.local. 120 A 10.99.1.52; ! short.local. 5 A 10.99.1.53")
-	said := short.wait(2*time.Second, mdns.OpAdd, "10.99.1.53").Time
-	r.say("r; ! burst.local. 120 A 10.99.1.61")
-	time.Sleep(400 * time.Millisecond)
-	r.say("r; ! burst.local. 120 A 10.99.1.62")
+	bye, flushed, short := sub("bye"), sub("flushed"), sub("short")
+	r.asks(r.start, "bye.local", dns.TypeA)
+	r.say("r; ! bye.local. 120 A 10.99.1.50; ! flushed.local. 120 A 10.99.1.52; ! short.local. 5 A 10.99.1.53")
+	said := short.wait(mdns.OpAdd, "10.99.1.53").Time
+	// Within a second of the first of a set the others may come, and a goodbye be taken back.
+	var rescued, burst listener
+	r.attempt("a set and a rescue", func(n int) bool {
+		name := func(s string) string { return fmt.Sprintf("%s%d", s, n) }
+		rescued, burst = sub(name("rescued")), sub(name("burst"))
+		r.say("r; ! " + name("rescued") + ".local. 120 A 10.99.1.51")
+		rescued.wait(mdns.OpAdd, "10.99.1.51")
+		first := time.Now()
+		r.say("r; ! " + name("burst") + ".local. 120 A 10.99.1.61; ! " + name("rescued") + ".local. 0 A 10.99.1.51")
+		time.Sleep(400 * time.Millisecond)
+		r.say("r; ! " + name("burst") + ".local. 120 A 10.99.1.62; ! " + name("rescued") + ".local. 120 A 10.99.1.51")
+		if time.Since(first) > 800*time.Millisecond {
+			return false // it was late
+		}
+		burst.wait(mdns.OpAdd, "10.99.1.61")
+		burst.wait(mdns.OpAdd, "10.99.1.62")
+		return true
+	})
 	taken := time.Now()
-	r.say("r; ! BYE.local. 0 A 10.99.1.50; ! rescued.local. 0 A 10.99.1.51")
-	time.Sleep(600 * time.Millisecond)
-	r.say("r; ! rescued.local. 120 A 10.99.1.51")
-	r.within("goodbye", bye.wait(3*time.Second, mdns.OpRemove, "10.99.1.50").Time.Sub(taken), time.Second-early, time.Second)
+	r.say("r; ! BYE.local. 0 A 10.99.1.50")
+	r.within("goodbye", bye.wait(mdns.OpRemove, "10.99.1.50").Time.Sub(taken), time.Second-early, time.Second)
 	time.Sleep(time.Until(said.Add(3 * time.Second)))
 	taken = time.Now()
 	r.say("r; ! flushed.local. 120 A 10.99.1.54")
-	flushed.wait(2*time.Second, mdns.OpAdd, "10.99.1.54")
-	r.within("flush", flushed.wait(3*time.Second, mdns.OpRemove, "10.99.1.52").Time.Sub(taken), time.Second-early, time.Second)
-	r.within("end of TTL", short.wait(5*time.Second, mdns.OpRemove, "10.99.1.53").Time.Sub(said), 5*time.Second-early, 5*time.Second)
-	rescued.wait(time.Second, mdns.OpAdd, "10.99.1.51")
+	flushed.wait(mdns.OpAdd, "10.99.1.54")
+	r.within("flush", flushed.wait(mdns.OpRemove, "10.99.1.52").Time.Sub(taken), time.Second-early, time.Second)
+	r.within("end of TTL", short.wait(mdns.OpRemove, "10.99.1.53").Time.Sub(said), 5*time.Second-early, 5*time.Second)
 	rescued.none(100 * time.Millisecond)
-	burst.wait(time.Second, mdns.OpAdd, "10.99.1.61")
-	burst.wait(time.Second, mdns.OpAdd, "10.99.1.62")
 	burst.none(100 * time.Millisecond)
 	r.verdict()
 }
@@ -314,23 +342,36 @@ func TestFlushActsOnItsLink(t *testing.T) {
 	other := r.Subnet("b", "10.99.2.0/24", "fd99:2::/64")
 	r.d.Join(other)
 	y := r.Host("other").Join(other).Link(other).Tester()
+	r.judge.Is = judge.From(r.d.Addresses()...)
 	e := r.engine(r.d)
-	s := r.subscribe(e, question("twin.local", dnswire.TypeA))
-	r.asks(r.start, 5*time.Second, "twin.local", dns.TypeA)
-	r.say("r; ! twin.local. 120 A 10.99.1.50")
-	y.Send(lab.Datagram{}, pack(t, "r; ! twin.local. 120 A 10.99.2.50"))
-	links := map[int]bool{}
-	links[s.wait(2*time.Second, mdns.OpAdd, "10.99.1.50").Zone.Link] = true
-	time.Sleep(1200 * time.Millisecond)
-	r.say("r; ! twin.local. 120 A 10.99.1.51")
-	time.Sleep(300 * time.Millisecond)
-	r.say("r; ! twin.local. 120 A 10.99.1.50") // of a bridged network: both stay
-	s.wait(2*time.Second, mdns.OpAdd, "10.99.1.51")
-	s.none(1500 * time.Millisecond)
-	// Without that it is gone.
-	r.say("r; ! twin.local. 120 A 10.99.1.51")
-	s.wait(3*time.Second, mdns.OpRemove, "10.99.1.50")
-	s.none(500 * time.Millisecond)
+	r.attempt("two addresses within a second", func(n int) bool {
+		twin := fmt.Sprintf("twin%d.local", n)
+		start := time.Now()
+		s := r.subscribe(e, question(twin, dnswire.TypeA))
+		r.asks(start, twin, dns.TypeA)
+		y.Wait(start, patience, "question on the other link", func(m *judge.Message) bool { return r.asking(m, twin, dns.TypeA) })
+		y.Send(lab.Datagram{}, pack(t, "r; ! "+twin+". 120 A 10.99.2.50"))
+		other := s.wait(mdns.OpAdd, "10.99.2.50").Zone.Link
+		r.say("r; ! " + twin + ". 120 A 10.99.1.50")
+		if s.wait(mdns.OpAdd, "10.99.1.50").Zone.Link == other {
+			t.Error("both links are one")
+		}
+		time.Sleep(1200 * time.Millisecond)
+		first := time.Now()
+		r.say("r; ! " + twin + ". 120 A 10.99.1.51")
+		time.Sleep(300 * time.Millisecond)
+		r.say("r; ! " + twin + ". 120 A 10.99.1.50") // of a bridged network: both stay
+		if time.Since(first) > 800*time.Millisecond {
+			return false // it was late
+		}
+		s.wait(mdns.OpAdd, "10.99.1.51")
+		s.none(1500 * time.Millisecond)
+		// Without that it is gone.
+		r.say("r; ! " + twin + ". 120 A 10.99.1.51")
+		s.wait(mdns.OpRemove, "10.99.1.50")
+		s.none(500 * time.Millisecond)
+		return true
+	})
 	r.verdict()
 }
 
@@ -340,15 +381,13 @@ func TestLinkFlaps(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	b := r.browse("_flap._tcp")
-	r.asks(r.start, 5*time.Second, "_flap._tcp.local", dns.TypePTR)
+	r.asks(r.start, "_flap._tcp.local", dns.TypePTR)
 	r.say("r; = _flap._tcp.local. 4500 PTR a._flap._tcp.local.")
-	b.wait(2*time.Second, "add", "a")
+	b.wait("add", "a")
 	pulled := time.Now()
 	r.d.Links[0].Unplug()
-	b.wait(10*time.Second, "remove", "a")
-	if took := time.Since(pulled); took > 7*time.Second {
-		t.Errorf("forgotten after %v", took)
-	}
+	b.wait("remove", "a")
+	r.within("forgotten", time.Since(pulled), 0, 7*time.Second)
 	for range 50 {
 		r.d.Links[0].Unplug()
 		r.d.Links[0].Plug()
@@ -357,9 +396,8 @@ func TestLinkFlaps(t *testing.T) {
 	r.d.Links[0].Up()
 	// Its first question may be from before, and the answer too early: the one after
 	// a second is from the link as it stays.
-	r.asks(time.Now().Add(500*time.Millisecond), 5*time.Second, "_flap._tcp.local", dns.TypePTR)
-	r.say("r; = _flap._tcp.local. 4500 PTR b._flap._tcp.local.")
-	b.wait(3*time.Second, "add", "b")
+	r.asks(time.Now().Add(500*time.Millisecond), "_flap._tcp.local", dns.TypePTR)
+	r.heard(b, "b", func() { r.say("r; = _flap._tcp.local. 4500 PTR b._flap._tcp.local.") })
 	r.verdict("query gap", "QU only at the start") // fifty starts
 }
 
@@ -370,18 +408,20 @@ func TestOwnPacketsComeBackOverABridge(t *testing.T) {
 	r.d.Join(r.net) // a second link to the same subnet
 	r.judge.Is = judge.From(r.d.Addresses()...)
 	b := r.browse("_back._tcp")
-	q := r.asks(r.start, 5*time.Second, "_back._tcp.local", dns.TypePTR)
-	time.Sleep(time.Until(q.Time.Add(1500 * time.Millisecond)))
 	// Neither link takes the other's question for another host's.
-	count := map[netip.Addr]int{}
-	for _, m := range r.queries("_back._tcp.local", dns.TypePTR) {
-		count[m.Src.Addr()]++
-	}
-	if count[r.d.Links[0].V4] != 2 || count[r.d.Links[1].V4] != 2 {
-		t.Errorf("queries of each address: %v", count)
+	for _, link := range r.d.Links {
+		after := r.start
+		var at []time.Time
+		for range 2 {
+			q := r.x.Wait(after, patience, "question from "+link.Name, func(m *judge.Message) bool {
+				return r.asking(m, "_back._tcp.local", dns.TypePTR) && m.Src.Addr() == link.V4
+			})
+			after, at = q.Time, append(at, q.Time)
+		}
+		r.gap("second question from "+link.Name, at[0], at[1], time.Second)
 	}
 	r.say("r; = _back._tcp.local. 4500 PTR a._back._tcp.local.")
-	b.wait(2*time.Second, "add", "a")
+	b.wait("add", "a")
 }
 
 // Row 80: a million names keep the memory flat.
@@ -389,7 +429,7 @@ func TestFloodOfNames(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	b := r.browse("_flood._tcp")
-	r.asks(r.start, 5*time.Second, "_flood._tcp.local", dns.TypePTR)
+	r.asks(r.start, "_flood._tcp.local", dns.TypePTR)
 	packets := 4000 // of 20 names
 	if soak() {
 		packets = 50_000
@@ -410,8 +450,7 @@ func TestFloodOfNames(t *testing.T) {
 		}
 	}
 	time.Sleep(500 * time.Millisecond)
-	r.say("r; = _flood._tcp.local. 4500 PTR after._flood._tcp.local.")
-	b.wait(5*time.Second, "add", "after")
+	r.heard(b, "after", func() { r.say("r; = _flood._tcp.local. 4500 PTR after._flood._tcp.local.") })
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.Pid()))
 	if err != nil {
 		t.Fatal(err)

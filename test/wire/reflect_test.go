@@ -47,10 +47,10 @@ func (r *rig) far(h *lab.Host, typ string) *far {
 
 // sees waits until the instances are those, each at an address; how long that
 // took is returned.
-func (f *far) sees(d time.Duration, want map[string]string) time.Duration {
+func (f *far) sees(want map[string]string) time.Duration {
 	f.t.Helper()
 	start := time.Now()
-	lab.Eventually(f.t, d, fmt.Sprint(want), func() error {
+	lab.Eventually(f.t, patience, fmt.Sprint(want), func() error {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if len(f.seen) != len(want) {
@@ -78,7 +78,7 @@ func TestPublisherIsFollowedThroughReflectors(t *testing.T) {
 			b := r.Subnet("b", "10.99.2.0/24", "fd99:2::/64")
 			for i := range reflectors {
 				p := r.Host(fmt.Sprintf("reflector%d", i)).Join(r.net).Join(b).Lanfolk("reflect", "-i", "eth0", "-i", "eth1").Start()
-				p.WaitText(10*time.Second, "ready")
+				p.WaitText(patience, "ready")
 			}
 			f := r.far(r.Host("desk").Join(b), "_http._tcp")
 			first := func(e announced) bool { return e.Event == "announced" }
@@ -89,32 +89,32 @@ func TestPublisherIsFollowedThroughReflectors(t *testing.T) {
 					args = append(args, "--host", strings.ToLower(name), "--address", address[0])
 				}
 				p := r.announce(h, args...)
-				says(p, 10*time.Second, "announcement", first)
+				says(p, "announcement", first)
 				return p
 			}
 			down, killed, renamed, moved := r.Host("down").Join(r.net), r.Host("killed").Join(r.net), r.Host("renamed").Join(r.net), r.Host("moved").Join(r.net)
 			pd, pk := start(down, "Down", down.Links[0].V4.String()), start(killed, "Killed", killed.Links[0].V4.String())
 			po, pm := start(renamed, "Old", renamed.Links[0].V4.String()), start(moved, "Moved")
 			at := map[string]string{"Down": down.Links[0].V4.String(), "Killed": killed.Links[0].V4.String(), "Old": renamed.Links[0].V4.String(), "Moved": moved.Links[0].V4.String()}
-			f.sees(15*time.Second, at)
+			f.sees(at)
 
 			// A goodbye is worth a second (§10.1).
 			pd.Stop()
 			delete(at, "Down")
-			t.Logf("shut down: %v", f.sees(5*time.Second, at))
+			r.within("shut down", f.sees(at), 0, 5*time.Second)
 
 			// Renamed: the old name says goodbye, the new one is announced.
 			po.Stop()
 			delete(at, "Old")
 			pn := start(renamed, "New", renamed.Links[0].V4.String())
 			at["New"] = renamed.Links[0].V4.String()
-			t.Logf("renamed: %v", f.sees(5*time.Second, at))
+			r.within("renamed", f.sees(at), 0, 5*time.Second)
 
 			// Another address: announced at once, the old one flushed in a second.
 			moved.Run("ip", "addr", "del", moved.Links[0].V4.String()+"/24", "dev", "eth0")
 			moved.Run("ip", "addr", "add", "10.99.1.200/24", "dev", "eth0")
 			at["Moved"] = "10.99.1.200"
-			t.Logf("moved: %v", f.sees(10*time.Second, at))
+			r.within("moved", f.sees(at), 0, 10*time.Second)
 
 			// Killed: its user finds it dead.
 			pk.Kill()
@@ -122,8 +122,7 @@ func TestPublisherIsFollowedThroughReflectors(t *testing.T) {
 				t.Fatal(err)
 			}
 			delete(at, "Killed")
-			took := f.sees(15*time.Second, at)
-			t.Logf("killed: %v after it was found dead", took)
+			r.within("found dead", f.sees(at), 0, 15*time.Second)
 
 			// Nobody took another's copy for a rival.
 			for _, p := range []*lab.Process{pd, pk, po, pn, pm} {
