@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gopacket/gopacket/layers"
 	"github.com/miekg/dns"
 
 	"github.com/lanfolk/lanfolk/test/lab"
@@ -37,13 +38,13 @@ func newPair(t *testing.T, services ...lab.Service) *pair {
 
 // browse returns what avahi-browse finds at once, its lines with resolved
 // services ("=;") or, where resolve is false, those with names ("+;").
-func (p *pair) browse(t *testing.T, typ string, resolve bool) []string {
+func browse(t *testing.T, d *lab.AvahiDaemon, typ string, resolve bool) []string {
 	t.Helper()
 	args, begin := []string{"avahi-browse", "--parsable", "--terminate"}, "+;"
 	if resolve {
 		args, begin = append(args, "--resolve"), "=;"
 	}
-	r := p.avahi.Command(append(args, typ)...).Run()
+	r := d.Command(append(args, typ)...).Run()
 	if r.Exit != 0 {
 		t.Fatalf("avahi-browse: exit %d: %s", r.Exit, r.Stderr)
 	}
@@ -56,9 +57,25 @@ func (p *pair) browse(t *testing.T, typ string, resolve bool) []string {
 	return out
 }
 
+// finds waits until a line of what avahi-browse finds holds all the parts, and
+// returns it: who announces says so when it has sent, and not when others have heard it.
+func finds(t *testing.T, d *lab.AvahiDaemon, typ string, resolve bool, parts ...string) (line string) {
+	t.Helper()
+	lab.Eventually(t, 20*time.Second, fmt.Sprintf("avahi-browse %s that says %q", typ, parts), func() error {
+		all := browse(t, d, typ, resolve)
+		i := slices.IndexFunc(all, has(parts...))
+		if i < 0 {
+			return fmt.Errorf("it says %q", all)
+		}
+		line = all[i]
+		return nil
+	})
+	return line
+}
+
 // announced waits until the command says so.
 func announced(p *lab.Process, name string) {
-	p.WaitLine(10*time.Second, "announcement of "+name, func(line string) bool {
+	p.WaitLine(20*time.Second, "announcement of "+name, func(line string) bool {
 		return strings.Contains(line, `"event":"announced"`) && strings.Contains(line, fmt.Sprintf("%q", name))
 	})
 }
@@ -71,32 +88,33 @@ func TestAnnounceIsFoundByAvahiUntilItsGoodbye(t *testing.T) {
 	cmd := p.desk.Lanfolk("announce", "Büro v1.2", "_http._tcp", "8080", "path=/jobs", "ro", "--subtype", "_printer", "--state", p.Dir(), "-o", "jsonl").Start()
 	announced(cmd, "Büro v1.2")
 
-	found := p.browse(t, "_http._tcp", true)
-	for _, want := range []string{";10.99.1.10;8080;", `"path=/jobs"`, `"ro"`} {
-		if !slices.ContainsFunc(found, func(l string) bool { return strings.Contains(l, want) }) {
-			t.Errorf("avahi-browse doesn't say %s in %q", want, found)
+	found := finds(t, p.avahi, "_http._tcp", true, ";10.99.1.10;8080;", `"path=/jobs"`, `"ro"`)
+	finds(t, p.avahi, "_printer._sub._http._tcp", false, "B\\195\\188ro")
+	host := strings.Split(found, ";")[6]
+	lab.Eventually(t, 20*time.Second, "avahi-resolve "+host, func() error {
+		r := p.avahi.Command("avahi-resolve", "--name", "-4", host).Run()
+		if r.Exit != 0 || !strings.Contains(r.Stdout, "10.99.1.10") {
+			return fmt.Errorf("exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
 		}
-	}
-	if found := p.browse(t, "_printer._sub._http._tcp", false); len(found) == 0 {
-		t.Error("avahi-browse doesn't find it by its subtype")
-	}
-	fields := strings.Split(found[0], ";")
-	r := p.avahi.Command("avahi-resolve", "--name", "-4", fields[6]).Run()
-	if r.Exit != 0 || !strings.Contains(r.Stdout, "10.99.1.10") {
-		t.Errorf("avahi-resolve %s: exit %d: %s%s", fields[6], r.Exit, r.Stdout, r.Stderr)
-	}
+		return nil
+	})
 	if code := cmd.Stop(); code != 0 {
 		t.Errorf("stopped with %d: %s", code, cmd.Stderr())
 	}
-	seen.WaitLine(5*time.Second, "removal", func(l string) bool { return strings.HasPrefix(l, "-;") && strings.Contains(l, "B\\195\\188ro") })
-	wire.Wait(time.Second, "goodbye for the SRV record", func(f lab.Frame) bool {
+	seen.WaitLine(20*time.Second, "removal", func(l string) bool { return strings.HasPrefix(l, "-;") && strings.Contains(l, "B\\195\\188ro") })
+	wire.Wait(10*time.Second, "goodbye for the SRV record", goodbye(dns.TypeSRV))
+}
+
+// goodbye is true of a frame that takes back a record of a type (RFC 6762 §10.1).
+func goodbye(typ uint16) func(lab.Frame) bool {
+	return func(f lab.Frame) bool {
 		payload, _, port, ok := f.UDP()
 		var m dns.Msg
 		if !ok || port != 5353 || m.Unpack(payload) != nil {
 			return false
 		}
-		return slices.ContainsFunc(m.Answer, func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeSRV && rr.Header().Ttl == 0 })
-	})
+		return slices.ContainsFunc(m.Answer, func(rr dns.RR) bool { return rr.Header().Rrtype == typ && rr.Header().Ttl == 0 })
+	}
 }
 
 func TestAnnounceIsRenamedAndKeepsItsName(t *testing.T) {
@@ -114,22 +132,26 @@ func TestAnnounceIsRenamedAndKeepsItsName(t *testing.T) {
 		t.Error(cmd.Stderr())
 	}
 	// The name is free now, and yet the other one is kept.
+	left := p.a.Capture()
 	p.avahi.Withdraw(web)
-	time.Sleep(1500 * time.Millisecond)
+	left.Wait(20*time.Second, "goodbye of the first", func(f lab.Frame) bool { return sentBy(f, p.neighbour.Link(p.a)) && goodbye(dns.TypePTR)(f) })
 	wire := p.a.Capture()
 	cmd = start()
 	announced(cmd, "Web (2)")
-	if n := wire.Count(func(f lab.Frame) bool { return strings.Contains(string(f.Data()), "\x03Web\x05_http") }); n > 0 {
-		t.Errorf("the old name is in %d packets", n)
+	if n := wire.Count(func(f lab.Frame) bool {
+		return sentBy(f, p.desk.Link(p.a)) && strings.Contains(string(f.Data()), "\x03Web\x05_http")
+	}); n > 0 {
+		t.Errorf("it says the old name in %d packets", n)
 	}
 	// Who comes later gets another name.
 	p.avahi.Publish(lab.Service{Name: "Web (2)", Type: "_http._tcp", Port: 80})
-	found := p.browse(t, "_http._tcp", true)
-	if !slices.ContainsFunc(found, func(l string) bool {
-		return strings.Contains(l, ";Web\\032\\0402\\041;") && strings.Contains(l, ";8080;")
-	}) {
-		t.Errorf("its own name is lost: %q", found)
-	}
+	finds(t, p.avahi, "_http._tcp", true, ";Web\\032\\0402\\041;", ";8080;")
+}
+
+// sentBy is true of a frame that a link sent.
+func sentBy(f lab.Frame, k *lab.Link) bool {
+	eth, ok := f.LinkLayer().(*layers.Ethernet)
+	return ok && slices.Equal(eth.SrcMAC, k.MAC)
 }
 
 // Its own sockets share the port with a node and with avahi-daemon on the same
@@ -198,7 +220,7 @@ type = "_http._tcp"
 port = 8080
 subtypes = ["_admin"]
 txt = { path = "/", ro = true }
-health = { check = "tcp", interval = "500ms", timeout = "400ms", falls = 2, rises = 1 }
+health = { check = "tcp", interval = "1s", timeout = "1s", falls = 2, rises = 1 }
 [[announce]]
 name = "Laser"
 type = "_ipp._tcp"
@@ -212,14 +234,8 @@ addresses = ["10.99.1.200"]
 		return func(l string) bool { return strings.HasPrefix(l, what+";eth0;IPv4;gw\\032page;") }
 	}
 	seen.WaitLine(10*time.Second, "service", in("+"))
-	if found := p.browse(t, "_http._tcp", true); !slices.ContainsFunc(found, func(l string) bool {
-		return strings.Contains(l, ";gw.local;10.99.1.10;8080;") && strings.Contains(l, `"path=/"`) && strings.Contains(l, `"ro"`)
-	}) {
-		t.Errorf("avahi-browse finds %q", found)
-	}
-	if found := p.browse(t, "_ipp._tcp", true); !slices.ContainsFunc(found, func(l string) bool { return strings.Contains(l, ";laser.local;10.99.1.200;631;") }) {
-		t.Errorf("of another machine it finds %q", found)
-	}
+	finds(t, p.avahi, "_http._tcp", true, ";gw.local;10.99.1.10;8080;", `"path=/"`, `"ro"`)
+	finds(t, p.avahi, "_ipp._tcp", true, ";laser.local;10.99.1.200;631;") // of another machine
 	own := waitService(t, n, 5*time.Second, "gw page", "_http._tcp", "in its own inventory", func(s service) bool { return s.Port == 8080 && s.State == "reachable" })
 	if own.Protocol != "self" || own.Device == "" {
 		t.Errorf("in its own inventory: %+v", own)
@@ -336,10 +352,11 @@ func TestHostStaysWhenOneOfTwoAnnouncementsEnds(t *testing.T) {
 		t.Errorf("stopped with %d: %s", code, first.Stderr())
 	}
 	time.Sleep(3 * time.Second) // a goodbye works after one
-	if found := p.browse(t, "_imap._tcp", true); !slices.ContainsFunc(found, func(l string) bool { return strings.Contains(l, ";10.99.1.10;8080;") }) {
-		t.Errorf("the other service is found as %q", found)
-	}
-	if found := p.browse(t, "_http._tcp", false); len(found) > 0 {
-		t.Errorf("the service that ended is found as %q", found)
-	}
+	finds(t, p.avahi, "_imap._tcp", true, ";10.99.1.10;8080;")
+	lab.Eventually(t, 10*time.Second, "the end of the other service", func() error {
+		if found := browse(t, p.avahi, "_http._tcp", false); len(found) > 0 {
+			return fmt.Errorf("it is found as %q", found)
+		}
+		return nil
+	})
 }

@@ -106,8 +106,8 @@ func (s *studio) registered(i int, d time.Duration) {
 	})
 }
 
-// heartbeats waits for n more heartbeats at the ith registry and checks that
-// they come about every five seconds: the machine may be busy.
+// heartbeats waits for n more heartbeats at the ith registry, before that forgets the
+// node, and checks that no more come than one in five seconds.
 func (s *studio) heartbeats(i, n int) {
 	s.Helper()
 	count := func() (times []time.Time) {
@@ -119,17 +119,16 @@ func (s *studio) heartbeats(i, n int) {
 		return times
 	}
 	before := len(count())
-	lab.Eventually(s, time.Duration(5*n+2)*time.Second, "heartbeats", func() error {
+	lab.Eventually(s, time.Duration(5*n+10)*time.Second, "heartbeats", func() error {
 		if have := len(count()) - before; have < n {
 			return fmt.Errorf("%d of %d", have, n)
 		}
 		return nil
 	})
-	times := count()[before:]
-	for j := 1; j < len(times); j++ {
-		if d := times[j].Sub(times[j-1]); d < 3*time.Second || d > 7*time.Second {
-			s.Errorf("a heartbeat after %v", d)
-		}
+	all := s.registries[i].Requests()
+	// One may be late and the next one not, and the first follows the registration.
+	if have, since := len(count()), time.Since(all[0].Time); have > int(since/(5*time.Second))+2 {
+		s.Errorf("%d heartbeats in %v", have, since)
 	}
 }
 
@@ -171,7 +170,7 @@ func TestExampleNode(t *testing.T) {
 			s := newStudio(t, program, v.resolvConf)
 			v.advertise(s)
 			node := s.start()
-			s.registered(0, 10*time.Second)
+			s.registered(0, 20*time.Second)
 			s.heartbeats(0, 2)
 			died := time.Now()
 			speak := v.silence(s)
@@ -180,7 +179,7 @@ func TestExampleNode(t *testing.T) {
 			speak()
 			seen := len(s.registries[0].Requests())
 			s.registries[1].Forget()
-			s.registered(1, 8*time.Second)
+			s.registered(1, 20*time.Second)
 			s.heartbeats(1, 1)
 			if late := s.requests(0, seen); late != "" {
 				t.Errorf("the node went back: %s", late)
@@ -207,7 +206,7 @@ func TestExampleNodeMeetsErrors(t *testing.T) {
 
 	s.registries[0].Answer(http.StatusServiceUnavailable)
 	node := s.start()
-	s.registered(1, 10*time.Second)
+	s.registered(1, 20*time.Second)
 	if got, want := s.requests(0, 0), "POST "+resource+" 503\n"; got != want {
 		t.Errorf("the first registry got\n%swant\n%s", got, want)
 	}
@@ -216,7 +215,7 @@ func TestExampleNodeMeetsErrors(t *testing.T) {
 	s.registries[0].Refuse()
 	seen := len(s.registries[1].Requests())
 	node = s.start()
-	lab.Eventually(t, 10*time.Second, "registration after a crash", func() error {
+	lab.Eventually(t, 20*time.Second, "registration after a crash", func() error {
 		want := fmt.Sprintf("POST %[1]s 200\nDELETE %[1]s/%[2]s 204\nPOST %[1]s 201\n", resource, mine)
 		if got := s.requests(1, seen); got != want {
 			return fmt.Errorf("the second registry got\n%swant\n%s", got, want)
@@ -228,7 +227,7 @@ func TestExampleNodeMeetsErrors(t *testing.T) {
 	s.registries[1].Answer(http.StatusBadRequest)
 	seen = len(s.registries[1].Requests())
 	node = s.start()
-	if code := node.Wait(10 * time.Second); code != 1 || !strings.Contains(node.Stderr(), "400") {
+	if code := node.Wait(20 * time.Second); code != 1 || !strings.Contains(node.Stderr(), "400") {
 		t.Errorf("refused: exit %d: %s", code, node.Stderr())
 	}
 	if got, want := s.requests(1, seen), "POST "+resource+" 400\n"; got != want {
@@ -237,7 +236,7 @@ func TestExampleNodeMeetsErrors(t *testing.T) {
 
 	s.registries[1].Refuse()
 	node = s.start()
-	node.WaitText(10*time.Second, "refused")
+	node.WaitText(20*time.Second, "refused")
 	if code := node.Stop(); code != 0 {
 		t.Errorf("stopped while no registry works: exit %d", code)
 	}

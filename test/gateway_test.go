@@ -104,10 +104,14 @@ func TestGatewayFindsItsHub(t *testing.T) {
 		t.Fatalf("join by mDNS: exit %d after %v: %s%s", r.Exit, r.Took, r.Stdout, r.Stderr)
 	}
 	online(t, hub, "shed")
-	var status struct{ Hub struct{ Address string } }
-	if err := up.JSON(&status, "status"); err != nil || !strings.HasSuffix(status.Hub.Address, fmt.Sprint(":", hubPort)) {
-		t.Errorf("the shed's hub is at %q, %v", status.Hub.Address, err)
-	}
+	lab.Eventually(t, 10*time.Second, "the hub in the shed's status", func() error {
+		var status struct{ Hub struct{ Address string } }
+		err := up.JSON(&status, "status")
+		if err == nil && !strings.HasSuffix(status.Hub.Address, fmt.Sprint(":", hubPort)) {
+			err = fmt.Errorf("it is at %q", status.Hub.Address)
+		}
+		return err
+	})
 	if r := other.Run("gateways", "--json"); strings.TrimSpace(r.Stdout) != "[]" {
 		t.Errorf("the other hub has gateways: %s%s", r.Stdout, r.Stderr)
 	}
@@ -226,9 +230,21 @@ timeout = "1h"
 		}
 		return nil
 	})
+	lab.Eventually(t, 20*time.Second, "what it said at the hub", func() error {
+		var all []struct {
+			ID string `json:"command_id"`
+		}
+		if err := hub.JSON(&all, "commands"); err != nil || len(all) != 1 {
+			return fmt.Errorf("commands %+v, %w", all, err)
+		}
+		if r := hub.Run("commands", "output", all[0].ID, "--now"); r.Stdout != "begun\n" {
+			return fmt.Errorf("exit %d: %q%s", r.Exit, r.Stdout, r.Stderr)
+		}
+		return nil
+	})
 	up.Kill()
 	gate.Up(lab.Node{State: up.State, Config: config, User: lab.Nobody})
-	lab.Eventually(t, 5*time.Second, "the program's end", func() error {
+	lab.Eventually(t, 20*time.Second, "the program's end", func() error {
 		if sleeping() {
 			return errors.New("what it began still runs")
 		}
@@ -239,7 +255,7 @@ timeout = "1h"
 	if err := json.Unmarshal([]byte(line), &got); err != nil || got.Output != "begun\n" {
 		t.Errorf("%s: %v", line, err)
 	}
-	if code := run.Wait(5 * time.Second); code != 1 {
+	if code := run.Wait(20 * time.Second); code != 1 {
 		t.Errorf("run exits with %d", code)
 	}
 }

@@ -105,9 +105,12 @@ func TestUpKeepsAllInPostgres(t *testing.T) {
 		}
 		return nil
 	})
-	if got := server.SQL(`SELECT count(DISTINCT node) FROM device`, `SELECT node FROM device WHERE doc LIKE '%thermostat%'`); got != "2\ncellar" {
-		t.Errorf("nodes with devices, and who has the thermostat: %q", got)
-	}
+	lab.Eventually(t, 20*time.Second, "both nodes' devices, and one node's thermostat", func() error {
+		if got := server.SQL(`SELECT count(DISTINCT node) FROM device`, `SELECT node FROM device WHERE doc LIKE '%thermostat%'`); got != "2\ncellar" {
+			return fmt.Errorf("%q", got)
+		}
+		return nil
+	})
 	if r := other.Run("devices", "-o", "name"); strings.Contains(r.Stdout, "thermostat") {
 		t.Errorf("one node's name is in the other's inventory: %s", r.Stdout)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -46,7 +47,7 @@ func TestPrivacyOfANode(t *testing.T) {
 					t.Fatalf("dig: exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
 				}
 			}
-			lab.Eventually(t, 10*time.Second, "rows", func() error {
+			lab.Eventually(t, 20*time.Second, "rows", func() error {
 				look(secretName)
 				look("www.example.com")
 				rows, err := rowsOf(n, "*")
@@ -57,19 +58,26 @@ func TestPrivacyOfANode(t *testing.T) {
 				if !arp || dns != c.rows {
 					return fmt.Errorf("rows of ARP: %v, of DNS: %v", arp, dns)
 				}
+				if rows, err = rowsOf(n, secretName); err != nil {
+					return err
+				}
+				if found := strings.Contains(rows, `"protocol":"dns"`); found != c.rows || strings.Contains(rows, secretName) != c.names {
+					return fmt.Errorf("by the name the API finds %s", rows)
+				}
+				if rows, err = rowsOf(n, "www.example.com"); err != nil || strings.Contains(rows, "www.example.com") != c.rows {
+					return fmt.Errorf("of a domain that may be read the API finds %s, %w", rows, err)
+				}
 				return nil
 			})
-			rows, err := rowsOf(n, secretName)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if found := strings.Contains(rows, `"protocol":"dns"`); found != c.rows || strings.Contains(rows, secretName) != c.names {
-				t.Errorf("by the name the API finds %s", rows)
-			}
-			if rows, err := rowsOf(n, "www.example.com"); err != nil || strings.Contains(rows, "www.example.com") != c.rows {
-				t.Errorf("of a domain that may be read the API finds %s, %v", rows, err)
-			}
 			time.Sleep(1500 * time.Millisecond) // rows are written each second
+			if c.names {
+				lab.Eventually(t, 20*time.Second, "the name in a file", func() error {
+					if in := filesWith(t, n.State, "clinic"); len(in) == 0 {
+						return errors.New("none has it")
+					}
+					return nil
+				})
+			}
 			if r := n.Run("fingerprints", "--query", secretName, "--latest", "-o", "jsonl"); (r.Exit == 0) != c.rows || strings.Contains(r.Stdout, secretName) != c.names {
 				t.Errorf("fingerprints: exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
 			}

@@ -170,6 +170,10 @@ func newDesk(t *testing.T) *desk {
 		{Name: "Printer", Type: "_http._tcp", Port: 80},
 		{Name: "Registry", Type: "_nmos-register._tcp", Port: 8010, TXT: []string{"api_proto=http", "api_ver=v1.2,v1.3", "api_auth=false", "pri=10"}},
 	}})
+	heard.Wait(20*time.Second, "announcement of the printer", func(f lab.Frame) bool {
+		payload, _, port, ok := f.UDP()
+		return ok && port == 5353 && len(payload) > 12 && payload[2]&0x80 != 0 && strings.Contains(string(payload), "\x07Printer")
+	})
 	heard.Save(filepath.Join(d.dir, "capture.pcapng"))
 	root, err := filepath.Abs("..")
 	if err != nil {
@@ -208,7 +212,7 @@ func (d *desk) run(t *testing.T, where, command string) {
 	if !endless(command) {
 		// What a node has not heard yet, it may hear in a moment.
 		var r lab.Result
-		for end := time.Now().Add(10 * time.Second); ; time.Sleep(200 * time.Millisecond) {
+		for end := time.Now().Add(30 * time.Second); ; time.Sleep(200 * time.Millisecond) {
 			again := *c
 			if r = again.Run(); r.Exit == 0 && r.Stdout != "" || r.Exit != 5 && r.Exit != 6 && r.Exit != 0 || time.Now().After(end) {
 				break
@@ -225,9 +229,9 @@ func (d *desk) run(t *testing.T, where, command string) {
 		p.WaitLine(3*time.Minute, "ready", func(line string) bool { return strings.HasPrefix(line, "ready") })
 		return
 	}
-	p.WaitLine(10*time.Second, "output", func(string) bool { return p.Stdout() != "" })
+	p.WaitLine(30*time.Second, "output", func(string) bool { return p.Stdout() != "" })
 	p.Signal(syscall.SIGINT)
-	if code := p.Wait(10 * time.Second); code != 0 && code != 130 {
+	if code := p.Wait(30 * time.Second); code != 0 && code != 130 {
 		t.Errorf("%s: %s: exit %d when interrupted\n%s%s", where, command, code, p.Stdout(), p.Stderr())
 	}
 }

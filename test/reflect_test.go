@@ -46,14 +46,14 @@ func (c *crossing) follow(t *testing.T) {
 	smb := c.desk.Lanfolk("browse", "_smb._tcp", "--json").Start()
 	wait := func(what, name string) {
 		t.Helper()
-		p.WaitLine(15*time.Second, what+" of "+name, func(line string) bool {
+		p.WaitLine(30*time.Second, what+" of "+name, func(line string) bool {
 			var e event
 			return json.Unmarshal([]byte(line), &e) == nil && e.Event == what && e.Name == name
 		})
 	}
 	there := netip.MustParsePrefix("10.99.1.0/24")
 	reachable := func(e event) bool { return slices.ContainsFunc(e.Addresses, there.Contains) }
-	p.WaitLine(15*time.Second, "Page with its address", func(line string) bool {
+	p.WaitLine(30*time.Second, "Page with its address", func(line string) bool {
 		var e event
 		return json.Unmarshal([]byte(line), &e) == nil && e.Event != "remove" && e.Name == "Page" && e.Port == 80 && reachable(e)
 	})
@@ -63,7 +63,7 @@ func (c *crossing) follow(t *testing.T) {
 
 	// avahi sees the same.
 	d := c.desk.Avahi(lab.Avahi{DBus: true})
-	lab.Eventually(t, 10*time.Second, "avahi-browse to find it", func() error {
+	lab.Eventually(t, 30*time.Second, "avahi-browse to find it", func() error {
 		r := d.Command("avahi-browse", "--terminate", "--resolve", "--parsable", "--no-db-lookup", "--all").Run()
 		if !strings.Contains(r.Stdout, ";Page;_http._tcp;local;nas.local;10.99.1.") {
 			return fmt.Errorf("it prints %s%s", r.Stdout, r.Stderr)
@@ -88,7 +88,7 @@ func TestReflectCommandBetweenTwoSubnets(t *testing.T) {
 	t.Parallel()
 	c := newCrossing(t)
 	r := c.router.Lanfolk("reflect", "-i", "eth0", "-i", "eth1", "--deny", "_smb._tcp").Start()
-	r.WaitText(10*time.Second, "ready")
+	r.WaitText(30*time.Second, "ready")
 	c.follow(t)
 	if code := r.Stop(); code != 0 {
 		t.Errorf("stopped with %d: %s", code, r.Stderr())
@@ -102,12 +102,12 @@ func TestReflectDryRunSendsNothing(t *testing.T) {
 	t.Parallel()
 	c := newCrossing(t)
 	r := c.router.Lanfolk("reflect", "--all", "--deny", "_smb._tcp", "--dry-run", "-o", "jsonl").Start()
-	r.WaitText(10*time.Second, "ready")
+	r.WaitText(30*time.Second, "ready")
 	c.desk.Lanfolk("browse", "_http._tcp", "--json").Start()
 	c.nasd.Publish(lab.Service{Name: "new files", Type: "_smb._tcp", Port: 446})
 	wait := func(what string, ok func(map[string]any) bool) {
 		t.Helper()
-		r.WaitLine(10*time.Second, what, func(line string) bool {
+		r.WaitLine(30*time.Second, what, func(line string) bool {
 			var d map[string]any
 			return json.Unmarshal([]byte(line), &d) == nil && ok(d)
 		})
@@ -141,10 +141,12 @@ types = ["_smb._tcp"]
 from = ["eth0"]
 `})
 			c.follow(t)
-			s := n.Run("status", "--json")
-			if !strings.Contains(s.Stdout, `"stopped: eth0 to eth1: no files"`) {
-				t.Errorf("the status doesn't count what the rule stopped: %s", s.Stdout)
-			}
+			lab.Eventually(t, 10*time.Second, "what the rule stopped in the status", func() error {
+				if s := n.Run("status", "--json"); !strings.Contains(s.Stdout, `"stopped: eth0 to eth1: no files"`) {
+					return fmt.Errorf("it is %s%s", s.Stdout, s.Stderr)
+				}
+				return nil
+			})
 		})
 	}
 }

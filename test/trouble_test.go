@@ -160,25 +160,34 @@ func TestUpGoesOnWhenTheDiskIsFull(t *testing.T) {
 	}
 }
 
+// lockDatabase holds the lock of a node's database, as another program would, until
+// release is called.
+func lockDatabase(t *testing.T, n *lab.RunningNode) (release func()) {
+	t.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(n.State, "lanfolk.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	db.SetMaxOpenConns(1) // the one that has the lock
+	if _, err := db.ExecContext(t.Context(), "PRAGMA busy_timeout = 60000; BEGIN IMMEDIATE"); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		if _, err := db.ExecContext(t.Context(), "ROLLBACK"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestUpGoesOnWhileTheDatabaseIsLocked(t *testing.T) {
 	t.Parallel()
 	desk, k := quietHost(t)
 	n := desk.Up(lab.Node{})
 	knows(t, n, k)
 
-	db, err := sql.Open("sqlite", filepath.Join(n.State, "lanfolk.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	holder, err := db.Conn(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer holder.Close()
-	if _, err := holder.ExecContext(t.Context(), "PRAGMA busy_timeout = 10000; BEGIN IMMEDIATE"); err != nil {
-		t.Fatal(err)
-	}
+	release := lockDatabase(t, n)
 	asked := 0
 	ask := func() {
 		asked++
@@ -189,9 +198,7 @@ func TestUpGoesOnWhileTheDatabaseIsLocked(t *testing.T) {
 		t.Errorf("status %+v; want that it is locked", s)
 	}
 	knows(t, n, k)
-	if _, err := holder.ExecContext(t.Context(), "ROLLBACK"); err != nil {
-		t.Fatal(err)
-	}
+	release()
 	waitStatus(t, n, "a store that is well again", nil, func(s nodeStatus) bool { return s.Store.Healthy })
 	// What was heard meanwhile is there.
 	lab.Eventually(t, 10*time.Second, "the rows heard meanwhile", func() error {

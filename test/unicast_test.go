@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"github.com/lanfolk/lanfolk/dnssd"
 	"github.com/lanfolk/lanfolk/dnssd/unicast"
 	"github.com/lanfolk/lanfolk/dnswire"
@@ -52,9 +54,25 @@ func exampleServer(h *lab.Host) *lab.Process {
 	})
 }
 
-// asked counts the queries for a name and type in BIND's log.
-func asked(bind *lab.Process, name, typ string) int {
-	return strings.Count(bind.Stderr(), "query: "+name+" IN "+typ+" ")
+// queries returns when a link's host sent DNS queries over UDP, by "name type" in lower
+// and upper case; but for those that it sent again because no answer had come.
+func queries(wire *lab.Capture, of *lab.Link) map[string][]time.Time {
+	all, open := make(map[string][]time.Time), make(map[string]bool)
+	for _, f := range wire.Frames() {
+		payload, src, dst, ok := f.UDP()
+		var m dns.Msg
+		if !ok || src != 53 && dst != 53 || m.Unpack(payload) != nil {
+			continue
+		}
+		for _, q := range m.Question {
+			key := strings.ToLower(q.Name) + " " + dns.TypeToString[q.Qtype]
+			if !m.Response && !open[key] && sentBy(f, of) {
+				all[key] = append(all[key], f.Time)
+			}
+			open[key] = !m.Response
+		}
+	}
+	return all
 }
 
 func TestUnicastDNSSD(t *testing.T) {
@@ -71,7 +89,7 @@ func TestUnicastDNSSD(t *testing.T) {
 
 	r := run("browse", "_http._tcp", "--once", "--resolve", "--json", "--domain", "example.test")
 	got := events(t, r.Stdout)
-	if r.Exit != 0 || len(got) != 1 || r.Took > 2*time.Second {
+	if r.Exit != 0 || len(got) != 1 || r.Alone > 2*time.Second {
 		t.Fatalf("browse: exit %d after %v: %s%s", r.Exit, r.Took, r.Stdout, r.Stderr)
 	}
 	e := got[0]
@@ -92,9 +110,9 @@ func TestUnicastDNSSD(t *testing.T) {
 	if got = events(t, r.Stdout); len(got) != 90 {
 		t.Errorf("%d of 90 printers: exit %d: %s", len(got), r.Exit, r.Stderr)
 	}
-	bind.WaitText(5*time.Second, "query: _ipp._tcp.example.test IN PTR +E(0)T") // by TCP
+	bind.WaitText(20*time.Second, "query: _ipp._tcp.example.test IN PTR +E(0)T") // by TCP
 	r = run("browse", "_nothing._tcp", "--once", "--json", "--domain", "example.test")
-	if r.Exit != 0 || r.Stdout != "" || r.Took > time.Second {
+	if r.Exit != 0 || r.Stdout != "" || r.Alone > 2*time.Second {
 		t.Errorf("nothing: exit %d after %v: %s%s", r.Exit, r.Took, r.Stdout, r.Stderr)
 	}
 	if r = run("browse", "_http._tcp", "--once", "--domain", "example.org"); r.Exit != 1 || !strings.Contains(r.Stderr, "10.99.1.10:53 says REFUSED") {
@@ -102,10 +120,10 @@ func TestUnicastDNSSD(t *testing.T) {
 	}
 
 	r = run("resolve", `Build v1.2 Büro\1`, "_http._tcp", "--json", "--domain", "example.test")
-	if r.Exit != 0 || !strings.Contains(r.Stdout, `"www.example.test"`) || r.Took > time.Second {
+	if r.Exit != 0 || !strings.Contains(r.Stdout, `"www.example.test"`) || r.Alone > 2*time.Second {
 		t.Errorf("resolve: exit %d after %v: %s%s", r.Exit, r.Took, r.Stdout, r.Stderr)
 	}
-	if r = run("resolve", "Nobody", "_http._tcp", "--domain", "example.test"); r.Exit != 5 || r.Took > time.Second {
+	if r = run("resolve", "Nobody", "_http._tcp", "--domain", "example.test"); r.Exit != 5 || r.Alone > 2*time.Second {
 		t.Errorf("resolve of nobody: exit %d after %v: %s", r.Exit, r.Took, r.Stderr)
 	}
 	for _, host := range []string{"www", "www.example.test", "10.99.1.77"} {
@@ -119,7 +137,7 @@ func TestUnicastDNSSD(t *testing.T) {
 
 	// A server that isn't there comes first.
 	r = desk.Lanfolk("browse", "_http._tcp", "--once", "--json", "--domain", "example.test", "--server", "10.99.1.99", "--server", "10.99.1.10:53").Run()
-	if got = events(t, r.Stdout); len(got) != 1 || r.Took > 4*time.Second {
+	if got = events(t, r.Stdout); len(got) != 1 || r.Alone > 4*time.Second {
 		t.Errorf("fail-over: exit %d after %v: %s%s", r.Exit, r.Took, r.Stdout, r.Stderr)
 	}
 	r = desk.Lanfolk("browse", "_http._tcp", "--once", "--domain", "example.test", "--server", "10.99.1.99").Run()
@@ -160,26 +178,33 @@ func TestUnicastAnswersAreCached(t *testing.T) {
 	l := lab.New(t)
 	a := l.Subnet("a", "10.99.1.0/24")
 	server, masq, desk := l.Host("server").Join(a), l.Host("masq").Join(a), l.Host("desk").Join(a)
+	wire := desk.Link(a).Capture()
 	bind := exampleServer(server)
 	// dnsmasq answers with TTL 0, and in lower case.
-	zero := masq.Dnsmasq("--log-queries", "--local=/home.test/", "--ptr-record=_http._tcp.home.test,Web._http._tcp.home.test",
+	masq.Dnsmasq("--local=/home.test/", "--ptr-record=_http._tcp.home.test,Web._http._tcp.home.test",
 		"--srv-host=Web._http._tcp.home.test,www.home.test,80", "--txt-record=Web._http._tcp.home.test,path=/", "--host-record=www.home.test,10.99.1.77")
 	none := desk.Lanfolk("browse", "_nothing._tcp", "--domain", "example.test", "--server", "10.99.1.10").Start()
 	some := desk.Lanfolk("browse", "_http._tcp", "--resolve", "--json", "--domain", "home.test", "--server", "10.99.1.11").Start()
-	some.WaitLine(5*time.Second, "service with TTL 0", func(line string) bool {
+	some.WaitLine(20*time.Second, "service with TTL 0", func(line string) bool {
 		return strings.Contains(line, `"name":"web"`) && strings.Contains(line, `"10.99.1.77"`)
 	})
+	bind.WaitText(20*time.Second, "query: _nothing._tcp.example.test IN PTR ")
 	time.Sleep(7 * time.Second)
-	if n := asked(bind, "_nothing._tcp.example.test", "PTR"); n != 1 {
-		t.Errorf("asked %d times for what isn't there, with a minimum of 10 s", n)
-	}
-	log := zero.Stderr() + zero.Stdout()
-	if n := strings.Count(log, "query[PTR] _http._tcp.home.test"); n != 1 {
-		t.Errorf("asked %d times in 7 s for what has TTL 0", n)
+	// What isn't there, and what has TTL 0, holds for 10 s.
+	all := queries(wire, desk.Link(a))
+	for q, times := range all {
+		for i := 1; i < len(times); i++ {
+			if d := times[i].Sub(times[i-1]); d < 9*time.Second {
+				t.Errorf("%s asked again after %v", q, d)
+			}
+		}
 	}
 	// The address came along with the SRV record, so the other family was asked for later.
-	if n, a, aaaa := strings.Count(log, ": query["), strings.Count(log, "query[A]"), strings.Count(log, "query[AAAA]"); n != 4 || a != 0 || aaaa != 1 {
-		t.Errorf("%d queries in 7 s for a service with TTL 0, %d for A, %d for AAAA; want 4, 0 and 1:\n%s", n, a, aaaa, log)
+	want := []string{
+		"_http._tcp.home.test. PTR", "_nothing._tcp.example.test. PTR", "web._http._tcp.home.test. SRV", "web._http._tcp.home.test. TXT", "www.home.test. AAAA",
+	}
+	if got := slices.Sorted(maps.Keys(all)); !slices.Equal(got, want) {
+		t.Errorf("asked for %q, want %q", got, want)
 	}
 	for _, p := range []*lab.Process{none, some} {
 		if code := p.Stop(); code != 0 && code != 130 {
@@ -192,7 +217,7 @@ func TestUnicastAnswersAreCached(t *testing.T) {
 func dialIn(h *lab.Host) unicast.DialFunc {
 	return func(_ context.Context, network, address string) (c net.Conn, err error) {
 		err = h.Do(func() error {
-			c, err = net.DialTimeout(network, address, time.Second)
+			c, err = net.DialTimeout(network, address, 5*time.Second)
 			return err
 		})
 		return c, err
@@ -239,7 +264,7 @@ func TestRegistrationByDynamicUpdate(t *testing.T) {
 				if err != nil {
 					t.Errorf("Run: %v", err)
 				}
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 				t.Error("Run doesn't end")
 			}
 		}
@@ -247,7 +272,7 @@ func TestRegistrationByDynamicUpdate(t *testing.T) {
 	}
 	await := func(states chan unicast.RegistrationEvent, what string, ok func(unicast.RegistrationEvent) bool) unicast.RegistrationEvent {
 		t.Helper()
-		for end := time.After(10 * time.Second); ; {
+		for end := time.After(time.Minute); ; {
 			select {
 			case ev := <-states:
 				if ok(ev) {
@@ -296,7 +321,7 @@ func TestRegistrationByDynamicUpdate(t *testing.T) {
 		t.Errorf("types: %s", out)
 	}
 	watch := desk.Lanfolk("browse", "_smb._tcp", "--resolve", "--json", "--domain", "example.test", "--server", "10.99.1.10").Start()
-	watch.WaitLine(5*time.Second, "service", func(line string) bool {
+	watch.WaitLine(20*time.Second, "service", func(line string) bool {
 		return strings.Contains(line, `"event":"add"`) && strings.Contains(line, "nas.example.test")
 	})
 
@@ -352,11 +377,11 @@ func TestUnicastRemovalIsSeen(t *testing.T) {
 			return strings.Contains(s, `"event":"`+what+`"`) && strings.Contains(s, `"name":"`+name+`"`)
 		}
 	}
-	p.WaitLine(5*time.Second, "add", line("add", "one"))
+	p.WaitLine(20*time.Second, "add", line("add", "one"))
 	update("add _x._udp.example.test 4 PTR two._x._udp.example.test")
 	update("delete _x._udp.example.test PTR one._x._udp.example.test")
-	p.WaitLine(12*time.Second, "add of another", line("add", "two"))
-	p.WaitLine(time.Second, "remove", line("remove", "one"))
+	p.WaitLine(20*time.Second, "add of another", line("add", "two"))
+	p.WaitLine(20*time.Second, "remove", line("remove", "one"))
 }
 
 // A node keeps the services of the domains that its config names, and of those
@@ -382,7 +407,7 @@ func TestNodeKeepsServicesOfUnicastDNS(t *testing.T) {
 		Port                              uint16
 	}
 	var all []found
-	lab.Eventually(t, 10*time.Second, "services of two domains", func() error {
+	lab.Eventually(t, 20*time.Second, "services of two domains", func() error {
 		all = nil
 		if err := n.JSON(&all, "services", "--protocol", "dns-sd"); err != nil {
 			return err
@@ -390,13 +415,13 @@ func TestNodeKeepsServicesOfUnicastDNS(t *testing.T) {
 		if len(all) != 2 {
 			return fmt.Errorf("%d services", len(all))
 		}
+		for _, s := range all {
+			if s.Name != "Web" || s.Type != "_http._tcp" || s.State != "reachable" || s.Host != map[uint16]string{80: "www.example.test", 81: "www.home.test"}[s.Port] {
+				return fmt.Errorf("%+v", s)
+			}
+		}
 		return nil
 	})
-	for _, s := range all {
-		if s.Name != "Web" || s.Type != "_http._tcp" || s.State != "reachable" || s.Host != map[uint16]string{80: "www.example.test", 81: "www.home.test"}[s.Port] {
-			t.Errorf("%+v", s)
-		}
-	}
 	if r := n.Run("find", "_http._tcp", "--via", "dns-sd", "-o", "jsonl"); r.Exit != 0 || strings.Count(r.Stdout, `"dns-sd"`) != 2 {
 		t.Errorf("find: exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
 	}
@@ -425,19 +450,21 @@ func TestUnicastAsksForNoMoreThanItMust(t *testing.T) {
 		z.Records = append(z.Records, "_http._tcp PTR "+name, name+" SRV 0 0 80 "+[]string{"one", "two"}[i%2], name+` TXT "path=/"`)
 	}
 	bind := server.BIND(lab.BIND{Zones: []lab.Zone{z}, Options: []string{"querylog yes;"}})
+	wire := desk.Link(a).Capture()
 	r := desk.Lanfolk("browse", "_http._tcp", "--once", "--resolve", "--json", "--domain", "Example.TEST.", "--server", "10.99.1.10").Run()
 	if got := events(t, r.Stdout); r.Exit != 0 || len(got) != many || strings.Count(r.Stdout, `"one.example.test","port":80,"addresses":["10.99.1.77","fd99:1::77"]`) != many/2 {
 		t.Fatalf("%d of %d: exit %d: %s%s", len(got), many, r.Exit, r.Stdout, r.Stderr)
 	}
-	lab.Eventually(t, 5*time.Second, "all queries in the log", func() error {
-		count := map[string]int{}
-		for line := range strings.Lines(bind.Stderr()) {
-			if _, q, ok := strings.Cut(line, " query: "); ok && strings.HasSuffix(line, "\n") {
-				count[strings.Fields(q)[2]]++
-			}
-		}
-		if want := map[string]int{"PTR": 2, "SRV": many, "TXT": many}; !maps.Equal(count, want) {
-			return fmt.Errorf("queries %v, want %v", count, want)
+	count := map[string]int{}
+	for q, times := range queries(wire, desk.Link(a)) {
+		count[q[strings.LastIndexByte(q, ' ')+1:]] += len(times)
+	}
+	if want := map[string]int{"PTR": 1, "SRV": many, "TXT": many}; !maps.Equal(count, want) {
+		t.Errorf("queries %v, want %v", count, want)
+	}
+	lab.Eventually(t, 20*time.Second, "one query by TCP in the log", func() error {
+		if n := strings.Count(bind.Stderr(), "+E(0)T"); n != 1 {
+			return fmt.Errorf("%d:\n%s", n, bind.Stderr())
 		}
 		return nil
 	})
@@ -472,12 +499,12 @@ func TestUnicastServersFail(t *testing.T) {
 		{[]string{"10.99.1.10"}, 6, 3 * time.Second},
 	} {
 		r := browse(c.servers...)
-		if r.Exit != c.exit || r.Took < c.least || r.Took > c.least+2500*time.Millisecond {
+		if r.Exit != c.exit || r.Took < c.least || r.Alone > c.least+2500*time.Millisecond {
 			t.Errorf("%v: exit %d after %v, want %d after %v: %s", c.servers, r.Exit, r.Took, c.exit, c.least, r.Stderr)
 		}
 	}
 	watch := desk.Lanfolk("browse", "_http._tcp", "--resolve", "--json", "--domain", "example.test", "--server", "10.99.1.10").Start()
 	time.Sleep(4 * time.Second) // it has failed by then
 	dead.Resume()
-	watch.WaitLine(10*time.Second, "service of the server that is back", func(line string) bool { return strings.Contains(line, `"www.example.test"`) })
+	watch.WaitLine(20*time.Second, "service of the server that is back", func(line string) bool { return strings.Contains(line, `"www.example.test"`) })
 }

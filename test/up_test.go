@@ -1,7 +1,9 @@
 package test
 
 import (
+	"database/sql"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -21,7 +23,7 @@ func TestUpFindsEveryServiceOnEveryLink(t *testing.T) {
 	}
 	t.Logf("ready after %v", n.Ready)
 	for _, want := range o.published() {
-		s := waitService(t, n, 10*time.Second, want.Name, want.Type, "with its addresses", func(s service) bool {
+		s := waitService(t, n, 20*time.Second, want.Name, want.Type, "with its addresses", func(s service) bool {
 			for _, a := range want.addresses {
 				if !slices.Contains(s.Addresses, a) {
 					return false
@@ -66,17 +68,17 @@ func TestUpFindsEveryServiceOnEveryLink(t *testing.T) {
 	// Goodbyes: of one service, then of a whole host.
 	extra := lab.Service{Name: "extra", Type: "_http._tcp", Port: 81}
 	o.nasd.Publish(extra)
-	waitService(t, n, 10*time.Second, "extra", "_http._tcp", "known", func(service) bool { return true })
+	waitService(t, n, 20*time.Second, "extra", "_http._tcp", "known", func(service) bool { return true })
 	o.nasd.Withdraw(extra)
-	waitNoService(t, n, 5*time.Second, "extra", "_http._tcp")
+	waitNoService(t, n, 20*time.Second, "extra", "_http._tcp")
 	o.camerad.Stop()
-	waitNoService(t, n, 5*time.Second, "Door", "_http._tcp")
+	waitNoService(t, n, 20*time.Second, "Door", "_http._tcp")
 
 	// A link that wasn't there when it started.
 	c := o.Subnet("c", "10.99.3.0/24")
 	o.Host("lamp").Join(c).Avahi(lab.Avahi{Services: []lab.Service{{Name: "late", Type: "_http._tcp", Port: 82}}})
 	o.desk.Join(c)
-	waitService(t, n, 10*time.Second, "late", "_http._tcp", "on the new link", func(s service) bool { return s.Interface == "eth2" })
+	waitService(t, n, 20*time.Second, "late", "_http._tcp", "on the new link", func(s service) bool { return s.Interface == "eth2" })
 
 	if code := n.Stop(); code != 0 && code != 130 {
 		t.Errorf("stopped with %d", code)
@@ -95,7 +97,7 @@ func TestUpSaysWhenAHostThatDiedIsUnreachable(t *testing.T) {
 	reachable := func(s service) bool {
 		return s.State == "reachable" && s.Port == 1 && slices.Contains(s.Addresses, "10.99.1.11")
 	}
-	waitService(t, n, 10*time.Second, "lamp", "_hap._tcp", "reachable", reachable)
+	waitService(t, n, 20*time.Second, "lamp", "_hap._tcp", "reachable", reachable)
 	// It is asked again in time, for longer than its TTL.
 	time.Sleep(7 * time.Second)
 	waitService(t, n, time.Second, "lamp", "_hap._tcp", "still reachable", reachable)
@@ -108,7 +110,7 @@ func TestUpAsAnOrdinaryUser(t *testing.T) {
 	o := newOffice(t)
 	n := o.desk.Up(lab.Node{User: lab.Nobody})
 	for _, want := range o.published() {
-		waitService(t, n, 10*time.Second, want.Name, want.Type, "reachable", func(s service) bool { return s.State == "reachable" && s.Port == want.Port })
+		waitService(t, n, 20*time.Second, want.Name, want.Type, "reachable", func(s service) bool { return s.State == "reachable" && s.Port == want.Port })
 	}
 	r := n.Run("status")
 	if r.Exit != 0 || !strings.Contains(strings.ToLower(r.Stdout), "capture") || !strings.Contains(strings.ToUpper(r.Stdout), "CAP_NET_RAW") {
@@ -223,8 +225,24 @@ func TestRestartKeepsIDsAndNames(t *testing.T) {
 		return ids
 	}
 	first := ids(n)
-	// What is only heard may lose its last second.
-	time.Sleep(1500 * time.Millisecond)
+	// What is only heard may lose its last second or so.
+	lab.Eventually(t, 20*time.Second, "the devices in the database", func() error {
+		db, err := sql.Open("sqlite", filepath.Join(n.State, "lanfolk.db"))
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		for i, id := range first {
+			var doc string
+			if err := db.QueryRowContext(t.Context(), "SELECT doc FROM device WHERE id = ?", id).Scan(&doc); err != nil {
+				return fmt.Errorf("%s: %w", id, err)
+			}
+			if !strings.Contains(doc, macs[i]) {
+				return fmt.Errorf("%s is %s", id, doc)
+			}
+		}
+		return nil
+	})
 	if r := n.Run("device", "name", first[0], "Grandma's NAS"); r.Exit != 0 {
 		t.Fatalf("name: exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
 	}
