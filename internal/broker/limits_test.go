@@ -16,23 +16,23 @@ import (
 
 func TestLimits(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, broker.Options{Limits: broker.Limits{
-		Clients: 3, Retained: 2, Message: 1000, Subscriptions: 2, AllSubscriptions: 3, ConnectTimeout: 200 * time.Millisecond,
-	}})
 	t.Run("connections that say nothing", func(t *testing.T) {
-		c := r.dial()
+		c := newRig(t, broker.Options{Limits: broker.Limits{ConnectTimeout: 200 * time.Millisecond}}).dial()
 		_ = c.SetReadDeadline(time.Now().Add(patience))
 		if n, err := c.Read(make([]byte, 1)); n > 0 || err == nil || strings.Contains(err.Error(), "timeout") {
 			t.Errorf("it is left open: %d, %v", n, err)
 		}
 	})
+	r := newRig(t, broker.Options{Limits: broker.Limits{
+		Clients: 3, Retained: 2, Message: 1000, Subscriptions: 2, AllSubscriptions: 3, ConnectTimeout: time.Hour,
+	}})
 	t.Run("first packets", func(t *testing.T) {
 		for _, b := range []string{"\x30\x03\x00\x01a", "\x10\xff\xff\xff\x7f", "\x10\x80\x80\x80\x80\x01", "GET / HTTP/1.1\r\n\r\n"} {
 			c := r.dial()
 			if _, err := c.Write([]byte(b)); err != nil {
 				t.Fatal(err)
 			}
-			_ = c.SetReadDeadline(time.Now().Add(150 * time.Millisecond)) // before the timeout
+			_ = c.SetReadDeadline(time.Now().Add(patience))
 			if _, err := c.Read(make([]byte, 1)); err == nil || strings.Contains(err.Error(), "timeout") {
 				t.Errorf("%q: %v", b, err)
 			}
@@ -70,8 +70,12 @@ func TestLimits(t *testing.T) {
 		eventually(t, "farewell", func() bool { return r.b.Stats().Connected == 1 })
 	})
 	t.Run("clients", func(t *testing.T) {
-		r.connect3("d")
-		r.connect3("e")
+		for _, id := range []string{"d", "e"} { // once those of before have left
+			eventually(t, id, func() bool {
+				_, code := r.try3(id)
+				return code == 0
+			})
+		}
 		if _, code := r.try3("f"); code != 3 { // server unavailable
 			t.Errorf("code %d", code)
 		}

@@ -17,7 +17,7 @@ import (
 	"github.com/lanfolk/lanfolk/internal/broker"
 )
 
-const patience = 10 * time.Second
+const patience = time.Minute // on a busy machine
 
 // rig is a broker that runs on loopback.
 type rig struct {
