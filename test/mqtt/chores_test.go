@@ -27,7 +27,7 @@ func TestJanitorsMidway(t *testing.T) {
 			b := s.startBridge(step{As: "b", Provider: sig.String()}, bulk(n))
 			seen := observe(s.t, s.host.DialContext)
 			b.kill()
-			lab.Eventually(s.t, 60*time.Second, "the first marks", func() error {
+			lab.Eventually(s.t, 30*time.Second, "the first marks", func() error {
 				if seen.count("current/bulk", "0") < 50 {
 					return fmt.Errorf("%d marks", seen.count("current/bulk", "0"))
 				}
@@ -41,7 +41,7 @@ func TestJanitorsMidway(t *testing.T) {
 			}
 			all[worker].Signal(sig)
 			when := seen.count("current/bulk", "0")
-			lab.Eventually(s.t, 90*time.Second, "all marks", func() error {
+			lab.Eventually(s.t, 60*time.Second, "all marks", func() error {
 				return s.checkAll(&allUnder{Prefix: "current/bulk", Payload: "0", Count: n})
 			})
 			marks := seen.count("current/bulk", "0")
@@ -69,7 +69,7 @@ func TestBackAtTheEndOfTheGrace(t *testing.T) {
 			b = s.startBridge(again, bulk(300))
 		}
 		time.Sleep(2 * grace)
-		lab.Eventually(s.t, 60*time.Second, "all say 1", func() error {
+		lab.Eventually(s.t, 30*time.Second, "all say 1", func() error {
 			return s.checkAll(&allUnder{Prefix: "current/bulk", Payload: "1", Count: 300})
 		})
 	})
@@ -89,7 +89,7 @@ func TestMovesWhileOneDies(t *testing.T) {
 			}()
 			second := s.startBridge(step{As: "second", Provider: fmt.Sprintf("second-%d", i), ClientID: "second"}, bulk(250))
 			<-gone
-			lab.Eventually(s.t, 60*time.Second, "the half that moved", func() error {
+			lab.Eventually(s.t, 30*time.Second, "the half that moved", func() error {
 				got, err := retained(s.host.DialContext, "current/#")
 				if err != nil {
 					return err
@@ -197,7 +197,7 @@ func TestHostileNames(t *testing.T) {
 		differs("dry run", before, nil)
 		s.startJanitor(step{})
 		tv := "current/home/tv/reachable"
-		lab.Eventually(s.t, 60*time.Second, "the mark", func() error {
+		lab.Eventually(s.t, 30*time.Second, "the mark", func() error {
 			if got := all()[tv]; got != "0" {
 				return fmt.Errorf("%q", got)
 			}

@@ -118,7 +118,7 @@ func (h *history) play(steps int) {
 		t.Errorf("a watcher that comes at the end: %v (-want +got):\n%s", err, diff)
 	}
 	// A watcher that lost the broker several times in a row waits longer and longer.
-	lab.Eventually(t, 90*time.Second, "the watcher's view", func() error {
+	lab.Eventually(t, 60*time.Second, "the watcher's view", func() error {
 		got, err := replay(w.Stdout())
 		for _, all := range []map[string]entry{want, got} {
 			for key, e := range all { // what a topic says of a device of a dead bridge isn't told
@@ -350,7 +350,7 @@ func canonical(text string) string {
 func (h *history) wantsJSON(want map[string]string) {
 	h.t.Helper()
 	all := len(want) == len(h.state)
-	lab.Eventually(h.t, 90*time.Second, "what is retained", func() error {
+	lab.Eventually(h.t, 60*time.Second, "what is retained", func() error {
 		got, err := retained(h.host.DialContext, "device/#", "provider/#", "current/#")
 		if err != nil {
 			return err

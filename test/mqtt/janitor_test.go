@@ -21,7 +21,7 @@ func TestJanitorsShareTheWork(t *testing.T) {
 			b := s.startBridge(step{As: provider, Provider: provider}, lamps(true, true, true))
 			s.wants(lamp1, map[string]string{lamp1: "1"})
 			b.kill()
-			lab.Eventually(s.t, 90*time.Second, "marks after the death of "+provider, func() error {
+			lab.Eventually(s.t, 30*time.Second, "marks after the death of "+provider, func() error {
 				return s.checkAll(&allUnder{Prefix: "current/home/lamp", Payload: "0", Count: 3})
 			})
 		}

@@ -35,7 +35,7 @@ func onBoth(t *testing.T, f func(s *site)) {
 // object stands for any that has its members.
 func (s *site) wants(filter string, want map[string]string) {
 	s.t.Helper()
-	lab.Eventually(s.t, 60*time.Second, "retained", func() error {
+	lab.Eventually(s.t, 30*time.Second, "retained", func() error {
 		got, err := retained(s.host.DialContext, filter)
 		if err != nil {
 			return err
@@ -149,7 +149,7 @@ func TestTakeoverIsSaid(t *testing.T) {
 			return
 		}
 		// Mosquitto 2.0 doesn't say why: who has lost it three times presumes it.
-		lab.Eventually(s.t, 60*time.Second, "that it is taken over", func() error {
+		lab.Eventually(s.t, 30*time.Second, "that it is taken over", func() error {
 			if said := first.Stderr() + second.Stderr(); !strings.Contains(said, "taken over") {
 				return errors.New(said)
 			}
@@ -189,7 +189,7 @@ func TestWatch(t *testing.T) {
 		seen := 0
 		wait := func(want string) {
 			s.t.Helper()
-			lab.Eventually(s.t, 60*time.Second, want, func() error {
+			lab.Eventually(s.t, 30*time.Second, want, func() error {
 				lines := slices.Collect(strings.Lines(w.Stdout()))
 				var said []string
 				for i, line := range lines[seen:] {
@@ -212,7 +212,7 @@ func TestWatch(t *testing.T) {
 		}
 		seen = strings.Count(w.Stdout(), "\n")
 		b := s.startBridge(step{As: "b", Provider: "P"}, lamps(true))
-		lab.Eventually(s.t, 60*time.Second, "lamp", func() error {
+		lab.Eventually(s.t, 30*time.Second, "lamp", func() error {
 			if !strings.Contains(w.Stdout(), `"id":"lamp-1","root":"home/lamp/1","provider":"P","reachable":true`) {
 				return fmt.Errorf("it says\n%s", w.Stdout())
 			}

@@ -50,7 +50,7 @@ func TestCutOff(t *testing.T) {
 			stopped := start(near, "mqtt", "bridge", "--provider", "near", "--client-id", "near", "--devices", file(2))
 			are := func(what, state string) {
 				t.Helper()
-				lab.Eventually(t, 90*time.Second, what, func() error {
+				lab.Eventually(t, 60*time.Second, what, func() error {
 					got, err := retained(near.DialContext, "current/#")
 					if err == nil && (got[lamp1] != state || got["current/home/lamp/2/reachable"] != state) {
 						err = fmt.Errorf("retained %v", got)
@@ -107,7 +107,7 @@ func TestOldAndSlowBrokers(t *testing.T) {
 				}
 				watch("true")
 				b.Kill()
-				lab.Eventually(s.t, 90*time.Second, "marks", func() error {
+				lab.Eventually(s.t, 30*time.Second, "marks", func() error {
 					return s.checkAll(&allUnder{Prefix: "current/bulk", Payload: "0", Count: n})
 				})
 				watch("false")
@@ -257,7 +257,7 @@ func TestBadCertificates(t *testing.T) {
 		p := s.host.Lanfolk(args...).Start()
 		p.WaitText(becomesReady, x.says)
 		begin := time.Now()
-		lab.Eventually(t, 60*time.Second, "a third connection", func() error {
+		lab.Eventually(t, 30*time.Second, "a third connection", func() error {
 			if n := x.accepted.Load() - before; n < 3 {
 				return fmt.Errorf("%d", n)
 			}

@@ -71,7 +71,7 @@ func services(node *lab.RunningNode, args ...string) (map[string]known, error) {
 // is waits until a node knows a device of the broker in a state; "" is not at all.
 func (n *network) is(node *lab.RunningNode, id, state string) (s known) {
 	n.t.Helper()
-	lab.Eventually(n.t, 90*time.Second, id+" is "+state, func() error {
+	lab.Eventually(n.t, 30*time.Second, id+" is "+state, func() error {
 		all, err := services(node)
 		if err != nil {
 			return err
@@ -89,7 +89,7 @@ func (n *network) is(node *lab.RunningNode, id, state string) (s known) {
 func (n *network) announced(reachable string, printers int) map[string]map[string]any {
 	n.t.Helper()
 	found := map[string]map[string]any{}
-	lab.Eventually(n.t, 90*time.Second, fmt.Sprintf("%d printers, reachable %q", printers, reachable), func() error {
+	lab.Eventually(n.t, 30*time.Second, fmt.Sprintf("%d printers, reachable %q", printers, reachable), func() error {
 		all, err := retained(n.hub.DialContext, "#")
 		if err != nil {
 			return err
@@ -153,7 +153,7 @@ func TestNode(t *testing.T) {
 			// While the broker is away nothing is known, and nothing gone.
 			n.broker.Stop(syscall.SIGKILL)
 			n.is(node, "lamp-7", "unknown")
-			lab.Eventually(t, 60*time.Second, "that it isn't connected", func() error {
+			lab.Eventually(t, 30*time.Second, "that it isn't connected", func() error {
 				if p := part(t, node, "mqtt"); !strings.Contains(p.Detail, "isn't connected") {
 					return fmt.Errorf("%+v", p)
 				}
@@ -167,7 +167,7 @@ func TestNode(t *testing.T) {
 
 			// A node that is killed takes its provider with it; after a restart its devices are the same.
 			node.Kill()
-			lab.Eventually(t, 90*time.Second, "the last will", func() error {
+			lab.Eventually(t, 30*time.Second, "the last will", func() error {
 				all, err := retained(n.hub.DialContext, "provider/#")
 				if err == nil && len(all) > 0 {
 					err = fmt.Errorf("%v", all)
@@ -186,7 +186,7 @@ func TestNode(t *testing.T) {
 			// A printer that takes its leave is out of reach, and then forgotten. So is a device.
 			seen := observe(t, n.hub.DialContext)
 			printer.Stop()
-			lab.Eventually(t, 90*time.Second, "the printer out of reach", func() error {
+			lab.Eventually(t, 30*time.Second, "the printer out of reach", func() error {
 				if seen.count("current/lanfolk/", "0") == 0 {
 					return errors.New("nobody says so")
 				}
@@ -283,7 +283,7 @@ func TestNodeIsTheBroker(t *testing.T) {
 	}
 	n := &network{t: t, hub: gate}
 	refused := device.Up(lab.Node{Config: fmt.Sprintf("[mqtt]\nbroker = \"mqtts://%s\"\nuser = \"lamp\"\npassword_file = %q\nca_file = %q\n", at, wrong, a.CA)})
-	lab.Eventually(t, 60*time.Second, "that the broker refuses a node", func() error {
+	lab.Eventually(t, 30*time.Second, "that the broker refuses a node", func() error {
 		if p := part(t, refused, "mqtt"); p.State != "failed" || !strings.Contains(p.Error, "refuses") || strings.Contains(p.Error, "battery") {
 			return fmt.Errorf("%+v", p)
 		}
@@ -295,7 +295,7 @@ func TestNodeIsTheBroker(t *testing.T) {
 	}
 	lamp := announce("lamp", secret)
 	n.is(node, "lamp", "reachable")
-	lab.Eventually(t, 60*time.Second, "the broker's parts", func() error {
+	lab.Eventually(t, 30*time.Second, "the broker's parts", func() error {
 		for _, name := range []string{"mqtt", "mqtt bridge", "mqtt broker"} {
 			if p := part(t, node, name); p.State != "running" || p.Error != "" && name == "mqtt broker" || strings.Contains(p.Detail, "connect") || p.Counters["refused"] > 0 {
 				return fmt.Errorf("%+v", p)
@@ -312,8 +312,10 @@ func TestNodeIsTheBroker(t *testing.T) {
 		t.Error("the password is in the log")
 	}
 
-	// Both die at once: the will is on disk, and spoken when the grace time is over.
-	waitJournal(t, filepath.Join(node.State, "mqtt", "mqtt.journal"), "the will on disk", func(j journal) bool { return j.hasWill("current/lamp/reachable") })
+	// Both die at once: the will is on disk, and is spoken when the grace time is over.
+	waitJournal(t, filepath.Join(node.State, "mqtt", "mqtt.journal"), "the lamp on disk", func(j journal) bool {
+		return j.retained["device/lamp"] != "" && j.retained["current/lamp/reachable"] == "1" && j.hasWill("current/lamp/reachable")
+	})
 	node.Kill()
 	lamp.Kill()
 	node = gate.Up(lab.Node{State: node.State, Config: config})
@@ -338,14 +340,14 @@ func (n *network) bridgeDies(node *lab.RunningNode) {
 	}
 	bridge.Kill()
 	n.is(node, "valve", "unreachable")
-	lab.Eventually(t, 60*time.Second, "the janitor's mark", func() error {
+	lab.Eventually(t, 30*time.Second, "the janitor's mark", func() error {
 		all, err := retained(n.hub.DialContext, "current/#")
 		if err == nil && all["current/home/valve/reachable"] != "0" {
 			err = fmt.Errorf("%v", all)
 		}
 		return err
 	})
-	lab.Eventually(t, 60*time.Second, "what the janitor says of it", func() error {
+	lab.Eventually(t, 30*time.Second, "what the janitor says of it", func() error {
 		if p := part(t, node, "mqtt janitor"); p.Counters["marked"] != 1 || p.Detail != "works" {
 			return fmt.Errorf("%+v", p)
 		}
@@ -387,7 +389,7 @@ func TestTwoNodes(t *testing.T) {
 	}
 	seen := map[string]bool{}
 	for _, node := range []*lab.RunningNode{one, two} {
-		lab.Eventually(t, 60*time.Second, "the other one's printer", func() error {
+		lab.Eventually(t, 30*time.Second, "the other one's printer", func() error {
 			all, err := services(node)
 			if err != nil || len(all) != 1 {
 				return fmt.Errorf("%+v, %w", all, err)

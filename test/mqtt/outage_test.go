@@ -20,7 +20,7 @@ func TestAStoppedJanitorIsReplaced(t *testing.T) {
 		s.wants(lamp1, map[string]string{lamp1: "1"})
 		first.freeze()
 		b.kill()
-		lab.Eventually(s.t, 90*time.Second, "marks by the second janitor", func() error {
+		lab.Eventually(s.t, 60*time.Second, "marks by the second janitor", func() error {
 			return s.checkAll(&allUnder{Prefix: "current/home/lamp", Payload: "0", Count: 3})
 		})
 		again := s.startBridge(step{As: "again", Provider: "P2"}, lamps(true, true, true))
@@ -33,7 +33,7 @@ func TestAStoppedJanitorIsReplaced(t *testing.T) {
 		}
 		second.stop()
 		again.kill()
-		lab.Eventually(s.t, 90*time.Second, "marks by the first janitor", func() error {
+		lab.Eventually(s.t, 60*time.Second, "marks by the first janitor", func() error {
 			return s.checkAll(&allUnder{Prefix: "current/home/lamp", Payload: "0", Count: 3})
 		})
 		first.stop()
@@ -58,7 +58,7 @@ func TestTheNetworkIsGoneForAWhile(t *testing.T) {
 		up := time.Now()
 		s.host.Run("ip", "link", "set", "lo", "up")
 		fresh := observe(s.t, s.host.DialContext) // the other one's connection may take seconds to go on
-		lab.Eventually(s.t, 90*time.Second, "the mark of the bridge that died", func() error {
+		lab.Eventually(s.t, 60*time.Second, "the mark of the bridge that died", func() error {
 			return s.check(map[string]json.RawMessage{
 				lamp1: []byte(`"1"`), "provider/P": []byte(`{"json_subset":{}}`), lamp2: []byte(`"0"`), "provider/Q": []byte("null"),
 			})

@@ -193,7 +193,7 @@ func (s *site) longer(within int) time.Duration {
 	if s.timed {
 		return d
 	}
-	return 10 * d
+	return 5 * d
 }
 
 func (s *site) make(prefix string, topics ...string) {

@@ -39,12 +39,12 @@ func TestReconnectStorm(t *testing.T) {
 				})
 			}
 			all := &allUnder{Prefix: "current/storm", Payload: "1", Count: n}
-			lab.Eventually(t, 90*time.Second, "all announced", func() error { return s.checkAll(all) })
+			lab.Eventually(t, 30*time.Second, "all announced", func() error { return s.checkAll(all) })
 			before := r.connect.Load()
 			s.broker.Stop(syscall.SIGKILL)
 			time.Sleep(2 * time.Second)
 			s.broker.Start()
-			lab.Eventually(t, 120*time.Second, "all announced again", func() error { return s.checkAll(all) })
+			lab.Eventually(t, 60*time.Second, "all announced again", func() error { return s.checkAll(all) })
 			if made := r.connect.Load() - before; made > 12*n {
 				t.Errorf("%d clients made %d connections for one restart", n, made)
 			} else {
