@@ -37,10 +37,7 @@ func BenchmarkFleetStatus(b *testing.B) {
 			intents[n] = fleet.Entry{Time: time.Now(), Who: "ann", What: "run", Gateway: commands[n].Gateway, Ref: id, Detail: "status"}
 		}
 		begin := time.Now()
-		if _, err := f.Audit.Append(ctx, intents...); err != nil {
-			b.Fatal(err)
-		}
-		if err := f.Commands.Create(ctx, commands...); err != nil {
+		if err := f.Commands.Create(ctx, intents, commands...); err != nil {
 			b.Fatal(err)
 		}
 		b.ReportMetric(time.Since(begin).Seconds(), "s/created")
@@ -73,9 +70,11 @@ func answer(ctx context.Context, f *fleet.Fleet, id, gateway string) error {
 	if _, err := w.Finish(ctx, make([]byte, 1000), fleet.BlobInfo{Size: 1000, SHA256: [32]byte{1}, Stored: time.Now()}); err != nil {
 		return err
 	}
-	if _, err := fleet.Amend(ctx, f.Commands, id, func(c *fleet.Command) bool { c.State, c.Ended = fleet.OK, time.Now(); return true }); err != nil {
+	c, err := f.Commands.Command(ctx, id)
+	if err != nil {
 		return err
 	}
-	_, err = f.Audit.Append(ctx, fleet.Entry{Time: time.Now(), Who: "hub", What: "result", Gateway: gateway, Ref: id, Outcome: "ok"})
+	c.State, c.Ended = fleet.OK, time.Now()
+	_, err = f.Commands.Update(ctx, c, fleet.Entry{Time: time.Now(), Who: "hub", What: "result", Gateway: gateway, Ref: id, Outcome: "ok"})
 	return err
 }

@@ -40,7 +40,10 @@ type DB struct {
 	scope []any   // behind the arguments of what is a node's own
 	write *sql.DB // nil if the database is read-only
 	read  *sql.DB
-	ready prepared
+	ready prepared // of this package
+
+	// Of packages below this one: what reads, and what writes.
+	asked, written prepared
 
 	suspended atomic.Pointer[error] // see Suspend
 }

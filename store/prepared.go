@@ -14,26 +14,45 @@ type prepared struct {
 }
 
 // maxPrepared bounds how many are kept: there is one for each set of filters.
-const maxPrepared = 32
+const maxPrepared = 64
 
 // query is db.QueryContext. The statements end with db.
 func (p *prepared) query(ctx context.Context, db *sql.DB, query string, args []any) (*sql.Rows, error) {
-	p.mu.Lock()
-	s := p.all[query]
-	if s == nil && len(p.all) < maxPrepared {
-		var err error
-		if s, err = db.PrepareContext(ctx, query); err != nil {
-			p.mu.Unlock()
-			return nil, err
-		}
-		if p.all == nil {
-			p.all = make(map[string]*sql.Stmt)
-		}
-		p.all[query] = s
-	}
-	p.mu.Unlock()
-	if s == nil {
+	s, err := p.prepare(ctx, db, query)
+	switch {
+	case err != nil:
+		return nil, err
+	case s == nil:
 		return db.QueryContext(ctx, query, args...)
 	}
 	return s.QueryContext(ctx, args...)
+}
+
+// prepare makes a statement ready; nil if there are enough. It waits for a connection, so
+// nobody who has one may wait for it.
+func (p *prepared) prepare(ctx context.Context, db *sql.DB, query string) (*sql.Stmt, error) {
+	if s, room := p.find(query); s != nil || !room {
+		return s, nil
+	}
+	s, err := db.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if was := p.all[query]; was != nil { // somebody was quicker
+		return was, s.Close()
+	}
+	if p.all == nil {
+		p.all = make(map[string]*sql.Stmt)
+	}
+	p.all[query] = s
+	return s, nil
+}
+
+// find returns a statement if it is ready, and else whether there is room for it.
+func (p *prepared) find(query string) (s *sql.Stmt, room bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.all[query], len(p.all) < maxPrepared
 }

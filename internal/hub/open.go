@@ -61,7 +61,7 @@ func (h *Hub) openStorage(ctx context.Context) (err error) {
 	if err != nil {
 		return errors.Join(err, h.db.Close())
 	}
-	h.fleet.Sessions, h.fleet.Audit = leases{h.fleet.Sessions, &h.pulse}, intents{h.fleet.Audit, &h.pulse}
+	h.fleet.Sessions, h.fleet.Commands, h.fleet.Audit = leases{h.fleet.Sessions, &h.pulse}, orders{h.fleet.Commands, &h.pulse}, records{h.fleet.Audit, &h.pulse}
 	return nil
 }
 

@@ -30,17 +30,40 @@ func (l leases) Extend(ctx context.Context, hub string, run uint64, until time.T
 	return err
 }
 
-// intents is the audit: of whatever happens it is told first, so it is known soon, too.
-type intents struct {
+// records is the audit: of whatever people change it is told first, so it is known soon,
+// too.
+type records struct {
 	fleet.Audit
 	pulse *pulse
 }
 
 // Append implements fleet.Audit.
-func (i intents) Append(ctx context.Context, entries ...fleet.Entry) (fleet.Head, error) {
-	head, err := i.Audit.Append(ctx, entries...)
-	i.pulse.beat(ctx, err)
+func (r records) Append(ctx context.Context, entries ...fleet.Entry) (fleet.Head, error) {
+	head, err := r.Audit.Append(ctx, entries...)
+	r.pulse.beat(ctx, err)
 	return head, err
+}
+
+// orders is the log of commands.
+type orders struct {
+	fleet.CommandLog
+	pulse *pulse
+}
+
+// Create implements fleet.CommandLog.
+func (o orders) Create(ctx context.Context, entries []fleet.Entry, commands ...fleet.Command) error {
+	err := o.CommandLog.Create(ctx, entries, commands...)
+	o.pulse.beat(ctx, err)
+	return err
+}
+
+// Update implements fleet.CommandLog.
+func (o orders) Update(ctx context.Context, c fleet.Command, entries ...fleet.Entry) (fleet.Command, error) {
+	after, err := o.CommandLog.Update(ctx, c, entries...)
+	if !errors.Is(err, fleet.ErrConflict) && !errors.Is(err, fleet.ErrState) && !errors.Is(err, fleet.ErrUnknown) { // the database's answer, and no failure of it
+		o.pulse.beat(ctx, err)
+	}
+	return after, err
 }
 
 // pulse is whether the database took what was written last.

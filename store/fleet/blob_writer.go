@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -242,7 +241,7 @@ func (b *blobs) put(ctx context.Context, doing string, i BlobInfo, inside int64,
 	if content == nil {
 		content = []byte{}
 	}
-	return b.group.do(ctx, doing, func(ctx context.Context, tx *sql.Tx) error {
+	return b.group.do(ctx, doing, func(ctx context.Context, tx *txn) error {
 		return change(ctx, tx, ErrExists, `INSERT INTO fleet_blob (`+blobColumns+`, content) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING`,
 			i.ID, text.Encode(i.Gateway), nanos(i.Stored), i.Size, i.SHA256[:], text.Encode(i.Note), inside, content)
 	})

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -38,7 +37,7 @@ func openTestBlobs(t *testing.T, o Options) *blobs {
 // rename gives a table another name.
 func rename(t *testing.T, b *blobs, from, to string) {
 	t.Helper()
-	err := b.db.Write(t.Context(), "rename a table", func(ctx context.Context, tx *sql.Tx) error {
+	err := b.db.Write(t.Context(), "rename a table", func(ctx context.Context, tx *store.Tx) error {
 		_, err := tx.ExecContext(ctx, "ALTER TABLE "+from+" RENAME TO "+to)
 		return err
 	})

@@ -3,7 +3,6 @@ package fleet
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -207,7 +206,7 @@ func (b *blobs) Remove(ctx context.Context, id string) error {
 // in between is removed at the next start.
 func (b *blobs) remove(ctx context.Context, id string) error {
 	var gone []BlobInfo
-	err := b.group.do(ctx, "remove the result of "+id, func(ctx context.Context, tx *sql.Tx) (err error) {
+	err := b.group.do(ctx, "remove the result of "+id, func(ctx context.Context, tx *txn) (err error) {
 		gone, err = collect(ctx, tx, scanBlob, `DELETE FROM fleet_blob WHERE id = $1 RETURNING `+blobColumns, id)
 		return err
 	})

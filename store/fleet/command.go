@@ -88,17 +88,19 @@ type CommandFilter struct {
 	Limit   int    // at most so many; 0 is 100, and so is anything above 1000
 }
 
-// CommandLog keeps commands. All of its methods may be called at once.
+// CommandLog keeps commands, and with them what the audit says of them: no state is on
+// record in one and not in the other. All of its methods may be called at once.
 type CommandLog interface {
-	// Create keeps new commands in state Queued and revision 1: all or, with an
-	// error, none. ErrExists if an id is taken.
-	Create(ctx context.Context, commands ...Command) error
+	// Create keeps new commands in state Queued and revision 1, and puts entries on
+	// record in the audit: all or, with an error, nothing. ErrExists if an id is taken.
+	Create(ctx context.Context, entries []Entry, commands ...Command) error
 	// Command returns one; ErrUnknown.
 	Command(ctx context.Context, id string) (Command, error)
 	// Update writes c if its Revision is still that of the log, and returns it
 	// with the next one. ErrConflict if it isn't, ErrState if the log's state
-	// doesn't lead to c's, ErrUnknown. What never changes is left as it is.
-	Update(ctx context.Context, c Command) (Command, error)
+	// doesn't lead to c's, ErrUnknown. What never changes is left as it is. Entries
+	// are put on record in the audit, if and only if c is written.
+	Update(ctx context.Context, c Command, entries ...Entry) (Command, error)
 	// Outstanding returns those that haven't ended, in the order of their ids;
 	// of all gateways for "".
 	Outstanding(ctx context.Context, gateway string) ([]Command, error)

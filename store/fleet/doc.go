@@ -7,7 +7,8 @@
 // alone:
 //
 //	Sessions    gateways, and which hub holds each: a lease with a fencing epoch
-//	CommandLog  commands and how they end: compare and set by revision
+//	CommandLog  commands and how they end: compare and set by revision; what the audit
+//	            says of them comes in the same step
 //	Blobs       results: files of chunks; the database has hash and size
 //	Feed        what gateways send of their own accord, each batch once
 //	Once        tokens for enrolment, and revocations
@@ -17,8 +18,8 @@
 // [Open] returns all of them over a store.DB, which is SQLite or PostgreSQL. The
 // suite in store/fleet/conformance says what both do. Where a step needs two of
 // them, its order is chosen so that a crash in between leaves what the next start
-// understands: the audit's intent, then the command, then the word to the gateway;
-// the blob, then the command's end.
+// understands: the command with the audit's intent, then the word to the gateway; the
+// blob, then the command's end with the audit's outcome.
 //
 // A call that returns nil has been committed and synced to the disk. Calls that
 // wait at the same time share a commit. Errors are package store's (ErrFull,

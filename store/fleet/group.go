@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -25,9 +24,15 @@ type group struct {
 // A step is what one caller asks for. Its run may be called more than once.
 type step struct {
 	doing string
-	run   func(ctx context.Context, tx *sql.Tx) error
+	run   func(ctx context.Context, tx *txn) error
 	err   error
 	done  chan struct{}
+}
+
+// A txn is the transaction of a group's steps.
+type txn struct {
+	*store.Tx
+	tail *tail // of the audit; nil until something is to be put on record
 }
 
 // maxSteps bounds a transaction, and so how long others wait for it.
@@ -37,7 +42,7 @@ const maxSteps = 512
 // committed. An error of this package that run returns, having changed nothing, is
 // the caller's alone; undo makes one of a run that did change something. With any
 // other error nothing of the transaction stays.
-func (g *group) do(ctx context.Context, doing string, run func(ctx context.Context, tx *sql.Tx) error) error {
+func (g *group) do(ctx context.Context, doing string, run func(ctx context.Context, tx *txn) error) error {
 	s := &step{doing: doing, run: run, done: make(chan struct{})}
 	g.mu.Lock()
 	if err := ctx.Err(); err != nil {
@@ -97,13 +102,14 @@ func (g *group) commitAll(ctx context.Context) {
 
 // commit commits steps at once or, if one of them spoils it for the others, each alone.
 func (g *group) commit(ctx context.Context, steps []*step) {
-	err := g.db.Write(ctx, steps[0].doing, func(ctx context.Context, tx *sql.Tx) error {
+	err := g.db.Write(ctx, steps[0].doing, func(ctx context.Context, all *store.Tx) error {
+		tx := &txn{Tx: all}
 		for _, s := range steps {
 			if s.err = s.run(ctx, tx); s.err != nil && !isRule(s.err) {
 				return s.err
 			}
 		}
-		return nil
+		return tx.recordAll(ctx)
 	})
 	if err == nil {
 		return

@@ -79,13 +79,13 @@ func toLabels(s string) (map[string]string, error) {
 
 // next raises a counter by n and returns its new value. Until the transaction ends
 // no other one raises it.
-func next(ctx context.Context, tx *sql.Tx, counter string, n int) (value int64, err error) {
+func next(ctx context.Context, tx *txn, counter string, n int) (value int64, err error) {
 	err = tx.QueryRowContext(ctx, `UPDATE fleet_counter SET value = value + $1 WHERE name = $2 RETURNING value`, int64(n), counter).Scan(&value)
 	return value, err
 }
 
 // changed runs a statement and returns how many rows it changed.
-func changed(ctx context.Context, tx *sql.Tx, statement string, args ...any) (int64, error) {
+func changed(ctx context.Context, tx *txn, statement string, args ...any) (int64, error) {
 	r, err := tx.ExecContext(ctx, statement, args...)
 	if err != nil {
 		return 0, err
@@ -94,7 +94,7 @@ func changed(ctx context.Context, tx *sql.Tx, statement string, args ...any) (in
 }
 
 // change runs a statement that changes a row, or rule if there is none.
-func change(ctx context.Context, tx *sql.Tx, rule error, statement string, args ...any) error {
+func change(ctx context.Context, tx *txn, rule error, statement string, args ...any) error {
 	n, err := changed(ctx, tx, statement, args...)
 	if err == nil && n == 0 {
 		return rule
@@ -104,7 +104,7 @@ func change(ctx context.Context, tx *sql.Tx, rule error, statement string, args 
 
 // insert adds rows, each of which has the same number of values, behind "INSERT INTO
 // t (…) VALUES"; tail comes at the end. It returns how many were added.
-func insert(ctx context.Context, tx *sql.Tx, head, tail string, rows [][]any) (added int64, err error) {
+func insert(ctx context.Context, tx *txn, head, tail string, rows [][]any) (added int64, err error) {
 	const maxValues = 200 // SQLite looks for each among those before it: 10,000 commands took 21 s with 8000, 1.2 s so
 	for len(rows) > 0 {
 		width := len(rows[0])
@@ -125,7 +125,15 @@ func insert(ctx context.Context, tx *sql.Tx, head, tail string, rows [][]any) (a
 			s.WriteByte(')')
 		}
 		s.WriteString(tail)
-		k, err := changed(ctx, tx, s.String(), args...)
+		do := tx.Tx.Tx.ExecContext
+		if n == 1 || n == maxValues/width { // the others are too many to keep them ready
+			do = tx.ExecContext
+		}
+		r, err := do(ctx, s.String(), args...)
+		if err != nil {
+			return added, err
+		}
+		k, err := r.RowsAffected()
 		if err != nil {
 			return added, err
 		}
@@ -169,10 +177,21 @@ func list[T any](ctx context.Context, db *store.DB, doing string, scan func(scan
 	return all, err
 }
 
-// one is list for a row that must be there: ErrUnknown.
+// one is list for a row that must be there: ErrUnknown. The query is a step into an index.
 func one[T any](ctx context.Context, db *store.DB, doing string, scan func(scanner) (T, error), query string, args ...any) (x T, err error) {
-	err = db.Read(ctx, doing, func(ctx context.Context, q *sql.DB) error {
-		x, err = scan(q.QueryRowContext(ctx, query, args...))
+	err = db.Read(ctx, doing, func(ctx context.Context, _ *sql.DB) error {
+		rows, err := db.Step(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		if !rows.Next() {
+			if err = rows.Err(); err == nil {
+				err = sql.ErrNoRows
+			}
+			return err
+		}
+		x, err = scan(rows)
 		return err
 	})
 	if errors.Is(err, sql.ErrNoRows) {

@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"strconv"
@@ -63,7 +62,7 @@ func (a *accounts) CreateUser(ctx context.Context, u User, password string) erro
 	if err != nil {
 		return fmt.Errorf("fleet: create user: %w", err)
 	}
-	return a.group.do(ctx, "create user "+u.Name, func(ctx context.Context, tx *sql.Tx) error {
+	return a.group.do(ctx, "create user "+u.Name, func(ctx context.Context, tx *txn) error {
 		return change(ctx, tx, ErrExists, `INSERT INTO fleet_user (name, role, password, created, made_by) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`,
 			text.Encode(u.Name), string(u.Role), hash, nanos(u.Created), text.Encode(u.By))
 	})
@@ -74,7 +73,7 @@ func (a *accounts) SetPassword(ctx context.Context, name, password string) error
 	if err != nil {
 		return fmt.Errorf("fleet: set password: %w", err)
 	}
-	return a.group.do(ctx, "set the password of "+name, func(ctx context.Context, tx *sql.Tx) error {
+	return a.group.do(ctx, "set the password of "+name, func(ctx context.Context, tx *txn) error {
 		if err := change(ctx, tx, ErrUnknown, `UPDATE fleet_user SET password = $2 WHERE name = $1`, text.Encode(name), hash); err != nil {
 			return err
 		}
@@ -87,7 +86,7 @@ func (a *accounts) SetRole(ctx context.Context, name string, role Role) error {
 	if err := role.check(); err != nil {
 		return fmt.Errorf("fleet: set role: %w", err)
 	}
-	return a.group.do(ctx, "set the role of "+name, func(ctx context.Context, tx *sql.Tx) error {
+	return a.group.do(ctx, "set the role of "+name, func(ctx context.Context, tx *txn) error {
 		if role != Admin {
 			if err := keepAnAdmin(ctx, tx, name); err != nil {
 				return err
@@ -98,7 +97,7 @@ func (a *accounts) SetRole(ctx context.Context, name string, role Role) error {
 }
 
 func (a *accounts) RemoveUser(ctx context.Context, name string) error {
-	return a.group.do(ctx, "remove user "+name, func(ctx context.Context, tx *sql.Tx) error {
+	return a.group.do(ctx, "remove user "+name, func(ctx context.Context, tx *txn) error {
 		if err := keepAnAdmin(ctx, tx, name); err != nil {
 			return err
 		}
@@ -107,7 +106,7 @@ func (a *accounts) RemoveUser(ctx context.Context, name string) error {
 }
 
 // keepAnAdmin refuses to go on without name if nobody else is admin.
-func keepAnAdmin(ctx context.Context, tx *sql.Tx, name string) error {
+func keepAnAdmin(ctx context.Context, tx *txn, name string) error {
 	// An update that changes nothing, so that no other hub takes an admin away
 	// meanwhile.
 	if _, err := tx.ExecContext(ctx, `UPDATE fleet_user SET role = role WHERE role = $1`, string(Admin)); err != nil {
@@ -125,7 +124,7 @@ FROM fleet_user WHERE role = $2`, text.Encode(name), string(Admin)).Scan(&among,
 
 // change changes a row that must be there.
 func (a *accounts) change(ctx context.Context, doing, statement string, args ...any) error {
-	return a.group.do(ctx, doing, func(ctx context.Context, tx *sql.Tx) error {
+	return a.group.do(ctx, doing, func(ctx context.Context, tx *txn) error {
 		return change(ctx, tx, ErrUnknown, statement, args...)
 	})
 }
@@ -160,7 +159,7 @@ func (a *accounts) CheckPassword(ctx context.Context, name, password string) (Us
 
 func (a *accounts) SignIn(ctx context.Context, name string, now, expires time.Time) (string, SignIn, error) {
 	secret, s := NewSecret(), SignIn{CSRF: NewSecret(), Created: now.UTC(), Expires: expires.UTC()}
-	err := a.group.do(ctx, "sign in "+name, func(ctx context.Context, tx *sql.Tx) (err error) {
+	err := a.group.do(ctx, "sign in "+name, func(ctx context.Context, tx *txn) (err error) {
 		if s.User, err = onlyUser(tx.QueryRowContext(ctx, `SELECT `+userColumns+` FROM fleet_user AS u WHERE u.name = $1`, text.Encode(name))); err != nil {
 			return unknown(err)
 		}
@@ -198,7 +197,7 @@ func (a *accounts) CreateAPIToken(ctx context.Context, t APIToken) (string, APIT
 	secret := NewSecret()
 	t.ID, t.Used = newID(), time.Time{}
 	hash := HashSecret(secret)
-	err := a.group.do(ctx, "create an API token", func(ctx context.Context, tx *sql.Tx) error {
+	err := a.group.do(ctx, "create an API token", func(ctx context.Context, tx *txn) error {
 		return change(ctx, tx, ErrUnknown, `
 INSERT INTO fleet_api_token (id, hash, owner, name, created, expires, used)
 SELECT $1, $2, name, $3, $4, $5, 0 FROM fleet_user WHERE name = $6`,
@@ -309,7 +308,7 @@ func (a *accounts) RemoveGrant(ctx context.Context, id string) error {
 }
 
 func (a *accounts) Forget(ctx context.Context, now time.Time) error {
-	return a.group.do(ctx, "forget sign-ins", func(ctx context.Context, tx *sql.Tx) error {
+	return a.group.do(ctx, "forget sign-ins", func(ctx context.Context, tx *txn) error {
 		_, err := tx.ExecContext(ctx, `DELETE FROM fleet_sign_in WHERE expires <= $1`, nanos(now))
 		return err
 	})

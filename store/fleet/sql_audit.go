@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"iter"
 	"strconv"
@@ -42,26 +41,52 @@ func (a *audit) Append(ctx context.Context, entries ...Entry) (Head, error) {
 		return a.Head(ctx)
 	}
 	var head Head
-	err := a.group.do(ctx, "append to the audit", func(ctx context.Context, tx *sql.Tx) (err error) {
-		// An update that changes nothing, so that no other hub appends meanwhile.
-		if head, err = scanHead(tx.QueryRowContext(ctx, `UPDATE fleet_audit_head SET seq = seq WHERE id = 1 RETURNING seq, hash, time`)); err != nil {
-			return err
-		}
-		rows := make([][]any, len(entries))
-		for i, e := range entries {
-			e.Seq, e.Time = head.Seq+1, fromNanos(nanos(e.Time))
-			head = Head{e.Seq, e.chain(head.Hash), e.Time}
-			hash := head.Hash
-			rows[i] = []any{int64(e.Seq), nanos(e.Time), text.Encode(e.Who), text.Encode(e.What), text.Encode(e.Gateway), text.Encode(e.Ref),
-				text.Encode(e.Detail), text.Encode(e.Outcome), hash[:]}
-		}
-		if _, err = insert(ctx, tx, `INSERT INTO fleet_audit (`+entryColumns+`) VALUES `, "", rows); err != nil {
-			return err
-		}
-		_, err = tx.ExecContext(ctx, `UPDATE fleet_audit_head SET seq = $1, hash = $2, time = $3 WHERE id = 1`, int64(head.Seq), head.Hash[:], nanos(head.Time))
+	err := a.group.do(ctx, "append to the audit", func(ctx context.Context, tx *txn) (err error) {
+		head, err = tx.record(ctx, entries...)
 		return err
 	})
 	return head, err
+}
+
+// A tail is what a transaction adds to the audit.
+type tail struct {
+	head Head
+	rows [][]any
+}
+
+// record puts entries on record when the transaction is committed, and returns the head
+// that the audit has then.
+func (tx *txn) record(ctx context.Context, entries ...Entry) (Head, error) {
+	if tx.tail == nil {
+		// An update that changes nothing, so that no other hub appends meanwhile.
+		head, err := scanHead(tx.QueryRowContext(ctx, `UPDATE fleet_audit_head SET seq = seq WHERE id = 1 RETURNING seq, hash, time`))
+		if err != nil {
+			return Head{}, err
+		}
+		tx.tail = &tail{head: head}
+	}
+	t := tx.tail
+	for _, e := range entries {
+		e.Seq, e.Time = t.head.Seq+1, fromNanos(nanos(e.Time))
+		t.head = Head{e.Seq, e.chain(t.head.Hash), e.Time}
+		hash := t.head.Hash
+		t.rows = append(t.rows, []any{int64(e.Seq), nanos(e.Time), text.Encode(e.Who), text.Encode(e.What), text.Encode(e.Gateway), text.Encode(e.Ref),
+			text.Encode(e.Detail), text.Encode(e.Outcome), hash[:]})
+	}
+	return t.head, nil
+}
+
+// recordAll writes what the transaction adds to the audit.
+func (tx *txn) recordAll(ctx context.Context) error {
+	t := tx.tail
+	if t == nil || len(t.rows) == 0 {
+		return nil
+	}
+	if _, err := insert(ctx, tx, `INSERT INTO fleet_audit (`+entryColumns+`) VALUES `, "", t.rows); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, `UPDATE fleet_audit_head SET seq = $1, hash = $2, time = $3 WHERE id = 1`, int64(t.head.Seq), t.head.Hash[:], nanos(t.head.Time))
+	return err
 }
 
 func (a *audit) Head(ctx context.Context) (Head, error) {

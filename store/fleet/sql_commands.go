@@ -22,7 +22,7 @@ type commands struct {
 	group *group
 }
 
-func (l *commands) Create(ctx context.Context, all ...Command) error {
+func (l *commands) Create(ctx context.Context, entries []Entry, all ...Command) error {
 	rows := make([][]any, len(all))
 	for i, c := range all {
 		if err := c.check(); err != nil {
@@ -35,10 +35,13 @@ func (l *commands) Create(ctx context.Context, all ...Command) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	return l.group.do(ctx, "create commands", func(ctx context.Context, tx *sql.Tx) error {
+	return l.group.do(ctx, "create commands", func(ctx context.Context, tx *txn) error {
 		n, err := insert(ctx, tx, `INSERT INTO fleet_command (`+commandColumns+`) VALUES `, ` ON CONFLICT (id) DO NOTHING`, rows)
 		if err == nil && n < int64(len(rows)) {
 			return undo{ErrExists}
+		}
+		if err == nil && len(entries) > 0 {
+			_, err = tx.record(ctx, entries...)
 		}
 		return err
 	})
@@ -70,12 +73,12 @@ func (l *commands) Command(ctx context.Context, id string) (Command, error) {
 	return one(ctx, l.db, "read command "+strconv.Quote(id), scanCommand, `SELECT `+commandColumns+` FROM fleet_command WHERE id = $1`, text.Encode(id))
 }
 
-func (l *commands) Update(ctx context.Context, c Command) (Command, error) {
+func (l *commands) Update(ctx context.Context, c Command, entries ...Entry) (Command, error) {
 	if c.State.Ended() == c.Ended.IsZero() {
 		return Command{}, fmt.Errorf("fleet: update command %s: %w: %s, and ended %v", c.ID, ErrInvalid, c.State, c.Ended)
 	}
 	var after Command
-	err := l.group.do(ctx, "update command "+c.ID, func(ctx context.Context, tx *sql.Tx) (err error) {
+	err := l.group.do(ctx, "update command "+c.ID, func(ctx context.Context, tx *txn) (err error) {
 		to := c
 		to.Revision++
 		args := append([]any{text.Encode(c.ID), int64(c.Revision)}, commandState(&to)...)
@@ -96,6 +99,9 @@ WHERE id = $1 AND revision = $2 AND state IN (`+in[2:]+`) RETURNING `+commandCol
 		if errors.Is(err, sql.ErrNoRows) {
 			return l.whyNot(ctx, tx, c)
 		}
+		if err == nil && len(entries) > 0 {
+			_, err = tx.record(ctx, entries...)
+		}
 		return err
 	})
 	if err != nil {
@@ -105,7 +111,7 @@ WHERE id = $1 AND revision = $2 AND state IN (`+in[2:]+`) RETURNING `+commandCol
 }
 
 // whyNot says why a command can't be updated.
-func (l *commands) whyNot(ctx context.Context, tx *sql.Tx, c Command) error {
+func (l *commands) whyNot(ctx context.Context, tx *txn, c Command) error {
 	was, err := scanCommand(tx.QueryRowContext(ctx, `SELECT `+commandColumns+` FROM fleet_command WHERE id = $1`, text.Encode(c.ID)))
 	switch {
 	case err != nil:
@@ -150,7 +156,7 @@ func (l *commands) Commands(ctx context.Context, f CommandFilter) ([]Command, er
 
 func (l *commands) Forget(ctx context.Context, before time.Time, limit int) ([]string, error) {
 	var ids []string
-	err := l.group.do(ctx, "forget commands", func(ctx context.Context, tx *sql.Tx) (err error) {
+	err := l.group.do(ctx, "forget commands", func(ctx context.Context, tx *txn) (err error) {
 		ids, err = collect(ctx, tx, func(row scanner) (id string, err error) { return id, row.Scan(&id) }, `
 DELETE FROM fleet_command WHERE id IN (SELECT id FROM fleet_command WHERE ended <> 0 AND ended < $1 ORDER BY ended, id LIMIT $2)
 RETURNING id`, nanos(before), int64(limit))

@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 
@@ -75,7 +74,7 @@ func (f *feed) Take(ctx context.Context, b Batch) (mark Mark, fresh bool, err er
 	if err := b.check(); err != nil {
 		return Mark{}, false, fmt.Errorf("fleet: take a batch: %w", err)
 	}
-	err = f.group.do(ctx, "take a batch of "+b.Gateway, func(ctx context.Context, tx *sql.Tx) error {
+	err = f.group.do(ctx, "take a batch of "+b.Gateway, func(ctx context.Context, tx *txn) error {
 		mark, fresh, err = f.take(ctx, tx, &b)
 		return err
 	})
@@ -85,7 +84,7 @@ func (f *feed) Take(ctx context.Context, b Batch) (mark Mark, fresh bool, err er
 	return mark, fresh, err
 }
 
-func (f *feed) take(ctx context.Context, tx *sql.Tx, b *Batch) (Mark, bool, error) {
+func (f *feed) take(ctx context.Context, tx *txn, b *Batch) (Mark, bool, error) {
 	where := []any{text.Encode(b.Gateway), text.Encode(string(b.Kind))}
 	if _, err := tx.ExecContext(ctx, `INSERT INTO fleet_feed (gateway, kind, epoch, next) VALUES ($1, $2, '', 0) ON CONFLICT (gateway, kind) DO NOTHING`, where...); err != nil {
 		return Mark{}, false, err
@@ -111,7 +110,7 @@ func (f *feed) take(ctx context.Context, tx *sql.Tx, b *Batch) (Mark, bool, erro
 	return mark, true, err
 }
 
-func (f *feed) addRows(ctx context.Context, tx *sql.Tx, b *Batch) error {
+func (f *feed) addRows(ctx context.Context, tx *txn, b *Batch) error {
 	if len(b.Observations) == 0 {
 		return nil
 	}
@@ -120,10 +119,10 @@ func (f *feed) addRows(ctx context.Context, tx *sql.Tx, b *Batch) error {
 		o.Gateway = b.Gateway
 		rows[i] = o
 	}
-	return f.db.AddObservations(ctx, tx, rows)
+	return f.db.AddObservations(ctx, tx.Tx.Tx, rows)
 }
 
-func (f *feed) addItems(ctx context.Context, tx *sql.Tx, b *Batch) error {
+func (f *feed) addItems(ctx context.Context, tx *txn, b *Batch) error {
 	// The last word on a key counts: one statement can't say two.
 	at := make(map[string]int, len(b.Items))
 	rows := make([][]any, 0, len(b.Items))
@@ -168,7 +167,7 @@ func (f *feed) addItems(ctx context.Context, tx *sql.Tx, b *Batch) error {
 }
 
 // drop marks items of a gateway, $1, as gone, each with a position of its own.
-func (f *feed) drop(ctx context.Context, tx *sql.Tx, which string, args ...any) error {
+func (f *feed) drop(ctx context.Context, tx *txn, which string, args ...any) error {
 	keys, err := collect(ctx, tx, func(row scanner) (key string, err error) { return key, row.Scan(&key) },
 		`SELECT key FROM fleet_item WHERE gateway = $1 AND doc IS NOT NULL`+which+` ORDER BY key`, args...)
 	if err != nil || len(keys) == 0 {
@@ -205,7 +204,7 @@ func (f *feed) Item(ctx context.Context, gateway, key string) (Item, error) {
 }
 
 func (f *feed) Forget(ctx context.Context, gateway string) error {
-	return f.group.do(ctx, "forget the feeds of "+gateway, func(ctx context.Context, tx *sql.Tx) error {
+	return f.group.do(ctx, "forget the feeds of "+gateway, func(ctx context.Context, tx *txn) error {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM fleet_feed WHERE gateway = $1`, text.Encode(gateway)); err != nil {
 			return err
 		}
@@ -214,7 +213,7 @@ func (f *feed) Forget(ctx context.Context, gateway string) error {
 }
 
 func (f *feed) Compact(ctx context.Context, position uint64) error {
-	return f.group.do(ctx, "compact the inventory", func(ctx context.Context, tx *sql.Tx) error {
+	return f.group.do(ctx, "compact the inventory", func(ctx context.Context, tx *txn) error {
 		_, err := tx.ExecContext(ctx, `DELETE FROM fleet_item WHERE position <= $1 AND doc IS NULL`, int64(position))
 		return err
 	})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"database/sql"
 	"fmt"
 	"time"
 
@@ -42,7 +41,7 @@ func (o *once) AddToken(ctx context.Context, t Token) error {
 	if t.ID == "" || t.Hash == [32]byte{} || t.Expires.IsZero() {
 		return fmt.Errorf("fleet: add a token: %w: it needs an id, a hash and an end", ErrInvalid)
 	}
-	return o.group.do(ctx, "add token "+t.ID, func(ctx context.Context, tx *sql.Tx) error {
+	return o.group.do(ctx, "add token "+t.ID, func(ctx context.Context, tx *txn) error {
 		return change(ctx, tx, ErrExists, `
 INSERT INTO fleet_token (`+tokenColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $8) ON CONFLICT DO NOTHING`,
 			text.Encode(t.ID), sum(t.Hash), text.Encode(t.Name), text.Encode(t.By), text.Encode(t.Gateway), nanos(t.Created), nanos(t.Expires), []byte{})
@@ -69,7 +68,7 @@ func (o *once) UseToken(ctx context.Context, hash, key [32]byte, answer []byte, 
 		answer = []byte{}
 	}
 	var t Token
-	err := o.group.do(ctx, "use a token", func(ctx context.Context, tx *sql.Tx) (err error) {
+	err := o.group.do(ctx, "use a token", func(ctx context.Context, tx *txn) (err error) {
 		if _, err = tx.ExecContext(ctx, `UPDATE fleet_token SET used = $2, key = $3, answer = $4 WHERE hash = $1 AND used = 0 AND expires > $2`,
 			sum(hash), nanos(now), sum(key), answer); err != nil {
 			return err
@@ -92,14 +91,14 @@ func (o *once) UseToken(ctx context.Context, hash, key [32]byte, answer []byte, 
 }
 
 func (o *once) RemoveToken(ctx context.Context, id string) error {
-	return o.group.do(ctx, "remove token "+id, func(ctx context.Context, tx *sql.Tx) error {
+	return o.group.do(ctx, "remove token "+id, func(ctx context.Context, tx *txn) error {
 		return change(ctx, tx, ErrUnknown, `DELETE FROM fleet_token WHERE id = $1`, text.Encode(id))
 	})
 }
 
 func (o *once) ForgetTokens(ctx context.Context, before time.Time) (int, error) {
 	var n int64
-	err := o.group.do(ctx, "forget tokens", func(ctx context.Context, tx *sql.Tx) (err error) {
+	err := o.group.do(ctx, "forget tokens", func(ctx context.Context, tx *txn) (err error) {
 		n, err = changed(ctx, tx, `DELETE FROM fleet_token WHERE expires < $1`, nanos(before))
 		return err
 	})
@@ -107,7 +106,7 @@ func (o *once) ForgetTokens(ctx context.Context, before time.Time) (int, error) 
 }
 
 func (o *once) Revoke(ctx context.Context, r Revocation) error {
-	return o.group.do(ctx, "revoke "+r.Subject, func(ctx context.Context, tx *sql.Tx) error {
+	return o.group.do(ctx, "revoke "+r.Subject, func(ctx context.Context, tx *txn) error {
 		position, err := next(ctx, tx, "revocation", 1)
 		if err != nil {
 			return err

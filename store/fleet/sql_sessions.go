@@ -72,7 +72,7 @@ func (s *sessions) Enrol(ctx context.Context, g Gateway) (Gateway, error) {
 		return Gateway{}, fmt.Errorf("fleet: enrol: %w: id %q", ErrInvalid, g.ID)
 	}
 	var made Standing
-	err := s.group.do(ctx, "enrol "+g.ID, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.group.do(ctx, "enrol "+g.ID, func(ctx context.Context, tx *txn) error {
 		if err := addGateway(ctx, tx, g); err != nil {
 			return err
 		}
@@ -89,7 +89,7 @@ WHERE id = $1 AND revoked = 0`, text.Encode(g.ID), sum(g.Key), text.Encode(g.Nam
 }
 
 // addGateway makes a record, if there is none.
-func addGateway(ctx context.Context, tx *sql.Tx, g Gateway) error {
+func addGateway(ctx context.Context, tx *txn, g Gateway) error {
 	_, err := tx.ExecContext(ctx, `
 INSERT INTO fleet_gateway (id, name, labels, key, version, address, enrolled, revoked, last_seen,
     epoch, hub, run, session_address, session_version, since, ended, why)
@@ -140,7 +140,7 @@ func (s *sessions) GatewayOf(ctx context.Context, key [32]byte, now time.Time) (
 
 // change changes the record of a gateway.
 func (s *sessions) change(ctx context.Context, doing, id, statement string, args ...any) error {
-	return s.group.do(ctx, doing+" "+strconv.Quote(id), func(ctx context.Context, tx *sql.Tx) error {
+	return s.group.do(ctx, doing+" "+strconv.Quote(id), func(ctx context.Context, tx *txn) error {
 		return change(ctx, tx, ErrUnknown, statement, append([]any{text.Encode(id)}, args...)...)
 	})
 }
@@ -163,7 +163,7 @@ func (s *sessions) Forget(ctx context.Context, id string) error {
 
 func (s *sessions) Attend(ctx context.Context, hub string, now, until time.Time) (uint64, error) {
 	var run int64
-	err := s.group.do(ctx, "attend", func(ctx context.Context, tx *sql.Tx) (err error) {
+	err := s.group.do(ctx, "attend", func(ctx context.Context, tx *txn) (err error) {
 		if run, err = next(ctx, tx, "run", 1); err != nil {
 			return err
 		}
@@ -182,13 +182,13 @@ ON CONFLICT (name) DO UPDATE SET run = excluded.run, until = excluded.until`, te
 }
 
 func (s *sessions) Extend(ctx context.Context, hub string, run uint64, until time.Time) error {
-	return s.group.do(ctx, "extend the hub's lease", func(ctx context.Context, tx *sql.Tx) error {
+	return s.group.do(ctx, "extend the hub's lease", func(ctx context.Context, tx *txn) error {
 		return change(ctx, tx, ErrFenced, `UPDATE fleet_hub SET until = $3 WHERE name = $1 AND run = $2`, text.Encode(hub), int64(run), nanos(until))
 	})
 }
 
 func (s *sessions) Leave(ctx context.Context, hub string, run uint64, now time.Time) error {
-	return s.group.do(ctx, "leave", func(ctx context.Context, tx *sql.Tx) error {
+	return s.group.do(ctx, "leave", func(ctx context.Context, tx *txn) error {
 		if err := change(ctx, tx, ErrFenced, `UPDATE fleet_hub SET until = $3 WHERE name = $1 AND run = $2`, text.Encode(hub), int64(run), nanos(now)); err != nil {
 			return err
 		}
@@ -199,14 +199,14 @@ func (s *sessions) Leave(ctx context.Context, hub string, run uint64, now time.T
 }
 
 func (s *sessions) Begin(ctx context.Context, n Session) (begun, replaced Session, err error) {
-	err = s.group.do(ctx, "begin the session of "+n.Gateway, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.group.do(ctx, "begin the session of "+n.Gateway, func(ctx context.Context, tx *txn) error {
 		begun, replaced, err = begin(ctx, tx, n)
 		return err
 	})
 	return begun, replaced, err
 }
 
-func begin(ctx context.Context, tx *sql.Tx, n Session) (begun, replaced Session, err error) {
+func begin(ctx context.Context, tx *txn, n Session) (begun, replaced Session, err error) {
 	var run int64
 	err = tx.QueryRowContext(ctx, `SELECT run FROM fleet_hub WHERE name = $1`, text.Encode(n.Hub)).Scan(&run)
 	switch {
@@ -250,7 +250,7 @@ WHERE id = $1`, id, epoch, text.Encode(n.Hub), int64(n.Run), text.Encode(n.Addre
 }
 
 // whyNone says why there is no gateway that may listen.
-func whyNone(ctx context.Context, tx *sql.Tx, id string) error {
+func whyNone(ctx context.Context, tx *txn, id string) error {
 	var revoked int64
 	if err := tx.QueryRowContext(ctx, `SELECT revoked FROM fleet_gateway WHERE id = $1`, id).Scan(&revoked); err != nil {
 		return unknown(err)
@@ -259,7 +259,7 @@ func whyNone(ctx context.Context, tx *sql.Tx, id string) error {
 }
 
 // goesOn says whether a session has not ended, nor the lease of its hub.
-func goesOn(ctx context.Context, tx *sql.Tx, s Session, now time.Time) (bool, error) {
+func goesOn(ctx context.Context, tx *txn, s Session, now time.Time) (bool, error) {
 	if s.Epoch == 0 || !s.Ended.IsZero() {
 		return false, nil
 	}
@@ -272,7 +272,7 @@ func goesOn(ctx context.Context, tx *sql.Tx, s Session, now time.Time) (bool, er
 }
 
 // addInsecure makes the record of a gateway for which nobody vouches.
-func addInsecure(ctx context.Context, tx *sql.Tx, n Session) error {
+func addInsecure(ctx context.Context, tx *txn, n Session) error {
 	var known, all int64
 	const count = `SELECT coalesce(sum(CASE WHEN id = $1 THEN 1 ELSE 0 END), 0), count(*) FROM fleet_gateway WHERE id >= 'insecure/' AND id < 'insecure0'`
 	if err := tx.QueryRowContext(ctx, count, text.Encode(n.Gateway)).Scan(&known, &all); err != nil || known > 0 {
@@ -285,7 +285,7 @@ func addInsecure(ctx context.Context, tx *sql.Tx, n Session) error {
 }
 
 func (s *sessions) Seen(ctx context.Context, gateway string, epoch uint64, when time.Time) error {
-	return s.group.do(ctx, "see "+gateway, func(ctx context.Context, tx *sql.Tx) error {
+	return s.group.do(ctx, "see "+gateway, func(ctx context.Context, tx *txn) error {
 		return change(ctx, tx, ErrFenced, `
 UPDATE fleet_gateway SET last_seen = CASE WHEN last_seen > $3 THEN last_seen ELSE $3 END
 WHERE id = $1 AND epoch = $2 AND ended = 0`, text.Encode(gateway), int64(epoch), nanos(when))
@@ -294,7 +294,7 @@ WHERE id = $1 AND epoch = $2 AND ended = 0`, text.Encode(gateway), int64(epoch),
 
 func (s *sessions) End(ctx context.Context, gateway string, epoch uint64, when time.Time, why string) (bool, error) {
 	var n int64
-	err := s.group.do(ctx, "end the session of "+gateway, func(ctx context.Context, tx *sql.Tx) (err error) {
+	err := s.group.do(ctx, "end the session of "+gateway, func(ctx context.Context, tx *txn) (err error) {
 		n, err = changed(ctx, tx, `
 UPDATE fleet_gateway SET ended = $3, why = $4, last_seen = CASE WHEN last_seen > $3 THEN last_seen ELSE $3 END
 WHERE id = $1 AND epoch = $2 AND ended = 0`, text.Encode(gateway), int64(epoch), nanos(when), text.Encode(why))

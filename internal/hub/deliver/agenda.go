@@ -81,7 +81,7 @@ func (d *Dispatcher) planAt(c *command, at time.Time) {
 func (c *command) overdue() time.Time {
 	deadline := c.is.Deadline
 	switch {
-	case c.verdict != nil || c.decided != nil:
+	case c.verdict != nil:
 		return time.Unix(0, 0) // at once: now would never come for who asks again
 	case !c.cancelled.IsZero():
 		return c.cancelled.Add(grace)
@@ -118,7 +118,7 @@ func (d *Dispatcher) doWhatIsDue(now time.Time) time.Time {
 		}
 		d.agenda.remove(c)
 		if at := c.overdue(); !at.IsZero() && !at.After(now) {
-			if c.verdict == nil && c.decided == nil {
+			if c.verdict == nil {
 				c.verdict = c.late()
 				wake(&c.changed)
 			}
@@ -186,7 +186,7 @@ func (d *Dispatcher) again(c *command, what string, err error) {
 // settle decides how a command ends, unless that was decided before, and lets it end
 // in its own time.
 func (d *Dispatcher) settle(c *command, e ending) {
-	if c.verdict == nil && c.decided == nil && !c.is.State.Ended() {
+	if !c.isOver() {
 		c.verdict = &e
 		d.plan(c)
 		wake(&c.changed)

@@ -110,7 +110,7 @@ func (d *Dispatcher) adopt(is fleet.Command) error {
 // inherited returns a command of an earlier life.
 func inherited(is fleet.Command) *command {
 	c := newCommand(is)
-	c.doubt, c.partial = true, true
+	c.partial = true
 	insecure := (&fleet.Gateway{ID: is.Gateway}).Insecure()
 	c.doubtful = !insecure // of the others the log says it before they are sent
 	if insecure && is.State != fleet.Queued {

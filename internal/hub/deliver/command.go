@@ -31,10 +31,7 @@ type command struct {
 	vetted   time.Time // when that was looked at
 	unvetted error     // why nobody can say; nil: somebody did
 
-	// How it ends.
-	verdict *ending // how it shall end: on its way to the audit
-	decided *ending // how it ends: the audit says so, the log not yet
-	doubt   bool    // whether the audit says so, must be looked up
+	verdict *ending // how it shall end: on its way to the log; nil: nobody knows yet
 
 	dirty    bool // the log lacks its state
 	due      time.Time
@@ -52,7 +49,7 @@ func newCommand(c fleet.Command) *command {
 }
 
 // isOver says whether it is known how a command ends.
-func (c *command) isOver() bool { return c.verdict != nil || c.decided != nil || c.is.State.Ended() }
+func (c *command) isOver() bool { return c.verdict != nil || c.is.State.Ended() }
 
 // A gateway is one that has outstanding commands.
 type gateway struct {

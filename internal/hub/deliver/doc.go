@@ -1,24 +1,23 @@
 // Package deliver is the life of a command at the hub, from who asked for it to how
 // it ended.
 //
-//	Submit ─► audit: intent ─► log: queued ─► wire ─► sent
-//	                                                    │ the gateway follows its terms
-//	                                                  running
-//	                                                    │ chunks of the result
-//	          log: the end ◄─ audit: outcome ◄─ blob, whole
-//	               │
-//	               └─► the gateway may forget the result
+//	Submit ─► log: queued, audit: intent ─► wire ─► sent
+//	                                                  │ the gateway follows its terms
+//	                                                running
+//	                                                  │ chunks of the result
+//	  log: the end, audit: outcome ◄── blob, whole ◄──┘
+//	      │
+//	      └─► the gateway may forget the result
 //
-// Each arrow is committed before the next. What a hub that dies leaves between two of
-// them is understood by the next start:
+// Each arrow is committed before the next; what log and audit say at one moment is
+// committed at once. What a hub that dies leaves between two of them is understood by the
+// next start:
 //
-//   - An intent whose command isn't in the log was not sent; the audit is told so.
 //   - A command in the log that hasn't ended may have been sent, whatever its state:
 //     sent and running are written a moment late, unless the gateway keeps no journal.
 //     It is sent when the gateway's next Hello doesn't name it; a gateway runs nothing
 //     twice.
 //   - A whole blob has a note beside it that says how the command ended.
-//   - An outcome in the audit is how the command ends, whatever else comes.
 //
 // Where the database is away, ends wait in memory, results at their gateways, and
 // requests are refused.

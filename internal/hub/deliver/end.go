@@ -100,9 +100,9 @@ func endingOf(i fleet.BlobInfo) ending {
 	return e
 }
 
-// end ends a command: the audit says so first, then the log. It returns the command
-// as it ended, which is not as proposed if another end was decided before; nil
-// proposes none. With an error it hasn't ended; what the audit says by then holds.
+// end ends a command: log and audit say so in one step. It returns the command as it
+// ended, which is not as proposed if another end was decided before; nil proposes none.
+// With an error it hasn't ended, as far as anybody knows.
 func (d *Dispatcher) end(ctx context.Context, c *command, proposed *ending) (fleet.Command, error) {
 	after, err := d.endNow(ctx, c, proposed)
 	if err != nil && ctx.Err() == nil {
@@ -118,42 +118,20 @@ func (d *Dispatcher) endNow(ctx context.Context, c *command, proposed *ending) (
 	}
 	defer c.unlock()
 	d.mu.Lock()
-	if c.decided == nil && c.verdict == nil {
+	if c.verdict == nil {
 		c.verdict = proposed
 	}
-	is, e, decided, doubt := c.is, c.verdict, c.decided, c.doubt
+	is, e := c.is, c.verdict
 	d.mu.Unlock()
 	switch {
 	case is.State.Ended():
 		return is, nil
-	case decided == nil && e == nil:
+	case e == nil:
 		return is, errors.New("deliver: nothing says how it ended")
 	}
 	now := time.Now()
-	if decided == nil && doubt {
-		found, err := d.outcome(ctx, is.ID)
-		if err != nil {
-			return is, err
-		}
-		if decided = found; found != nil && found.state == e.state {
-			decided = e // it says more
-		}
-	}
-	if decided == nil {
-		if _, err := d.Audit.Append(ctx, e.entry(&is, now)); err != nil {
-			d.mu.Lock()
-			c.doubt = true // who knows whether it was committed
-			d.mu.Unlock()
-			return is, fmt.Errorf("deliver: %w", err)
-		}
-		decided = e
-	}
-	d.mu.Lock()
-	c.decided = decided
-	is = c.is
-	d.mu.Unlock()
-	decided.put(&is, now)
-	after, err := d.write(ctx, is)
+	e.put(&is, now)
+	after, err := d.write(ctx, is, e.entry(&is, now))
 	if err != nil {
 		return is, err
 	}
@@ -161,27 +139,12 @@ func (d *Dispatcher) endNow(ctx context.Context, c *command, proposed *ending) (
 	return after, nil
 }
 
-// outcome returns how a command ended by what the audit says; nil if it says
-// nothing.
-func (d *Dispatcher) outcome(ctx context.Context, id string) (*ending, error) {
-	said, err := d.Audit.Entries(ctx, fleet.AuditFilter{Ref: id})
-	if err != nil {
-		return nil, fmt.Errorf("deliver: %w", err)
-	}
-	for _, e := range said {
-		if state := fleet.State(e.Outcome); e.What == whatResult && state.Ended() {
-			return &ending{state: state, text: e.Detail}, nil
-		}
-	}
-	return nil, nil
-}
-
-// write writes a command to the log, whoever else did. It returns what the log says
-// then, which is another end if there was one.
-func (d *Dispatcher) write(ctx context.Context, c fleet.Command) (fleet.Command, error) {
+// write writes a command to the log, whoever else did, and entries to the audit. It
+// returns what the log says then, which is another end if there was one.
+func (d *Dispatcher) write(ctx context.Context, c fleet.Command, entries ...fleet.Entry) (fleet.Command, error) {
 	const tries = 10
 	for range tries {
-		after, err := d.Log.Update(ctx, c)
+		after, err := d.Log.Update(ctx, c, entries...)
 		if !errors.Is(err, fleet.ErrConflict) && !errors.Is(err, fleet.ErrState) {
 			if err != nil {
 				err = fmt.Errorf("deliver: %w", err)

@@ -102,16 +102,20 @@ type faultyLog struct {
 	fleet.CommandLog
 }
 
-func (l faultyLog) Create(ctx context.Context, all ...fleet.Command) error {
-	return faulty0(l.w, "create", func() error { return l.CommandLog.Create(ctx, all...) })
+func (l faultyLog) Create(ctx context.Context, entries []fleet.Entry, all ...fleet.Command) error {
+	return faulty0(l.w, "create", func() error { return l.CommandLog.Create(ctx, entries, all...) })
 }
 
 func (l faultyLog) Command(ctx context.Context, id string) (fleet.Command, error) {
 	return faulty(l.w, "read", func() (fleet.Command, error) { return l.CommandLog.Command(ctx, id) })
 }
 
-func (l faultyLog) Update(ctx context.Context, c fleet.Command) (fleet.Command, error) {
-	return faulty(l.w, "update to "+string(c.State), func() (fleet.Command, error) { return l.CommandLog.Update(ctx, c) })
+func (l faultyLog) Update(ctx context.Context, c fleet.Command, entries ...fleet.Entry) (fleet.Command, error) {
+	name := "update"
+	if c.State.Ended() {
+		name = "end"
+	}
+	return faulty(l.w, name, func() (fleet.Command, error) { return l.CommandLog.Update(ctx, c, entries...) })
 }
 
 func (l faultyLog) Outstanding(ctx context.Context, g string) ([]fleet.Command, error) {

@@ -553,7 +553,7 @@ func TestWhenTheAuditCannotBeWrittenNothingIsSent(t *testing.T) {
 		w.fault = &fault{n: -1, died: make(chan struct{})}
 		w.start()
 		g := w.gateway("g1").connect()
-		w.fault.allFail("audit run")
+		w.fault.allFail("create")
 		if _, err := w.submit(fleet.Request{}, "g1"); err == nil || !strings.Contains(err.Error(), "so nothing was sent") {
 			t.Errorf("Submit: %v", err)
 		}
@@ -563,7 +563,7 @@ func TestWhenTheAuditCannotBeWrittenNothingIsSent(t *testing.T) {
 		}
 
 		// An end waits until it can be put on record.
-		w.fault.allFail("audit result")
+		w.fault.allFail("end")
 		c := w.one("g1", "status")
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()

@@ -11,13 +11,6 @@ import (
 	"github.com/lanfolk/lanfolk/store/fleet"
 )
 
-// maxLooks bounds how much of the audit's end is searched for requests that came to
-// nothing.
-const (
-	auditPage = 1000
-	maxLooks  = 100 // pages
-)
-
 // takeUp reads what earlier lives left outstanding, and ends what they had as good as
 // ended. It can be called again after an error.
 func (d *Dispatcher) takeUp(ctx context.Context) error {
@@ -43,80 +36,27 @@ func (d *Dispatcher) takeUp(ctx context.Context) error {
 	if len(left) > 0 {
 		d.Logger.Info("commands of an earlier start are taken up", "n", len(left))
 	}
-	return d.answerIntents(ctx)
+	return nil
 }
 
 // resume finds out how far a command came in an earlier life.
 func (d *Dispatcher) resume(ctx context.Context, c *command) error {
-	said, err := d.outcome(ctx, c.is.ID)
-	if err != nil {
-		return err
-	}
 	info, err := d.Blobs.Stat(ctx, c.is.ID)
 	if err != nil && !errors.Is(err, fleet.ErrUnknown) {
 		return fmt.Errorf("deliver: %w", err)
 	}
 	d.mu.Lock()
-	if c.doubt = false; said != nil {
-		c.decided = said
-	}
 	if err == nil {
-		if e := endingOf(info); c.decided == nil {
-			c.verdict = &e
-		} else if c.decided.state == e.state {
-			c.decided = &e
-		}
+		e := endingOf(info)
+		c.verdict = &e
 	}
-	over := c.verdict != nil || c.decided != nil
+	over := c.verdict != nil
 	d.mu.Unlock()
 	if !over {
 		return nil
 	}
 	_, err = d.end(ctx, c, nil)
 	return err
-}
-
-// answerIntents looks for requests at the audit's end that were put on record and
-// then not kept, since the hub died, and puts that on record, too.
-func (d *Dispatcher) answerIntents(ctx context.Context) error {
-	answered := map[string]bool{}
-	var lost []fleet.Entry
-	filter := fleet.AuditFilter{Limit: auditPage}
-	for range maxLooks {
-		page, err := d.Audit.Entries(ctx, filter)
-		if err != nil {
-			return fmt.Errorf("deliver: %w", err)
-		}
-		open := false
-		for _, e := range page {
-			filter.Before = e.Seq
-			switch {
-			case e.What == whatResult:
-				answered[e.Ref] = true
-			case e.What == whatRun && e.Outcome == "" && !answered[e.Ref]:
-				open = true
-				_, was, err := d.find(ctx, e.Ref)
-				if errors.Is(err, fleet.ErrUnknown) {
-					was = fleet.Command{ID: e.Ref, Gateway: e.Gateway}
-					how := ending{state: fleet.Error, text: "the hub ended before the command was kept, so it was not sent"}
-					lost = append(lost, how.entry(&was, time.Now()))
-				} else if err != nil {
-					return err
-				}
-			}
-		}
-		if !open || len(page) < auditPage {
-			break
-		}
-	}
-	if len(lost) == 0 {
-		return nil
-	}
-	if _, err := d.Audit.Append(ctx, lost...); err != nil {
-		return fmt.Errorf("deliver: %w", err)
-	}
-	d.Logger.Warn("requests came to nothing: the hub had ended before they were kept", "n", len(lost))
-	return nil
 }
 
 // sweep lets old commands and results go.

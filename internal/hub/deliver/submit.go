@@ -40,13 +40,9 @@ func (d *Dispatcher) Submit(ctx context.Context, r fleet.Request) ([]fleet.Comma
 	if err != nil {
 		return nil, fmt.Errorf("deliver: %w", err)
 	}
-	if _, err := d.Audit.Append(ctx, intents...); err != nil {
-		d.release(made)
-		return nil, fmt.Errorf("deliver: the request can't be put on record, so nothing was sent: %w", err)
-	}
-	if err := d.Log.Create(ctx, all...); err != nil {
+	if err := d.Log.Create(ctx, intents, all...); err != nil {
 		d.background(func(ctx context.Context) { d.retract(ctx, made, err) })
-		return nil, fmt.Errorf("deliver: the commands can't be kept, so nothing was sent: %w", err)
+		return nil, fmt.Errorf("deliver: the request can't be put on record, so nothing was sent: %w", err)
 	}
 	away := d.dispatch(made)
 	// From here on what was asked for happens, whether or not somebody waits.
@@ -127,8 +123,8 @@ func (d *Dispatcher) release(made []*command) {
 	}
 }
 
-// retract puts it on record that requests came to nothing. Which is not certain: a
-// database may lose its client while it commits.
+// retract takes requests back that were not kept. Which is not certain: a database may
+// lose its client while it commits.
 func (d *Dispatcher) retract(ctx context.Context, made []*command, why error) {
 	e := ending{state: fleet.Error, text: "not kept, so not sent: " + why.Error()}
 	for n := 0; ; n++ {
@@ -143,14 +139,7 @@ func (d *Dispatcher) retract(ctx context.Context, made []*command, why error) {
 			d.endAll(ctx, made)
 			return
 		case errors.Is(err, fleet.ErrUnknown):
-			entries := make([]fleet.Entry, len(made))
-			for i, c := range made {
-				entries[i] = e.entry(&c.is, time.Now())
-			}
 			d.release(made)
-			if _, err := d.Audit.Append(ctx, entries...); err != nil {
-				d.Logger.Warn("the audit lacks that requests came to nothing", "command", entries[0].Ref, "n", len(made), "err", err)
-			}
 			return
 		}
 		select {

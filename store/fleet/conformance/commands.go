@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -14,13 +15,13 @@ func commandLife(t *testing.T, open Opener) {
 	h, ctx := opened(t, open, fleet.Options{}), t.Context()
 	first := fleet.Command{ID: commandID(1), Gateway: "g1", Line: "exec backup 'a b'", By: "ann", Created: at(0), Deadline: at(60), Queue: true}
 	second := fleet.Command{ID: commandID(2), Gateway: "g2", Line: "status"}
-	noErr(t, h.Commands.Create(ctx, first, second))
+	noErr(t, h.Commands.Create(ctx, nil, first, second))
 	// All or none.
-	wantErr(t, h.Commands.Create(ctx, fleet.Command{ID: commandID(3), Gateway: "g1"}, second), fleet.ErrExists)
+	wantErr(t, h.Commands.Create(ctx, nil, fleet.Command{ID: commandID(3), Gateway: "g1"}, second), fleet.ErrExists)
 	_, err := h.Commands.Command(ctx, commandID(3))
 	wantErr(t, err, fleet.ErrUnknown)
-	wantErr(t, h.Commands.Create(ctx, fleet.Command{ID: "../x", Gateway: "g1"}), fleet.ErrInvalid)
-	wantErr(t, h.Commands.Create(ctx, fleet.Command{ID: commandID(3)}), fleet.ErrInvalid)
+	wantErr(t, h.Commands.Create(ctx, nil, fleet.Command{ID: "../x", Gateway: "g1"}), fleet.ErrInvalid)
+	wantErr(t, h.Commands.Create(ctx, nil, fleet.Command{ID: commandID(3)}), fleet.ErrInvalid)
 
 	first.Revision, first.State = 1, fleet.Queued
 	c := must[fleet.Command](t)(h.Commands.Command(ctx, first.ID))
@@ -56,6 +57,72 @@ func commandLife(t *testing.T, open Opener) {
 	wantErr(t, err, fleet.ErrUnknown)
 }
 
+// commandRecord holds what the audit says of commands against the commands.
+func commandRecord(t *testing.T, open Opener) {
+	h, ctx := opened(t, open, fleet.Options{}), t.Context()
+	entry := func(n int, outcome fleet.State) fleet.Entry {
+		return fleet.Entry{Time: at(n), Who: "ann", What: "run", Ref: commandID(n), Outcome: string(outcome)}
+	}
+	var want []string
+	said := func() {
+		t.Helper()
+		got := []string{}
+		for e, err := range h.Audit.All(ctx) {
+			noErr(t, err)
+			got = append(got, e.Ref+" "+e.Outcome)
+		}
+		same(t, got, want)
+		same(t, must[uint64](t)(fleet.Verify(ctx, h.Audit)), uint64(len(want)))
+	}
+	noErr(t, h.Commands.Create(ctx, []fleet.Entry{entry(1, ""), entry(2, "")}, fleet.Command{ID: commandID(1), Gateway: "g1"}, fleet.Command{ID: commandID(2), Gateway: "g1"}))
+	want = append(want, commandID(1)+" ", commandID(2)+" ")
+	said()
+	wantErr(t, h.Commands.Create(ctx, []fleet.Entry{entry(3, "")}, fleet.Command{ID: commandID(3), Gateway: "g1"}, fleet.Command{ID: commandID(2), Gateway: "g1"}), fleet.ErrExists)
+	c := must[fleet.Command](t)(h.Commands.Command(ctx, commandID(1)))
+	c.State, c.Ended = fleet.OK, at(5)
+	stale := c
+	stale.Revision++
+	_, err := h.Commands.Update(ctx, stale, entry(1, fleet.OK))
+	wantErr(t, err, fleet.ErrConflict)
+	must[fleet.Command](t)(h.Commands.Update(ctx, c, entry(1, fleet.OK)))
+	want = append(want, commandID(1)+" ok")
+	said()
+	c.Revision++
+	_, err = h.Commands.Update(ctx, c, entry(1, fleet.OK))
+	wantErr(t, err, fleet.ErrState)
+	c.ID = commandID(3)
+	_, err = h.Commands.Update(ctx, c, entry(3, fleet.OK))
+	wantErr(t, err, fleet.ErrUnknown)
+	said()
+
+	// Many at once, of which half are refused, beside others who write to the audit.
+	const writers, each = 8, 20
+	done := make(chan error)
+	for w := range writers {
+		go func() {
+			var err error
+			for i := range each {
+				n := 100 + w*each + i
+				c := fleet.Command{ID: commandID(n), Gateway: "g1", Revision: 1, State: fleet.OK, Ended: at(n)}
+				err = errors.Join(err, h.Commands.Create(ctx, []fleet.Entry{entry(n, "")}, c))
+				_, e := h.Commands.Update(ctx, c, entry(n, fleet.OK))
+				err = errors.Join(err, e)
+				if _, e = h.Commands.Update(ctx, c, entry(n, fleet.Error)); !errors.Is(e, fleet.ErrConflict) && !errors.Is(e, fleet.ErrState) {
+					err = errors.Join(err, fmt.Errorf("a second end: %w", e))
+				}
+				_, e = h.Audit.Append(ctx, fleet.Entry{What: "label"})
+				err = errors.Join(err, e)
+			}
+			done <- err
+		}()
+	}
+	for range writers {
+		noErr(t, <-done)
+	}
+	same(t, must[uint64](t)(fleet.Verify(ctx, h.Audit)), uint64(len(want)+3*writers*each))
+	same(t, len(must[[]fleet.Entry](t)(h.Audit.Entries(ctx, fleet.AuditFilter{What: "run", Limit: 1000}))), len(want)+2*writers*each)
+}
+
 // commandModel lets writers with stale and fresh copies write in any order.
 func commandModel(t *testing.T, open Opener) {
 	h, ctx := opened(t, open, fleet.Options{}), t.Context()
@@ -64,7 +131,7 @@ func commandModel(t *testing.T, open Opener) {
 	rapid.Check(t, func(t *rapid.T) {
 		n++
 		id := commandID(n)
-		noErr(t, h.Commands.Create(ctx, fleet.Command{ID: id, Gateway: "g1"}))
+		noErr(t, h.Commands.Create(ctx, nil, fleet.Command{ID: id, Gateway: "g1"}))
 		truth := must[fleet.Command](t)(h.Commands.Command(ctx, id))
 		copies := []fleet.Command{truth, truth, truth}
 		for range rapid.IntRange(1, 12).Draw(t, "steps") {
@@ -96,7 +163,7 @@ func commandModel(t *testing.T, open Opener) {
 	})
 
 	// Many at once: each counts.
-	noErr(t, h.Commands.Create(ctx, fleet.Command{ID: commandID(n + 1), Gateway: "g1"}))
+	noErr(t, h.Commands.Create(ctx, nil, fleet.Command{ID: commandID(n + 1), Gateway: "g1"}))
 	const writers, each = 4, 5
 	done := make(chan error)
 	for range writers {
@@ -121,7 +188,7 @@ func commandPages(t *testing.T, open Opener) {
 	for i := range 1200 {
 		all = append(all, fleet.Command{ID: commandID(i), Gateway: []string{"g1", "g2"}[i%2], By: []string{"ann", "bob", "eve"}[i%3]})
 	}
-	noErr(t, h.Commands.Create(ctx, all...))
+	noErr(t, h.Commands.Create(ctx, nil, all...))
 	for i := range 10 {
 		_, err := fleet.Amend(ctx, h.Commands, commandID(i), func(c *fleet.Command) bool { c.State, c.Ended = fleet.OK, at(i); return true })
 		noErr(t, err)

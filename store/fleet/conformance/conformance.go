@@ -33,6 +33,7 @@ type Opener func(o fleet.Options) Hub
 func Run(t *testing.T, fresh func(t *testing.T) Opener) {
 	for name, test := range map[string]func(*testing.T, Opener){
 		"a command goes from state to state":            commandLife,
+		"a command and the audit say the same":          commandRecord,
 		"of writers of one command one is first":        commandModel,
 		"commands come in pages and are forgotten":      commandPages,
 		"a gateway's record is kept":                    gatewayRecord,
@@ -120,7 +121,7 @@ func reopen(t *testing.T, open Opener) {
 	ctx := t.Context()
 	h := open(fleet.Options{})
 	g := must[fleet.Gateway](t)(h.Sessions.Enrol(ctx, fleet.Gateway{ID: "g1", Name: "one", Enrolled: at(0), Key: [32]byte{1}}))
-	noErr(t, h.Commands.Create(ctx, fleet.Command{ID: commandID(1), Gateway: "g1", Line: "status", Created: at(0)}))
+	noErr(t, h.Commands.Create(ctx, nil, fleet.Command{ID: commandID(1), Gateway: "g1", Line: "status", Created: at(0)}))
 	head := must[fleet.Head](t)(h.Audit.Append(ctx, fleet.Entry{Who: "ann", What: "run"}))
 	noErr(t, h.Close())
 	h = opened(t, open, fleet.Options{})
@@ -133,14 +134,14 @@ func cancelled(t *testing.T, open Opener) {
 	h := opened(t, open, fleet.Options{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	wantErr(t, h.Commands.Create(ctx, fleet.Command{ID: commandID(1), Gateway: "g1"}), context.Canceled)
+	wantErr(t, h.Commands.Create(ctx, nil, fleet.Command{ID: commandID(1), Gateway: "g1"}), context.Canceled)
 	same(t, len(must[[]fleet.Command](t)(h.Commands.Outstanding(t.Context(), ""))), 0)
 }
 
 func oddText(t *testing.T, open Opener) {
 	h, ctx := opened(t, open, fleet.Options{}), t.Context()
 	const odd = "a\x00b\xff\uf741 ü'\"\n"
-	noErr(t, h.Commands.Create(ctx, fleet.Command{ID: commandID(1), Gateway: odd, Line: odd, By: odd}))
+	noErr(t, h.Commands.Create(ctx, nil, fleet.Command{ID: commandID(1), Gateway: odd, Line: odd, By: odd}))
 	c := must[fleet.Command](t)(h.Commands.Command(ctx, commandID(1)))
 	same(t, []string{c.Gateway, c.Line, c.By}, []string{odd, odd, odd})
 	_, err := h.Sessions.Enrol(ctx, fleet.Gateway{ID: "g1", Name: odd, Labels: map[string]string{odd: odd}})
