@@ -368,15 +368,39 @@ func TestKilledBetweenAnyTwoSteps(t *testing.T) {
 		r.judge(word, "killed at a write", func(i int) bool { return killed[i] })
 	})
 	r.step("hub, at its database", func() {
-		steps, most := 2, 4
+		all := r.countWrites()
+		points := []int{all / 4, all / 2}
 		if soaking() {
-			steps, most = 1, 60
+			points = nil
+			for i := range 60 {
+				points = append(points, 1+i*all/60)
+			}
 		}
-		for n := 1; n <= most; n += steps {
+		for _, n := range points {
 			r.refresh()
 			r.hubDiesAtWrite(n)
 		}
 	})
+}
+
+// countWrites returns how often the hub writes to its database for a command of the row.
+// How many commits that are depends on who comes at the same time.
+func (r *row) countWrites() (n int) {
+	r.t.Helper()
+	done, counted := make(chan struct{}), make(chan struct{})
+	written := writes(r.t, filepath.Join(r.hub.State, "hub.db-wal"), done)
+	go func() {
+		defer close(counted)
+		for range written {
+			n++
+		}
+	}()
+	word, _ := r.submit()
+	r.judge(word, "counted", nobody)
+	close(done)
+	<-counted
+	r.t.Logf("%d writes", n)
+	return n
 }
 
 // hubDiesAtWrite kills the hub at the nth write to its database after a command was
