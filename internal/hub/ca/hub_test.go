@@ -29,14 +29,25 @@ const address = "hub.example.org:7443"
 
 // A clock is the hub's: as far from the test's as a test wants.
 type clock struct {
-	mu   sync.Mutex
-	skew time.Duration
+	mu      sync.Mutex
+	skew    time.Duration
+	stopped time.Time // zero: it goes
 }
 
 func (c *clock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.stopped.IsZero() {
+		return c.stopped.Add(c.skew)
+	}
 	return time.Now().Add(c.skew)
+}
+
+// stop has it go on by set alone.
+func (c *clock) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopped = time.Now()
 }
 
 func (c *clock) set(skew time.Duration) {

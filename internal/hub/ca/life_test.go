@@ -50,6 +50,7 @@ func TestClocksThatDiffer(t *testing.T) {
 func TestRenewalKeepsTheIdentity(t *testing.T) {
 	t.Parallel()
 	h := startHub(t, t.TempDir())
+	h.clock.stop()
 	i, path := h.joined(t)
 	before, leaf := i.Status(), tlsLeaf(t, i)
 	c := h.conn(t, tlsOf(t, i))
