@@ -74,11 +74,7 @@ func (f *File) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("leases: %w", err)
 	}
-	log := f.Log
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	r := reader{file: f, path: path, log: log}
+	r := reader{file: f, path: path, log: f.log()}
 	w := newWatcher(path)
 	defer w.close()
 	due := time.After(0)
@@ -94,7 +90,7 @@ func (f *File) Run(ctx context.Context) error {
 				due = time.After(max(settle, time.Until(rest)))
 			}
 		case err := <-w.errors(): // events were lost, perhaps
-			log.Debug("leases are read again", "path", f.Path, "err", err)
+			r.log.Debug("leases are read again", "path", f.Path, "err", err)
 			if due == nil {
 				due = time.After(max(settle, time.Until(rest)))
 			}
@@ -114,6 +110,13 @@ func (f *File) Run(ctx context.Context) error {
 			rest = time.Now().Add(restful * time.Since(began))
 		}
 	}
+}
+
+func (f *File) log() *slog.Logger {
+	if f.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return f.Log
 }
 
 // reader reads the files for Run.

@@ -24,7 +24,7 @@ func TestTheWatcherHears(t *testing.T) {
 	}
 	hears := func(what string) {
 		t.Helper()
-		for limit := time.After(10 * time.Second); ; {
+		for limit := time.After(2 * time.Minute); ; {
 			select {
 			case e := <-w.events():
 				if w.concerned(e) {
