@@ -35,8 +35,7 @@ type wire struct {
 	from, to *nstest.Host
 	fd       int // sends at from's end
 	link     packet.Link
-	pause    time.Duration // where a frame to send is empty
-	received uint64        // frames, that the filter let through
+	received uint64 // frames, that the filter let through
 }
 
 // maxMTU is the largest of a veth pair.
@@ -98,8 +97,8 @@ func newWireOf(t *testing.T, mtu int) *wire {
 	return w
 }
 
-// endMark is the frame that says that all have been sent: an ARP question of a MAC of its own.
-func endMark() []byte {
+// mark is a frame that is heard as such: an ARP question of a MAC of its own.
+func mark() []byte {
 	b, err := hex.DecodeString(strings.ReplaceAll(arp, " ", ""))
 	if err != nil {
 		panic(err)
@@ -108,27 +107,30 @@ func endMark() []byte {
 	return b
 }
 
-// live sends frames and returns the rows that come of them at the other end.
+// patience is how long something may take that takes no time.
+const patience = 2 * time.Minute
+
+// live sends frames and returns the rows that come of them at the other end. At a frame
+// that is empty it waits until those before have been taken note of.
 func (w *wire) live(t *testing.T, frames [][]byte) map[lanfolk.ObservationKey]uint64 {
 	t.Helper()
 	var rows store.Rows
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	h := &source.Heard{From: &source.Passive{Link: w.link}, Record: func(list ...lanfolk.Observation) {
 		for _, o := range list {
 			rows.Add(o)
 		}
 	}}
-	ended := false
-	l := &capture.Live{Link: w.link, Pause: h.Pause}
+	heard := make(chan struct{}, 1)
+	l := &capture.Live{Link: w.link, Pause: h.Pause, BufferSize: 8 << 20}
 	ran := make(chan error, 1)
 	opened := make(chan bool)
 	go w.to.Do(t, func() {
 		close(opened)
 		err := l.Run(ctx, func(f *passive.Fact) {
 			if f.SrcMAC == (passive.MAC{2, 0xee, 0xee, 0xee, 0xee, 0xee}) {
-				ended = true
-				cancel()
+				heard <- struct{}{}
 				return
 			}
 			h.Fact(f)
@@ -140,17 +142,29 @@ func (w *wire) live(t *testing.T, frames [][]byte) map[lanfolk.ObservationKey]ui
 	for !l.Open() {
 		time.Sleep(time.Millisecond)
 	}
-	for i, f := range append(slices.Clone(frames), endMark()) {
-		if len(f) == 0 {
-			time.Sleep(w.pause)
-			continue
-		}
+	send := func(i int, f []byte) {
 		if err := unix.Send(w.fd, f, 0); err != nil {
-			t.Errorf("send frame %d of %d bytes: %v", i+1, len(f), err)
+			t.Errorf("send frame %d of %d bytes: %v", i, len(f), err)
 		}
 	}
-	if err := <-ran; err != nil || !ended {
-		t.Fatalf("the end wasn't heard: %v", err)
+	for i, f := range append(slices.Clone(frames), nil) {
+		if len(f) > 0 {
+			send(i+1, f)
+			continue
+		}
+		// What is behind the first mark is read after all that was read with it.
+		for range 2 {
+			send(i+1, mark())
+			select {
+			case <-heard:
+			case <-ctx.Done():
+				t.Fatalf("a mark behind frame %d wasn't heard: %v", i, ctx.Err())
+			}
+		}
+	}
+	cancel()
+	if err := <-ran; err != nil {
+		t.Fatal(err)
 	}
 	s := l.Stats()
 	w.received = s.Received
@@ -419,7 +433,6 @@ func TestLongClientHelloLive(t *testing.T) {
 		for _, f := range short {
 			f[35]++ // another connection
 		}
-		w.pause = 200 * time.Millisecond
 		frames := slices.Concat(upload[:2000], [][]byte{nil}, upload[2000:], segments(443, hello, 1448), short)
 		rows := w.live(t, frames)
 		if n := tlsRows(rows); n != 1 {
@@ -448,7 +461,7 @@ func TestOffloadedClientHelloLive(t *testing.T) {
 		})
 		defer l.Close()
 		hello := clientHello(t, 600)
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		heard := 0
 		live := &capture.Live{Link: w.link}
