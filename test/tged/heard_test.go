@@ -42,7 +42,7 @@ func TestNodeHears(t *testing.T) {
 		}
 		return fmt.Errorf("%+v", rows)
 	})
-	lab.Eventually(t, 5*time.Second, "the asker in the inventory", func() error {
+	lab.Eventually(t, patience, "the asker in the inventory", func() error {
 		r := node.Run("devices", "--protocol", "tged", "--json")
 		if !strings.Contains(r.Stdout, `"`+asker.V4.String()+`"`) {
 			return errors.New(r.Stdout)
@@ -76,7 +76,7 @@ func TestPortIsHeld(t *testing.T) {
 	}
 	node := s.server.Up(lab.Node{})
 	holder := fmt.Sprintf("(pid %d, uid 0) holds 0.0.0.0:4745", os.Getpid())
-	lab.Eventually(t, 30*time.Second, "the held port in the status", func() error {
+	lab.Eventually(t, patience, "the held port in the status", func() error {
 		var status struct {
 			Healthy bool
 			Parts   []struct{ Name, State, Detail string }
@@ -112,21 +112,21 @@ func TestNodeGivesWay(t *testing.T) {
 		}
 		return nil
 	}
-	lab.Eventually(t, 10*time.Second, "the node's ear", hears)
+	lab.Eventually(t, patience, "the node's ear", hears)
 	p := s.serve(s.server, s.file("services.json", services))
-	lab.Eventually(t, 15*time.Second, "the node's giving way", func() error {
+	lab.Eventually(t, patience, "the node's giving way", func() error {
 		if hears() == nil {
 			return errors.New("it still has the port")
 		}
 		return nil
 	})
 	for range 8 { // each from another port
-		if got, exit := s.ask("SQL", "--to", s.server.Link(s.theirs).V4.String(), "--timeout", "1s"); len(got) != 1 || exit != 0 {
+		if got, exit := s.ask("SQL", "--to", s.server.Link(s.theirs).V4.String(), "--timeout", "30s"); len(got) != 1 || exit != 0 {
 			t.Errorf("beside a node: %v, exit %d", got, exit)
 		}
 	}
 	p.Stop()
-	lab.Eventually(t, 15*time.Second, "the node's ear again", hears)
+	lab.Eventually(t, patience, "the node's ear again", hears)
 }
 
 // TestNodeAnswersForItself: what the node announces is answered for, with its address on
@@ -162,25 +162,8 @@ SQL = "_mysql._tcp"
 			return nil
 		})
 	}
-	var got []byte
-	err := asker.Do(func() error {
-		c, err := net.DialTimeout("tcp", gate.Link(s.ours).V4.String()+":4745", 5*time.Second)
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
-			return err
-		}
-		if _, err := c.Write([]byte("\x00\x00\x00\x1eTGED DISCOVERY 1.0\r\nRQ:SQL\r\n\r\n")); err != nil {
-			return err
-		}
-		b := make([]byte, 2048)
-		n, err := c.Read(b)
-		got = b[:n]
-		return err
-	})
-	if err != nil || len(got) < 4 || !slices.Contains(strings.Split(string(got[4:]), "\r\n"), "IP: "+gate.Link(s.ours).V4.String()) {
+	got, err := overTCP(asker, gate.Link(s.ours).V4.String())
+	if err != nil || !slices.Contains(strings.Split(got, "\r\n"), "IP: "+gate.Link(s.ours).V4.String()) {
 		t.Errorf("over TCP: %q, %v", got, err)
 	}
 }

@@ -110,19 +110,22 @@ func TestPostgresIndex(t *testing.T) {
 		if _, err := db.rows.Fields(ctx, "SERVICE 1"); err != nil { // connects
 			t.Fatal(err)
 		}
-		start := time.Now()
 		const reads = 200
+		var took []time.Duration
 		for n := range reads {
+			start := time.Now()
 			fields, err := db.rows.Fields(ctx, fmt.Sprintf("SERVICE %d", 1+n*1000))
 			if err != nil || len(fields) != 1 || fields[0].Value != fmt.Sprintf("host%d", 1+n*1000) {
 				t.Fatalf("%s: %v, %v", kind, fields, err)
 			}
+			took = append(took, time.Since(start))
 		}
-		// A scan takes ten times as long.
-		if each := time.Since(start) / reads; each > 10*time.Millisecond {
-			t.Errorf("%s: %v a read", kind, each)
+		// A scan takes ten times as long, and on a busy machine not every read waits.
+		slices.Sort(took)
+		if quick := took[reads/4]; quick > 10*time.Millisecond {
+			t.Errorf("%s: three of four reads take %v and more", kind, quick)
 		} else {
-			t.Logf("%s: %v a read, of 300,000 rows", kind, each)
+			t.Logf("%s: %v a read, of 300,000 rows", kind, quick)
 		}
 	}
 }
@@ -138,28 +141,33 @@ func TestServicesInPostgres(t *testing.T) {
 	pg.Stop()
 	secret := s.file("secret", lab.PostgresPassword+"\n")
 	p := s.serve(s.server, pg.URL(at), "--password-file", secret)
-	p.WaitText(5*time.Second, "services can't be read, the last good ones stay")
+	p.WaitText(patience, "services can't be read, the last good ones stay")
 	if got, exit := s.ask("SQL", "--timeout", "500ms"); exit != 6 {
 		t.Errorf("with no database: %v, exit %d", got, exit)
 	}
 	pg.Start()
 	s.becomes("one")
-	p.WaitText(5*time.Second, "services can be read again")
+	p.WaitText(patience, "services can be read again")
 	set := func(host string) { pg.SQL(`UPDATE services SET value = '` + host + `' WHERE key = 'HOST'`) }
 	set("two")
 	s.becomes("two")
-	if got, exit := s.ask("NOPE", "--timeout", "500ms"); exit != 5 {
-		t.Errorf("unknown: %v, exit %d", got, exit)
-	}
+	s.exits(unknown, "NOPE", "--timeout", "500ms")
 	stays := func(what, host string) {
 		t.Helper()
-		time.Sleep(1100 * time.Millisecond) // what was read is no longer fresh
-		for range 2 {
-			// A read may take two seconds: who asks doesn't wait for it.
-			if got, exit := s.ask("SQL", "--timeout", "1800ms"); len(got) != 1 || got[0].Fields["HOST"] != host || exit != 0 {
-				t.Errorf("%s: %v, exit %d", what, got, exit)
+		lab.Eventually(t, patience, what, func() error {
+			time.Sleep(1100 * time.Millisecond) // what was read is no longer fresh
+			for range 2 {
+				// A read may take two seconds: who asks doesn't wait for it.
+				got, exit := s.ask("SQL", "--timeout", "1800ms")
+				if exit == unanswered {
+					return errors.New("no answer in 1.8 s")
+				}
+				if len(got) != 1 || got[0].Fields["HOST"] != host {
+					t.Errorf("%s: %v, exit %d", what, got, exit)
+				}
 			}
-		}
+			return nil
+		})
 	}
 	pg.Stop()
 	stays("stopped", "two")
@@ -181,7 +189,7 @@ func TestServicesInPostgres(t *testing.T) {
 	lock.Env, lock.Dir = []string{"HOME=" + pg.Dir}, pg.Dir
 	slow := lock.Start()
 	stays("locked", "four")
-	slow.Wait(20 * time.Second)
+	slow.Wait(patience)
 	set("five")
 	s.becomes("five")
 	// Cut: nothing comes back, not even an error.
@@ -238,7 +246,7 @@ func TestNodeAnswersFromPostgres(t *testing.T) {
 	node := s.server.Up(lab.Node{Config: "[tged]\nanswer = true\nservices_file = \"" + address + "\"\n"})
 	status := func(what string, ok func(text string) bool) {
 		t.Helper()
-		lab.Eventually(t, 15*time.Second, what, func() error {
+		lab.Eventually(t, patience, what, func() error {
 			r := node.Run("status", "--json")
 			if strings.Contains(r.Stdout, "battery") {
 				t.Errorf("the password is in the status:\n%s", r.Stdout)
