@@ -27,9 +27,8 @@ func TestFirstQueryIsDelayed(t *testing.T) {
 	var delays []time.Duration
 	for i := range 12 {
 		typ := fmt.Sprintf("_first%d._tcp", i)
+		before := time.Now() // the last moment at which it had no socket on port 5353
 		p := r.browse(typ)
-		// The last moment at which it had no socket on port 5353.
-		before := time.Now()
 		lab.Eventually(t, patience, "socket", func() error {
 			now := time.Now()
 			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/udp", p.Pid()))
