@@ -99,8 +99,10 @@ func Open(c Config, s Sources, log *slog.Logger) (*Agent, error) {
 	if found.unwritten != nil {
 		log.Error("the journal of commands can't be written; no command is run until it can", "file", j.path(), "err", found.unwritten)
 	}
-	if n := killLeftovers(c.Folder); n > 0 {
-		log.Warn("what programs had begun was left by an earlier gateway, and is killed now", "n", n)
+	if len(c.Programs) > 0 || found.died > 0 {
+		if n := killLeftovers(c.Folder); n > 0 {
+			log.Warn("what programs had begun was left by an earlier gateway, and is killed now", "n", n)
+		}
 	}
 	a := &Agent{
 		config: c, sources: s, verbs: verbs(), log: log, journal: j, began: time.Now(), found: found.open,

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,7 +21,7 @@ import (
 // TestMain may be a gateway that is killed: see TestProgramDiesWithGateway.
 func TestMain(m *testing.M) {
 	if guard.Asked(os.Args) {
-		os.Exit(guard.Main())
+		syscall.Exit(guard.Main()) // os.Exit takes a second under the race detector
 	}
 	if dir := os.Getenv("LANFOLK_TEST_GATEWAY"); dir != "" {
 		os.Exit(gateway(dir))
@@ -149,20 +150,14 @@ func running(t testing.TB, mark string) (pids []int) {
 // expectRunning waits until n processes have the mark.
 func expectRunning(t testing.TB, mark string, n int) {
 	t.Helper()
-	await(t, mark, func(running int) bool { return running == n })
-}
-
-// await waits until the number of processes that have the mark is as it should be.
-func await(t testing.TB, mark string, ok func(running int) bool) {
-	t.Helper()
 	var pids []int
 	for range 6000 {
-		if pids = running(t, mark); ok(len(pids)) {
+		if pids = running(t, mark); len(pids) == n {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatalf("processes %v have the mark", pids)
+	t.Fatalf("processes %v, want %d", pids, n)
 }
 
 // sleeper starts children that sleep, one of which heeds no SIGTERM, and has a mark
@@ -264,11 +259,10 @@ func TestProgramDiesWithGateway(t *testing.T) {
 	}
 }
 
-// hopper is never the same process for long: each begins the next one, in a session of
-// its own, and ends. $0 is a script of these lines.
-const hopper = `if [ "$1" = hop ]; then setsid "$0" hop "$2" & exit; fi
+// hopper is never the same process for long: each writes a line, begins the next one, in
+// a session of its own, and ends. Who looks for processes may well miss them.
+const hopper = `if [ "$1" = hop ]; then echo >>"$2"; setsid "$0" hop "$2" & exit; fi
 "$0" hop "$1" & "$0" hop "$1" &
-echo begun
 exec sleep 1000
 `
 
@@ -276,39 +270,93 @@ exec sleep 1000
 // the gateway.
 func TestWhatForksAwayIsCaught(t *testing.T) {
 	t.Parallel()
-	p := shell(t, hopper, "[0-9.]+")
-	mark := newMark(30)
+	p := shell(t, hopper, ".*")
+	lines := func(path string) int64 {
+		info, err := os.Stat(path)
+		if err != nil {
+			return 0
+		}
+		return info.Size()
+	}
+	await := func(what, path string, ok func(before, after int64) bool) {
+		t.Helper()
+		for range 600 {
+			before := lines(path)
+			time.Sleep(100 * time.Millisecond)
+			if ok(before, lines(path)) {
+				return
+			}
+		}
+		t.Fatal("it never came to it that they " + what)
+	}
+	hop := func(before, after int64) bool { return before > 0 && after > before }
+	rest := func(before, after int64) bool { return after == before }
+
+	path := filepath.Join(t.TempDir(), "lines")
 	a := open(t, Config{Programs: map[string]Program{"hop": p}}, Sources{})
 	ctx, cancel := context.WithCancelCause(t.Context())
 	id := newIDs(1)[0]
 	if _, err := a.Accept(id, ""); err != nil {
 		t.Fatal(err)
 	}
-	out := a.Run(ctx, id, "exec hop "+mark, reverse.Terms{})
-	if n, err := out.Content.ReadAt(make([]byte, 100), 0); n != 6 || err != nil {
-		t.Fatalf("%d bytes came while it ran: %v", n, err)
-	}
+	out := a.Run(ctx, id, "exec hop "+path, reverse.Terms{})
+	await("hop", path, hop)
 	cancel(reverse.ErrCancelled)
 	if got := take(t, out); got.end.Status != reverse.StatusCancelled {
 		t.Errorf("%+v", got.end)
 	}
-	for range 20 { // one look may miss who comes and goes
-		if pids := running(t, mark); len(pids) > 0 {
-			t.Fatalf("processes %v go on", pids)
-		}
+	was := lines(path)
+	time.Sleep(200 * time.Millisecond)
+	if now := lines(path); now > was {
+		t.Errorf("%d lines when the command had ended, and then %d", was, now)
 	}
 
-	mark = newMark(31)
-	_, kill := startGateway(t, t.TempDir(), id, newMark(32), p.Path+" "+mark+" & exec sleep MARK", 1)
-	await(t, mark, func(n int) bool { return n > 0 })
+	path = filepath.Join(t.TempDir(), "lines")
+	_, kill := startGateway(t, t.TempDir(), id, newMark(31), p.Path+" "+path+" & exec sleep MARK", 1)
+	await("hop", path, hop)
 	kill()
-	none := 0
-	await(t, mark, func(n int) bool {
-		if none++; n > 0 {
-			none = 0
+	await("rest", path, rest)
+}
+
+// What fills each place that is free with more of itself ends, too.
+func TestForkBombIsEnded(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	const limit, script = "--nproc=20", `$| = 1; print "begun\n"; fork while 1`
+	p := Program{Path: "/usr/bin/prlimit", User: &User{UID: 4299, GID: 4299}}
+	for _, arg := range []string{limit, "/usr/bin/perl", "-e", script} {
+		p.Args = append(p.Args, pattern(t, regexp.QuoteMeta(arg)))
+	}
+	a := open(t, Config{Programs: map[string]Program{"bomb": p}}, Sources{})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	id := newIDs(1)[0]
+	if _, err := a.Accept(id, ""); err != nil {
+		t.Fatal(err)
+	}
+	out := a.Run(ctx, id, fmt.Sprintf("exec bomb %s /usr/bin/perl -e '%s'", limit, script), reverse.Terms{})
+	if _, err := out.Content.ReadAt(make([]byte, 100), 0); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(200 * time.Millisecond)
+	cancel(reverse.ErrCancelled)
+	if got := take(t, out); got.end.Status != reverse.StatusCancelled || got.end.Error != "it was called off" {
+		t.Errorf("%+v", got.end)
+	}
+	owned := func() (pids []string) {
+		all, err := filepath.Glob("/proc/[0-9]*")
+		if err != nil {
+			t.Fatal(err)
 		}
-		return none == 20
-	})
+		for _, path := range all {
+			if info, err := os.Stat(path); err == nil && info.Sys().(*syscall.Stat_t).Uid == p.User.UID {
+				pids = append(pids, path)
+			}
+		}
+		return pids
+	}
+	if pids := owned(); len(pids) > 0 {
+		t.Errorf("%v are left", pids)
+	}
 }
 
 // A guardian that is killed takes its program along; what that began is ended by the

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	endFor   = 10 * time.Second // for what doesn't end though it was killed
+	endFor   = 30 * time.Second // for what doesn't end though it was killed
 	mostWait = 50 * time.Millisecond
 	everyone = 0x40000000 // __WALL of wait4(2): children of any kind
 )
