@@ -231,9 +231,9 @@ func (c *crowd) spreads(when string) {
 		n[r]++
 	}
 	c.t.Logf("%s: nodes at each registry %v", when, n)
-	// Four standard deviations are a matter of one run in ten thousand.
+	// Six standard deviations are a matter of one run in ten million.
 	k := float64(len(n))
-	fair, off := float64(c.nodes)/k, 4*math.Sqrt(float64(c.nodes)*(k-1))/k
+	fair, off := float64(c.nodes)/k, 6*math.Sqrt(float64(c.nodes)*(k-1))/k
 	if slices.Min(n) == 0 || float64(slices.Min(n)) < fair-off || float64(slices.Max(n)) > fair+off {
 		c.t.Errorf("%s: nodes at each registry %v", when, n)
 	}

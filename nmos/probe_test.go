@@ -88,6 +88,7 @@ func TestProbeSaysWhyNobodyAnswered(t *testing.T) {
 		t.Errorf("silent: %v", err)
 	}
 	l.Close()
+	p.Timeout = time.Minute // a refusal comes at once, or a little later
 	err = p.Check(t.Context(), selection(t, "netctrl", "http", "ctl.local", here.Port(), here.Addr()))
 	if err == nil || !strings.Contains(err.Error(), "connection refused") || strings.Contains(err.Error(), "x-nmos") {
 		t.Errorf("refused: %v", err)

@@ -1,6 +1,7 @@
 package nmos
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -54,7 +55,7 @@ type api struct {
 
 	mu     sync.Mutex
 	stop   func()
-	repeat []time.Time // of requests but the first of a connection
+	repeat []time.Time // of requests by TLS but the first of a connection
 	paths  []string
 }
 
@@ -103,7 +104,7 @@ func (a *api) set(how string) {
 	}
 	var ln net.Listener
 	// A program that is just being started holds the closed one for a moment.
-	lab.Eventually(a.s.t, 5*time.Second, "listener of "+a.label, func() error {
+	lab.Eventually(a.s.t, 20*time.Second, "listener of "+a.label, func() error {
 		return a.s.peer.Do(func() (err error) {
 			ln, err = net.Listen("tcp", a.addr.String())
 			return err
@@ -153,7 +154,7 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, how string, ended co
 	a.mu.Lock()
 	a.paths = append(a.paths, r.URL.Path)
 	if n, _ := r.Context().Value(requestsKey{}).(*int); n != nil {
-		if *n++; *n > 1 {
+		if *n++; *n > 1 && a.tls {
 			a.repeat = append(a.repeat, time.Now())
 		}
 	}
@@ -181,22 +182,30 @@ type attempt struct {
 }
 
 // attempts returns all tries so far, in order: each connection that the desk
-// began, as seen on the wire, and each further request on one.
+// began, as seen on the wire, and each further request on one. Where TLS hides
+// these they are counted when they are answered.
 func (s *site) attempts(apis map[string]*api) []attempt {
 	var out []attempt
-	seen := map[string]bool{}
+	seen, requests := map[string]bool{}, map[string]int{}
 	mine := s.desk.Link(s.net).V4
 	for _, f := range s.wire.Frames() {
 		ip, _ := f.Layer(layers.LayerTypeIPv4).(*layers.IPv4)
 		tcp, _ := f.Layer(layers.LayerTypeTCP).(*layers.TCP)
-		if ip == nil || tcp == nil || !tcp.SYN || tcp.ACK || !mine.Is4() || !ip.SrcIP.Equal(mine.AsSlice()) {
+		if ip == nil || tcp == nil || !mine.Is4() || !ip.SrcIP.Equal(mine.AsSlice()) {
 			continue
 		}
-		key := fmt.Sprint(tcp.SrcPort, ip.DstIP, tcp.DstPort, tcp.Seq)
-		if seen[key] {
-			continue // sent again
+		begins, asks := tcp.SYN && !tcp.ACK, bytes.HasPrefix(tcp.Payload, []byte("GET "))
+		if key := fmt.Sprint(tcp.SrcPort, ip.DstIP, tcp.DstPort, tcp.Seq); !begins && !asks || seen[key] {
+			continue // of no account, or sent again
+		} else {
+			seen[key] = true
 		}
-		seen[key] = true
+		connection := fmt.Sprint(tcp.SrcPort, ip.DstIP, tcp.DstPort)
+		if begins {
+			requests[connection] = 0
+		} else if requests[connection]++; requests[connection] == 1 {
+			continue // what it was begun for
+		}
 		for _, a := range apis {
 			if ip.DstIP.Equal(a.addr.Addr().AsSlice()) && uint16(tcp.DstPort) == a.addr.Port() {
 				out = append(out, attempt{a.label, f.Time})

@@ -26,26 +26,25 @@ func TestAllFailed(t *testing.T) {
 		w := s.watch(apis, args...)
 		w.selects(15*time.Second, "A")
 		w.selects(5*time.Second, "B")
-		none := w.next(10 * time.Second)
+		none := w.next(20 * time.Second)
 		if none.Selected != nil {
 			t.Fatalf("selected %+v", none.Selected)
 		}
-		lab.Eventually(t, 5*time.Second, "query", func() error {
+		lab.Eventually(t, 10*time.Second, "query", func() error {
 			for _, at := range s.questions(c.Type+"."+c.Advertisements[0].Domain+".", dns.TypePTR) {
-				if d := at.Sub(none.Time); d > 0 {
-					if d > 2*time.Second {
-						t.Errorf("asked again %v after the last one failed", d)
-					}
+				if at.After(none.Time) {
 					return nil
 				}
 			}
 			return fmt.Errorf("not asked again")
 		})
-		time.Sleep(time.Until(s.attempts(apis)[0].at.Add(30 * time.Second)))
+		end := s.attempts(apis)[0].at.Add(30 * time.Second)
+		time.Sleep(time.Until(end))
+		s.flush()
 		for label := range apis {
 			n := 0
 			for _, a := range s.attempts(apis) {
-				if a.label == label {
+				if a.label == label && a.at.Before(end) {
 					n++
 				}
 			}
@@ -157,21 +156,29 @@ func TestFailOverOrder(t *testing.T) {
 			if step.Fail != "selected" {
 				t.Fatalf("step %+v", step)
 			}
-			lab.Eventually(t, 5*time.Second, "a try of "+at, func() error {
+			lab.Eventually(t, 10*time.Second, "a try of "+at, func() error {
 				if got := s.tried(apis); len(got) != len(used) {
 					return fmt.Errorf("tried %q", got)
 				}
 				return nil
 			})
 			apis[at].set(step.How)
-			failed := time.Now()
-			at = w.selects(10*time.Second, c.Expect.Attempts[i+1]...)
-			if d := time.Since(failed); d > tryEvery+tryTimeout+2*time.Second {
-				t.Errorf("%s: the next one after %v", step.How, d)
-			}
+			failed, left := time.Now(), at
+			at = w.selects(20*time.Second, c.Expect.Attempts[i+1]...)
 			used = append(used, at)
+			// One try tells that it failed; another may have begun before, and HTTP tries a
+			// connection that was cut once more.
+			n := 0
+			for _, a := range s.attempts(apis) {
+				if a.label == left && a.at.After(failed) {
+					n++
+				}
+			}
+			if n > 3 {
+				t.Errorf("%s: %s was tried %d times more", step.How, left, n)
+			}
 		}
-		lab.Eventually(t, 5*time.Second, "tries in order", func() error {
+		lab.Eventually(t, 10*time.Second, "tries in order", func() error {
 			if got := s.tried(apis); strings.Join(got, " ") != strings.Join(used, " ") {
 				return fmt.Errorf("tried %q, selected %q", got, used)
 			}
@@ -198,7 +205,7 @@ func TestTargetsOfOneInstance(t *testing.T) {
 	for _, want := range c.Expect.Attempts {
 		w.selects(15*time.Second, want...)
 	}
-	lab.Eventually(t, 5*time.Second, "tries in order", func() error {
+	lab.Eventually(t, 10*time.Second, "tries in order", func() error {
 		var want []string
 		for _, a := range c.Expect.Attempts {
 			want = append(want, a...)
@@ -222,11 +229,11 @@ func TestUnresponsiveUnicastStaysUnicast(t *testing.T) {
 	apis[c.Steps[0].Fail].set(c.Steps[0].How)
 	w := s.watch(apis, c.unicastArgs()...)
 	w.selects(15*time.Second, "U")
-	none := w.next(10 * time.Second)
+	none := w.next(20 * time.Second)
 	if none.Selected != nil {
 		t.Fatalf("selected %+v", none.Selected)
 	}
-	lab.Eventually(t, 5*time.Second, "query of the DNS server again", func() error {
+	lab.Eventually(t, 10*time.Second, "query of the DNS server again", func() error {
 		for _, at := range s.questions(c.Type+".example.com.", dns.TypePTR) {
 			if at.After(none.Time) {
 				return nil
@@ -259,12 +266,12 @@ func TestRecovered(t *testing.T) {
 			}
 		}
 		w := s.watch(apis, args...)
-		for w.next(15*time.Second).Selected != nil {
+		for w.next(20*time.Second).Selected != nil {
 		}
 		apis[recovered].set(works)
 		from := time.Now()
 		var last change
-		lab.Eventually(t, 35*time.Second, recovered+" in use", func() error {
+		lab.Eventually(t, 60*time.Second, recovered+" in use", func() error {
 			all := w.changes()
 			last = all[len(all)-1]
 			if last.label(apis) != recovered || time.Since(last.Time) < tryEvery+tryTimeout+200*time.Millisecond {
@@ -293,14 +300,13 @@ func TestFailureFlushesMulticastData(t *testing.T) {
 			a.Advertisements, b.Advertisements = c.Advertisements[:1], c.Advertisements[1:]
 			peer := s.responder(a)
 			s.responder(b)
-			apis["A"].set(refuses)
 			w := s.watch(apis, append(c.needs(), "--mode", "mdns", "--check-every", "100ms", "--timeout", "10s")...)
+			w.selects(15*time.Second, "A")
 			if silent {
-				w.WaitLine(15*time.Second, "selection", func(string) bool { return true })
 				peer.Silence()
 			}
-			w.selects(15*time.Second, "A")
-			w.selects(10*time.Second, "B")
+			apis["A"].set(refuses)
+			w.selects(20*time.Second, "B")
 			failed := w.changes()[1].Time
 			srv := a.Advertisements[0].name()
 			asked := func() (n int) {
@@ -322,7 +328,7 @@ func TestFailureFlushesMulticastData(t *testing.T) {
 				return nil
 			})
 			// Ten seconds after the failure it is gone: the next change shows the list.
-			time.Sleep(time.Until(failed.Add(10*time.Second + 500*time.Millisecond)))
+			time.Sleep(time.Until(failed.Add(12 * time.Second)))
 			apis["B"].set(refuses)
 			ch := w.next(10 * time.Second)
 			has := false

@@ -55,10 +55,9 @@ func TestNoUnicastAnswerThenMDNS(t *testing.T) {
 			s := newSite(t)
 			s.dnsAnswers(how)
 			s.publishLocal(c)
-			got, r := s.choose(c.unicastArgs()...)
-			s.hold(c, got, r, false)
-			if r.Took > 15*time.Second {
-				t.Errorf("it took %v", r.Took)
+			r := s.chooses(c, false, c.unicastArgs()...)
+			if r.Alone > 15*time.Second {
+				t.Errorf("it took %v, %v with others", r.Alone, r.Took)
 			}
 			mdns, unicast := s.asked()
 			if len(unicast) == 0 || len(mdns) == 0 || mdns[0].Before(unicast[0]) {
@@ -79,8 +78,7 @@ func TestUnicastOnly(t *testing.T) {
 			s := newSite(t)
 			s.dnsAnswers(how)
 			s.publishLocal(c)
-			got, r := s.choose(c.unicastArgs()...)
-			s.hold(c, got, r, false)
+			s.chooses(c, false, c.unicastArgs()...)
 			if mdns, unicast := s.asked(); len(mdns) > 0 || len(unicast) == 0 {
 				t.Errorf("%d queries by mDNS and %d by unicast DNS", len(mdns), len(unicast))
 			}
@@ -99,8 +97,7 @@ func TestMulticastOnly(t *testing.T) {
 	s.publishLocal(mdns)
 	c.Client.Mode = "mdns"
 	mdns.Expect.Groups, mdns.Expect.Discarded = [][]string{{"M"}}, nil
-	got, r := s.choose(c.unicastArgs()...)
-	s.hold(mdns, got, r, false)
+	s.chooses(mdns, false, c.unicastArgs()...)
 	if mdns, unicast := s.asked(); len(mdns) == 0 || len(unicast) > 0 {
 		t.Errorf("%d queries by mDNS and %d by unicast DNS", len(mdns), len(unicast))
 	}
@@ -114,8 +111,7 @@ func TestFallBackWhereNothingFits(t *testing.T) {
 	s.bind(c.via("unicast"))
 	s.publishLocal(c.via("mdns"))
 	c.Expect.Groups = [][]string{{"M"}} // what the case calls the alternative
-	got, r := s.choose(append(c.unicastArgs(), "--fall-back")...)
-	s.hold(c, got, r, false)
+	s.chooses(c, false, append(c.unicastArgs(), "--fall-back")...)
 }
 
 // A configured location ends the search before it begins.

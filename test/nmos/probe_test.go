@@ -74,6 +74,8 @@ func TestWhatCountsAsFailed(t *testing.T) {
 			if all := w.changes(); len(all) != 1 {
 				t.Errorf("A works, and yet: %s", w.Stdout())
 			}
+			apis["A"].mu.Lock()
+			defer apis["A"].mu.Unlock()
 			for _, p := range apis["A"].paths {
 				if !strings.HasPrefix(p, "/x-nmos/netctrl") {
 					t.Errorf("tried %s", p)

@@ -69,8 +69,7 @@ func TestCases(t *testing.T) {
 			s := newSite(t)
 			local := c.inLocal()
 			s.publishLocal(local)
-			got, r := s.choose(append(c.needs(), "--mode", "mdns")...)
-			s.hold(local, got, r, false)
+			s.chooses(local, false, append(c.needs(), "--mode", "mdns")...)
 			if mdns, unicast := s.asked(); len(unicast) > 0 || len(mdns) == 0 {
 				t.Errorf("%d queries by mDNS and %d by unicast DNS", len(mdns), len(unicast))
 			}
@@ -85,8 +84,7 @@ func (s *site) rank(c, unicast, mdns testCase, fold bool) {
 		s.publishLocal(mdns)
 	}
 	lab.Eventually(s.t, 10*time.Second, "everything in the zone", func() error { return published(unicast, s.server) })
-	got, r := s.choose(c.unicastArgs()...)
-	s.hold(c, got, r, fold)
+	s.chooses(c, fold, c.unicastArgs()...)
 	if n, _ := s.asked(); len(n) > 0 && (len(unicast.Advertisements) > 0 || len(c.Expect.NotBrowsed) > 0) {
 		s.t.Errorf("%d queries by mDNS: %s", len(n), c.Why)
 	}

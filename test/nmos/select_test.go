@@ -3,6 +3,7 @@ package nmos
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -64,10 +65,23 @@ func (c testCase) unicastArgs() []string {
 	return append(c.needs(), "--mode", c.Client.Mode, "--domain", "example.com", "--server", dnsServer)
 }
 
-// hold fails the test unless the selection is what the case expects. fold says
-// that the server changes the case of names.
-func (s *site) hold(c testCase, got selection, r lab.Result, fold bool) {
+// chooses waits until the client chooses what the case expects, and returns that
+// run: who answers late isn't heard in one look. fold says that the server changes the
+// case of names.
+func (s *site) chooses(c testCase, fold bool, args ...string) (r lab.Result) {
 	s.t.Helper()
+	lab.Eventually(s.t, 20*time.Second, "what the case expects", func() error {
+		var got selection
+		got, r = s.choose(args...)
+		return c.holds(got, r, fold)
+	})
+	return r
+}
+
+// holds says how a selection isn't what the case expects.
+func (c testCase) holds(got selection, r lab.Result, fold bool) error {
+	var errs []error
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	name := func(n string) string {
 		if fold {
 			return strings.ToUpper(n)
@@ -84,37 +98,38 @@ func (s *site) hold(c testCase, got selection, r lab.Result, fold bool) {
 		groups = append(groups, names)
 	}
 	if !slices.EqualFunc(groups, c.Expect.Groups, slices.Equal) {
-		s.t.Errorf("groups %q, want %q: %s", groups, c.Expect.Groups, c.Why)
+		wrong("groups %q, want %q: %s", groups, c.Expect.Groups, c.Why)
 	}
 	var discarded []string
 	for _, d := range got.Discarded {
 		discarded = append(discarded, name(d.Instance))
 		if d.Reason == "" {
-			s.t.Errorf("%s was discarded without a reason", d.Instance)
+			wrong("%s was discarded without a reason", d.Instance)
 		}
 	}
 	slices.Sort(discarded)
 	if !slices.Equal(discarded, c.Expect.Discarded) {
-		s.t.Errorf("discarded %q, want %q: %s", discarded, c.Expect.Discarded, c.Why)
+		wrong("discarded %q, want %q: %s", discarded, c.Expect.Discarded, c.Why)
 	}
 	switch {
 	case len(c.Expect.Groups) == 0:
 		if got.Selected != nil || r.Exit != 5 {
-			s.t.Errorf("selected %+v, exit %d: nothing fits", got.Selected, r.Exit)
+			wrong("selected %+v, exit %d: nothing fits", got.Selected, r.Exit)
 		}
 	case got.Selected == nil || r.Exit != 0 || !slices.Contains(c.Expect.Groups[0], name(got.Selected.Instance)):
-		s.t.Errorf("selected %+v, exit %d, want one of %q: %s", got.Selected, r.Exit, c.Expect.Groups[0], r.Stderr)
+		wrong("selected %+v, exit %d, want one of %q: %s", got.Selected, r.Exit, c.Expect.Groups[0], r.Stderr)
 	}
 	for _, g := range got.Groups {
 		for _, a := range g {
 			if err := c.says(a, name(a.Instance)); err != nil {
-				s.t.Errorf("%s: %v", a.Instance, err)
+				wrong("%s: %w", a.Instance, err)
 			}
 		}
 	}
-	if s.t.Failed() {
-		s.t.Logf("%s%s", r.Stdout, r.Stderr)
+	if errs != nil {
+		wrong("%s%s", r.Stdout, r.Stderr)
 	}
+	return errors.Join(errs...)
 }
 
 // says holds what is shown of an advertisement against what was published.

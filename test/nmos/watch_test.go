@@ -35,7 +35,7 @@ func (ch change) label(apis map[string]*api) string {
 // How often the selected API is tried in these tests, and for how long.
 const (
 	tryEvery   = 500 * time.Millisecond
-	tryTimeout = 2 * time.Second
+	tryTimeout = 5 * time.Second // what works is given time on a busy machine
 )
 
 // watcher is `lanfolk nmos select --watch`.

@@ -13,10 +13,11 @@ import (
 type Server struct {
 	Registry
 
-	t      testing.TB
-	listen func() (net.Listener, error)
-	mu     sync.Mutex
-	server *http.Server // nil while it refuses
+	t        testing.TB
+	listen   func() (net.Listener, error)
+	mu       sync.Mutex
+	server   *http.Server // nil while it refuses
+	listener net.Listener // its own; a server that has just begun may not know of it yet
 }
 
 // Serve starts a registry on what listen opens, inside a host of a lab for
@@ -34,6 +35,7 @@ func (s *Server) Refuse() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.server != nil {
+		s.listener.Close()
 		_ = s.server.Close() // whatever is left of it ends with the test
 		s.server = nil
 	}
@@ -52,9 +54,9 @@ func (s *Server) Accept() {
 		s.t.Fatalf("registry: %v", err)
 	}
 	server := &http.Server{Handler: &s.Registry, ReadHeaderTimeout: time.Minute}
-	s.server = server
+	s.server, s.listener = server, l
 	go func() {
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			s.t.Errorf("registry: %v", err)
 		}
 	}()
