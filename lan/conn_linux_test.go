@@ -42,9 +42,7 @@ func TestMulticastTellsSourceDestinationLinkAndTTL(t *testing.T) {
 				if !bytes.Equal(d.Data, want.Data) || d.Src != src || d.Dst != want.Dst || d.Link != link.Index || d.TTL != 255 {
 					t.Errorf("%s: got %+v", c.group, d)
 				}
-				if age := d.Time.Sub(start); age < -time.Millisecond || age > time.Second {
-					t.Errorf("%s: received %v after it was sent", c.group, age)
-				}
+				during(t, c.group, d.Time, start, time.Now())
 				if !strings.Contains(d.Time.String(), "m=") {
 					t.Errorf("%s: the time has no monotonic reading", c.group)
 				}
@@ -74,7 +72,7 @@ func TestEveryListenerHearsAMulticast(t *testing.T) {
 				read(t, c, 1)
 				c.Close()
 			}
-			other.SetReadDeadline(time.Now().Add(2 * time.Second))
+			other.SetReadDeadline(time.Now().Add(patience))
 			if n, err := other.Read(make([]byte, 9)); err != nil || n != 1 {
 				t.Errorf("a foreign socket read %d bytes: %v", n, err)
 			}
@@ -264,7 +262,7 @@ func TestCloseEndsARead(t *testing.T) {
 				t.Errorf("read: %v", err)
 			}
 		}
-		if d := time.Since(start); d > time.Second {
+		if d := time.Since(start); d > patience {
 			t.Errorf("took %v", d)
 		}
 		if _, err := c.WriteBatch(make([]packet.Datagram, 1)); err != net.ErrClosed {
@@ -354,7 +352,7 @@ func TestWriteToASlowLinkWaitsShortly(t *testing.T) {
 		start := time.Now()
 		n, err := c.WriteBatch(d)
 		took := time.Since(start)
-		if n == 0 || n == len(d) || !errors.Is(err, unix.EAGAIN) || took < 50*time.Millisecond || took > 2*time.Second {
+		if n == 0 || n == len(d) || !errors.Is(err, unix.EAGAIN) || took < 50*time.Millisecond || took > patience {
 			t.Errorf("wrote %d of %d in %v: %v", n, len(d), took, err)
 		}
 	})
@@ -366,12 +364,12 @@ func TestOverflowIsCounted(t *testing.T) {
 		from, to := listen(t, p.a, "eth0", group4), listen(t, p.b, "eth0", group4)
 		d := slices.Repeat([]packet.Datagram{{Data: make([]byte, 1400)}}, 12000) // 17 MB
 		send(t, from, d...)
-		waitFor(t, "the overflow to be counted", func() bool { return to.Stats().Overflow > 0 })
-		if s := to.Stats(); s.Overflow < 100 || s.Overflow >= 12000 {
+		waitFor(t, "the overflow to be counted", func() bool { return to.Stats().Overflow >= 100 })
+		if s := to.Stats(); s.Overflow >= 12000 {
 			t.Errorf("%+v", s)
 		}
-		before := to.Stats()
-		if to.Close(); to.Stats() != before {
+		before := to.Stats() // some may be on their way
+		if to.Close(); to.Stats().Overflow < before.Overflow || to.Stats().Overflow >= 12000 {
 			t.Errorf("closed: %+v, before %+v", to.Stats(), before)
 		}
 	})

@@ -35,12 +35,23 @@ func newPair(t testing.TB) pair {
 	return p
 }
 
+// patience is how long is waited for what comes at once on an idle machine.
+const patience = 30 * time.Second
+
 func waitFor(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("waited 5 s for %s", what)
+			t.Fatalf("waited %v for %s", patience, what)
 		}
+	}
+}
+
+// during fails unless a datagram or frame has a time between two.
+func during(t testing.TB, what string, got, from, to time.Time) {
+	t.Helper()
+	if got.Before(from.Add(-time.Millisecond)) || got.After(to.Add(time.Millisecond)) {
+		t.Errorf("%s: received %v after it was sent, and read %v after", what, got.Sub(from), to.Sub(from))
 	}
 }
 
@@ -83,11 +94,11 @@ func open[C conn](t testing.TB, h *nstest.Host, f func() (C, error)) C {
 	return c
 }
 
-// read reads until n datagrams have come or two seconds have passed; with n 0
+// read reads until n datagrams have come or it loses its patience; with n 0
 // it makes sure that nothing comes for 100 ms. The Conn is closed if too few came.
 func read(t testing.TB, c conn, n int) []packet.Datagram {
 	t.Helper()
-	wait := 2 * time.Second
+	wait := patience
 	if n == 0 {
 		wait = 100 * time.Millisecond
 	}

@@ -26,7 +26,7 @@ func TestNeighbours(t *testing.T) {
 		a, b := findLink(t, p.a, "eth0"), findLink(t, p.b, "eth0")
 		wait := func(ip string, ok func(lan.Neighbour) bool) {
 			t.Helper()
-			end := time.After(5 * time.Second)
+			end := time.After(patience)
 			for {
 				select {
 				case ns := <-changes:
@@ -43,7 +43,7 @@ func TestNeighbours(t *testing.T) {
 					}
 				case <-end:
 					now, _ := lan.Neighbours()
-					t.Fatalf("waited 5 s for %s; the table is %+v", ip, now)
+					t.Fatalf("waited %v for %s; the table is %+v", patience, ip, now)
 				}
 			}
 		}

@@ -92,7 +92,7 @@ func TestSetFilter(t *testing.T) {
 		f := testFrame("", nil, "other")
 		f[13]++
 		p.a.SendFrames(t, findLink(t, p.a, "eth0"), testFrame("", nil, "before"), f)
-		end := time.Now().Add(2 * time.Second)
+		end := time.Now().Add(patience)
 		n := 0
 		for n == 0 && time.Now().Before(end) {
 			if err := c.ReadBlock(end, func(f packet.Frame) {

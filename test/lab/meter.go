@@ -40,7 +40,8 @@ func (m *Meter) Worst() time.Duration {
 	return m.max
 }
 
-// Near returns how late something may have been at about a time, 0 where the machine was idle.
+// Near returns how late something may have been at about a time, 0 where the machine was idle
+// and at most a quarter of a second: what is later can't be told from what comes too early.
 // Whoever sends waits in another thread than what measures, for more turns or fewer, and
 // both see only that the machine is busy.
 func (m *Meter) Near(t time.Time) time.Duration {
@@ -53,5 +54,5 @@ func (m *Meter) Near(t time.Time) time.Duration {
 			sum += l.to.Sub(l.from)
 		}
 	}
-	return turns * sum
+	return min(turns*sum, about)
 }

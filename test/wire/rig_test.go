@@ -336,7 +336,7 @@ func (l listener) none(d time.Duration) {
 // this machine can tell.
 func (r *rig) gap(what string, first, second time.Time, want time.Duration) {
 	r.t.Helper()
-	r.within(what, second.Sub(first)+early+r.lag.Near(first), want, want)
+	r.within(what, second.Sub(first), want-early-r.lag.Near(first), want)
 }
 
 // within fails unless something took a time between two, as far as this machine
