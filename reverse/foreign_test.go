@@ -87,7 +87,7 @@ func (s *script) line() string {
 			s.t.Fatal("the script ended")
 		}
 		return line
-	case <-time.After(time.Minute):
+	case <-time.After(5 * time.Minute):
 		s.t.Fatal("the script says nothing")
 		return ""
 	}

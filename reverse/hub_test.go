@@ -91,7 +91,7 @@ func served(t testing.TB, g *grpc.Server) (*grpc.Server, func(context.Context) (
 // expect waits until ok says so of the hub.
 func (h *hub) expect(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(time.Minute)
+	deadline := time.After(5 * time.Minute)
 	for {
 		h.mu.Lock()
 		if ok() {

@@ -173,6 +173,7 @@ func newMark(n int) string { return fmt.Sprintf("%d.%d", 1000+n, os.Getpid()) }
 // When a program's time is over, or it is called off, its children end, too.
 func TestProgramIsEndedWithItsChildren(t *testing.T) {
 	t.Parallel()
+	var slowest time.Duration // to begin
 	for i, c := range []struct {
 		cause error
 		want  reverse.Status
@@ -180,7 +181,7 @@ func TestProgramIsEndedWithItsChildren(t *testing.T) {
 		mark := newMark(i)
 		p := sleeper(t, mark)
 		if c.cause == nil {
-			p.Timeout = 2 * time.Second
+			p.Timeout = max(2*time.Second, 20*slowest)
 		}
 		a := open(t, Config{Programs: map[string]Program{"sleep": p}}, Sources{})
 		id := newIDs(1)[0]
@@ -188,10 +189,12 @@ func TestProgramIsEndedWithItsChildren(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
+		began := time.Now()
 		out := a.Run(ctx, id, "exec sleep", reverse.Terms{})
 		if n, err := out.Content.ReadAt(make([]byte, 100), 0); n != 6 || err != nil {
 			t.Fatalf("%d bytes came while it ran: %v", n, err)
 		}
+		slowest = max(slowest, time.Since(began))
 		if c.cause != nil {
 			expectRunning(t, mark, 3)
 			cancel(c.cause)
@@ -278,19 +281,24 @@ func TestWhatForksAwayIsCaught(t *testing.T) {
 		}
 		return info.Size()
 	}
-	await := func(what, path string, ok func(before, after int64) bool) {
+	hop := func(path string) {
 		t.Helper()
-		for range 600 {
-			before := lines(path)
-			time.Sleep(100 * time.Millisecond)
-			if ok(before, lines(path)) {
+		for range 6000 {
+			if lines(path) > 5 {
 				return
 			}
+			time.Sleep(10 * time.Millisecond)
 		}
-		t.Fatal("it never came to it that they " + what)
+		t.Fatal("they don't run")
 	}
-	hop := func(before, after int64) bool { return before > 0 && after > before }
-	rest := func(before, after int64) bool { return after == before }
+	rest := func(path string) {
+		t.Helper()
+		before := lines(path)
+		time.Sleep(200 * time.Millisecond)
+		if after := lines(path); after > before {
+			t.Errorf("%d lines when all should have ended, and then %d", before, after)
+		}
+	}
 
 	path := filepath.Join(t.TempDir(), "lines")
 	a := open(t, Config{Programs: map[string]Program{"hop": p}}, Sources{})
@@ -300,22 +308,46 @@ func TestWhatForksAwayIsCaught(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := a.Run(ctx, id, "exec hop "+path, reverse.Terms{})
-	await("hop", path, hop)
+	hop(path)
 	cancel(reverse.ErrCancelled)
 	if got := take(t, out); got.end.Status != reverse.StatusCancelled {
 		t.Errorf("%+v", got.end)
 	}
-	was := lines(path)
-	time.Sleep(200 * time.Millisecond)
-	if now := lines(path); now > was {
-		t.Errorf("%d lines when the command had ended, and then %d", was, now)
-	}
+	rest(path)
 
 	path = filepath.Join(t.TempDir(), "lines")
-	_, kill := startGateway(t, t.TempDir(), id, newMark(31), p.Path+" "+path+" & exec sleep MARK", 1)
-	await("hop", path, hop)
+	pid, kill := startGateway(t, t.TempDir(), id, newMark(31), p.Path+" "+path+" & exec sleep MARK", 1)
+	hop(path)
+	guardian := guardianOf(t, pid)
 	kill()
-	await("rest", path, rest)
+	expectGone(t, guardian)
+	rest(path)
+}
+
+// guardianOf returns the guardian of a gateway that runs one program.
+func guardianOf(t *testing.T, gateway int) (pid int) {
+	t.Helper()
+	for _, pid := range running(t, "--guardian-of") {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err == nil && strings.Contains(string(b), fmt.Sprintf("\nPPid:\t%d\n", gateway)) {
+			return pid
+		}
+	}
+	t.Fatal("there is no guardian")
+	return 0
+}
+
+// expectGone waits until a process has ended.
+func expectGone(t *testing.T, pid int) {
+	t.Helper()
+	for range 6000 {
+		// Who waits for it may not have done so yet.
+		if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err != nil || len(b) == 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("process %d goes on", pid)
 }
 
 // What fills each place that is free with more of itself ends, too.
@@ -365,18 +397,16 @@ func TestWhatAProgramBeganDiesWithTheNextGateway(t *testing.T) {
 	t.Parallel()
 	dir, mark := t.TempDir(), newMark(21)
 	pid, kill := startGateway(t, dir, newIDs(1)[0], mark, family, 5)
-	for _, guardian := range running(t, "--guardian-of") {
-		if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", guardian)); err == nil && strings.Contains(string(b), fmt.Sprintf("\nPPid:\t%d\n", pid)) {
-			if err := syscall.Kill(guardian, syscall.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
-		}
+	if err := syscall.Kill(guardianOf(t, pid), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
 	}
 	expectRunning(t, mark, 4)
 	kill()
-	open(t, Config{Folder: t.TempDir()}, Sources{}) // another gateway's they aren't
+	// Whether the command was reported as failed before or is now as interrupted.
+	programs := map[string]Program{"true": {Path: "/bin/true"}}
+	open(t, Config{Folder: t.TempDir(), Programs: programs}, Sources{}) // another gateway's they aren't
 	expectRunning(t, mark, 4)
-	open(t, Config{Folder: dir}, Sources{})
+	open(t, Config{Folder: dir, Programs: programs}, Sources{})
 	expectRunning(t, mark, 0)
 }
 

@@ -60,16 +60,13 @@ func (f *fake) Capture(ctx context.Context, link string, w io.Writer) error {
 	if link != "eth9" {
 		return errors.New("no interface " + link)
 	}
-	for {
+	for range 4 { // whatever the time
 		if _, err := io.WriteString(w, "ten bytes."); err != nil {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(10 * time.Millisecond):
-		}
 	}
+	<-ctx.Done()
+	return nil
 }
 
 func sources(f *fake) Sources {
