@@ -130,7 +130,7 @@ type Server struct {
 	signIns  signIns
 	sessions sessions
 	streams  places
-	roster   *roster       // nil at a node
+	roster   *roster // nil at a node
 	handler  http.Handler
 	api      huma.API
 }
