@@ -69,7 +69,7 @@ func watch(t *testing.T, path string) *watched {
 			t.Error(err)
 		}
 	})
-	time.Sleep(200 * time.Millisecond) // it watches by then
+	w.wait("watch", w.file.Running)
 	return w
 }
 
@@ -82,7 +82,7 @@ func (w *watched) host() string {
 	return s.Fields()[0].Value
 }
 
-// becomes waits a second for the service A to have that HOST.
+// becomes waits for the service A to have that HOST.
 func (w *watched) becomes(host string) {
 	w.t.Helper()
 	w.wait("A has host "+host, func() bool { return w.host() == host })
@@ -90,9 +90,10 @@ func (w *watched) becomes(host string) {
 
 func (w *watched) wait(what string, until func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(3 * time.Second); !until(); time.Sleep(10 * time.Millisecond) {
+	const patience = 30 * time.Second
+	for end := time.Now().Add(patience); !until(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			w.t.Fatalf("after 3 s not: %s; host %s, status %+v, log:\n%s", what, w.host(), w.file.Status(), w.log.b.String())
+			w.t.Fatalf("after %v not: %s; host %s, status %+v, log: %q %q", patience, what, w.host(), w.file.Status(), w.log.lines("INFO"), w.log.lines("ERROR"))
 		}
 	}
 }
@@ -128,6 +129,7 @@ func TestFileReplacedByRename(t *testing.T) { // L01
 		ok(t, os.Rename(w.path+".tmp", w.path))
 		w.becomes(fmt.Sprint("new", n))
 	}
+	w.wait("three lines", func() bool { return len(w.log.lines("INFO")) >= 3 })
 	if lines := w.log.lines("INFO"); len(lines) != 3 || len(w.log.lines("ERROR")) > 0 {
 		t.Errorf("%q", lines)
 	}
@@ -154,6 +156,7 @@ func TestFileWrittenInTwoSteps(t *testing.T) { // L02
 			time.Sleep(time.Millisecond)
 		}
 	})
+	began := time.Now()
 	f, err := os.Create(w.path)
 	ok(t, err)
 	b := content("new")
@@ -166,13 +169,14 @@ func TestFileWrittenInTwoSteps(t *testing.T) { // L02
 	_, err = f.Write(b[10:])
 	ok(t, err)
 	ok(t, f.Close())
+	late := time.Since(began) > 400*time.Millisecond // a file may be half for as long as 500 ms
 	w.becomes("new")
 	close(stop)
 	looking.Wait()
 	if lost.Load() {
 		t.Error("the service was not there for a while")
 	}
-	if lines := w.log.lines("ERROR"); len(lines) > 0 || w.file.Status().Failures > 0 {
+	if lines := w.log.lines("ERROR"); !late && (len(lines) > 0 || w.file.Status().Failures > 0) {
 		t.Errorf("half a file was called broken: %q", lines)
 	}
 }
@@ -218,11 +222,13 @@ func TestFileDeletedAndMadeAgain(t *testing.T) { // L04
 		t.Errorf("%+v", st)
 	}
 	// Gone for a moment only is no failure.
+	gone := time.Now()
 	ok(t, os.Remove(w.path))
 	time.Sleep(100 * time.Millisecond)
 	write(t, w.path, content("newer"))
+	late := time.Since(gone) > 400*time.Millisecond
 	w.becomes("newer")
-	if lines := w.log.lines("ERROR"); len(lines) != 1 {
+	if lines := w.log.lines("ERROR"); len(lines) != 1 && !late {
 		t.Errorf("%q", lines)
 	}
 }
@@ -335,8 +341,8 @@ func TestReloadLosesNothing(t *testing.T) {
 	w := watch(t, path)
 	for n := range 5 {
 		write(t, path+".tmp", append(b, bytes.Repeat([]byte("\n"), n+1)...))
-		ok(t, os.Rename(path+".tmp", path))
 		loads := w.file.Status().Loads
+		ok(t, os.Rename(path+".tmp", path))
 		for looked := 0; w.file.Status().Loads == loads; looked++ {
 			if _, err := w.file.Lookup(fmt.Appendf(nil, "service%d", looked%10_000)); err != nil {
 				t.Fatal(err)

@@ -18,6 +18,9 @@ import (
 	"github.com/lanfolk/lanfolk/dnssd/zone"
 )
 
+// patience is how long is waited for what comes at once on an idle machine.
+const patience = 30 * time.Second
+
 // served is a server on loopback, by UDP and TCP.
 type served struct {
 	*zone.Server
@@ -56,7 +59,7 @@ func TestServer(t *testing.T) {
 	s := serve(t, z)
 	m := new(dns.Msg)
 	m.SetQuestion("_ipp._tcp.lan.example.com.", dns.TypePTR)
-	for _, c := range []*dns.Client{{Net: "udp"}, {Net: "tcp"}} {
+	for _, c := range []*dns.Client{{Net: "udp", Timeout: patience}, {Net: "tcp", Timeout: patience}} {
 		to := s.udp
 		if c.Net == "tcp" {
 			to = s.tcp
@@ -123,7 +126,7 @@ func TestConnectionsOfOneHostAreBounded(t *testing.T) {
 		open = append(open, c)
 	}
 	for _, c := range open[zone.MaxConnsPerHost:] {
-		if err := c.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := c.Read(make([]byte, 1)); err == nil || strings.Contains(err.Error(), "timeout") {
@@ -135,11 +138,11 @@ func TestConnectionsOfOneHostAreBounded(t *testing.T) {
 	}
 	open[0].Close()
 	// There is room again.
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		m := new(dns.Msg)
 		m.SetQuestion("lan.example.com.", dns.TypeSOA)
-		if _, _, err := (&dns.Client{Net: "tcp"}).Exchange(m, s.tcp); err == nil {
+		if _, _, err := (&dns.Client{Net: "tcp", Timeout: patience}).Exchange(m, s.tcp); err == nil {
 			break
 		} else if time.Now().After(deadline) {
 			t.Fatal(err)
@@ -173,7 +176,7 @@ func TestTransfer(t *testing.T) {
 		server := serve(t, z)
 		m := new(dns.Msg)
 		m.SetAxfr("lan.example.com.")
-		tr := &dns.Transfer{}
+		tr := &dns.Transfer{DialTimeout: patience, ReadTimeout: patience, WriteTimeout: patience}
 		if key {
 			m.SetTsig("transfer.example.com.", dns.HmacSHA256, 300, time.Now().Unix())
 			tr.TsigSecret = map[string]string{"transfer.example.com.": testSecret}
@@ -199,6 +202,9 @@ func TestTransfer(t *testing.T) {
 		}
 		if _, want := z.Size(); records != want+1 || messages < 10 {
 			t.Errorf("%d records in %d messages, want %d", records, messages, want+1)
+		}
+		// It is counted when the last message has gone, which may have come by then.
+		for end := time.Now().Add(patience); server.Stats().Transfers == 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
 		}
 		if n := server.Stats().Transfers; n != 1 {
 			t.Errorf("%d transfers are counted", n)
@@ -273,7 +279,7 @@ func TestOtherPacketConns(t *testing.T) {
 	go func() { ended <- s.ServePacket(ctx, struct{ net.PacketConn }{u}) }()
 	m := new(dns.Msg)
 	m.SetQuestion("lan.example.com.", dns.TypeSOA)
-	if got, _, err := new(dns.Client).Exchange(m, u.LocalAddr().String()); err != nil || len(got.Answer) != 1 {
+	if got, _, err := (&dns.Client{Timeout: patience}).Exchange(m, u.LocalAddr().String()); err != nil || len(got.Answer) != 1 {
 		t.Errorf("%v %v", got, err)
 	}
 	cancel()
