@@ -20,7 +20,7 @@ type relay struct {
 	only311 bool          // MQTT 5 isn't understood
 	hangsUp bool          // which is said by hanging up, not by a CONNACK
 	pace    time.Duration // between pieces of a few hundred bytes towards the client
-	inject  []byte        // sent to each client once it was accepted and then quiet for a while
+	inject  chan []byte   // each sent to some client that was accepted and then quiet for a while; may be nil
 
 	closed  atomic.Bool
 	running sync.WaitGroup
@@ -99,7 +99,6 @@ func (r *relay) answer(client, broker net.Conn) {
 	if r.pace > 0 {
 		piece = piece[:512]
 	}
-	inject := r.inject
 	var at framing
 	for !r.closed.Load() {
 		_ = broker.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
@@ -112,11 +111,15 @@ func (r *relay) answer(client, broker net.Conn) {
 			time.Sleep(r.pace)
 		}
 		if e, ok := err.(net.Error); ok && e.Timeout() {
-			if at.between() {
-				if _, err := client.Write(inject); err != nil {
+			if !at.between() {
+				continue
+			}
+			select {
+			case b := <-r.inject:
+				if _, err := client.Write(b); err != nil {
 					return
 				}
-				inject = nil
+			default:
 			}
 			continue
 		}
