@@ -209,7 +209,12 @@ func (g *telling) confirm(to netip.AddrPort) error {
 		case <-time.After(pause):
 		}
 	}
-	return fmt.Errorf("syncthing: %v: %w", to, ErrUnconfirmed)
+	select {
+	case <-heard: // in time: it was we who were late
+		return nil
+	default:
+		return fmt.Errorf("syncthing: %v: %w", to, ErrUnconfirmed)
+	}
 }
 
 // send sends a packet to a server, always from the same socket.
