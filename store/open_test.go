@@ -112,7 +112,7 @@ func TestOpenRefusesWhatItCannotUseAndLeavesItAlone(t *testing.T) {
 				raw(t, path, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)")
 				return path
 			},
-			want: "store: open PATH: database made by a newer lanfolk (schema 99, this one knows up to 3); run that version, or name another state folder",
+			want: "store: open PATH: database made by a newer lanfolk (schema 99, this one knows up to 4); run that version, or name another state folder",
 		},
 		{
 			name: "a newer lanfolk's database, to read", is: store.ErrNewer, readOnly: true,
@@ -121,7 +121,7 @@ func TestOpenRefusesWhatItCannotUseAndLeavesItAlone(t *testing.T) {
 				raw(t, path, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)")
 				return path
 			},
-			want: "store: open PATH: database made by a newer lanfolk (schema 99, this one knows up to 3); run that version, or name another state folder",
+			want: "store: open PATH: database made by a newer lanfolk (schema 99, this one knows up to 4); run that version, or name another state folder",
 		},
 		{
 			name: "an older lanfolk's database, to read", is: store.ErrOlder, readOnly: true,
@@ -130,12 +130,12 @@ func TestOpenRefusesWhatItCannotUseAndLeavesItAlone(t *testing.T) {
 				raw(t, path, "DELETE FROM goose_db_version WHERE version_id > 0")
 				return path
 			},
-			want: "store: open PATH: database made by an older lanfolk (schema 0, this one reads 3); start the node once to bring it up to date",
+			want: "store: open PATH: database made by an older lanfolk (schema 0, this one reads 4); start the node once to bring it up to date",
 		},
 		{
 			name: "an empty file, to read", is: store.ErrOlder, readOnly: true,
 			make: func(t *testing.T) string { return file(t, nil) },
-			want: "store: open PATH: database made by an older lanfolk (schema 0, this one reads 3); start the node once to bring it up to date",
+			want: "store: open PATH: database made by an older lanfolk (schema 0, this one reads 4); start the node once to bring it up to date",
 		},
 		{
 			name: "a folder",

@@ -40,6 +40,8 @@ func (h hubAudit) Head(ctx context.Context) (fleet.Head, error) {
 	return head, err
 }
 
+func (h hubAudit) Start(ctx context.Context) (fleet.Checkpoint, error) { return h.c.AuditStart(ctx) }
+
 func (h hubAudit) All(ctx context.Context) iter.Seq2[fleet.Entry, error] {
 	return h.c.AuditEntries(ctx)
 }
@@ -260,6 +262,7 @@ its configuration says so ([hub.seals]).`,
 type verified struct {
 	OK      bool   `json:"ok"`
 	Entries uint64 `json:"entries"` // that are as they were written
+	From    uint64 `json:"from"`    // the first of them; those before it were let go
 	Heads   int    `json:"heads"`   // that were compared
 	// Keys have signed these heads: base64, each once. Whose they are the heads can't say.
 	Keys  []string `json:"keys"`
@@ -287,6 +290,10 @@ as "lanfolk audit head" prints them, or a folder of such files, as the hub write
 them ([hub.seals]). Where somebody else can write to that file, too, --key says which
 key must have signed them: heads that he signed himself are refused.
 
+Entries that are older than [hub.audit] says are let go. In their place the hub keeps
+the hash of the last one, signed: it is checked as the heads are, by the same key, and
+the rest is checked from there on. Heads from before it can't be compared any more.
+
 A running hub is asked; without one its database is read. --from reads another,
 and so asks nobody: a file, or postgres://USER@HOST:PORT/DATABASE.`,
 		Example: `  lanfolk audit verify --head /mnt/elsewhere/heads
@@ -308,7 +315,7 @@ and so asks nobody: a file, or postgres://USER@HOST:PORT/DATABASE.`,
 				return err
 			}
 			defer func() { err = errors.Join(err, done()) }()
-			v, err := verifyAudit(cmd.Context(), log, seals)
+			v, err := verifyAudit(cmd.Context(), log, seals, ed25519.PublicKey(key))
 			if err != nil && v.Why == "" {
 				return err // it couldn't be read
 			}
@@ -316,7 +323,11 @@ and so asks nobody: a file, or postgres://USER@HOST:PORT/DATABASE.`,
 				if !v.OK {
 					return nil // the error says it
 				}
-				_, err := fmt.Fprintf(w, "as it was written: entries %d, signed heads compared %d%s\n", v.Entries, v.Heads, signedBy(v.Keys))
+				from := ""
+				if v.From > 1 {
+					from = fmt.Sprintf(" from number %d on", v.From)
+				}
+				_, err := fmt.Fprintf(w, "as it was written: entries %d%s, signed heads compared %d%s\n", v.Entries, from, v.Heads, signedBy(v.Keys))
 				return err
 			}
 			if v.OK && v.Heads == 0 {
@@ -360,14 +371,24 @@ func signedBy(keys []string) string {
 
 // verifyAudit says how an audit is. Its error says that it isn't right, and then v.Why
 // does too, or that it can't be read.
-func verifyAudit(ctx context.Context, log fleet.Chain, seals []fleet.Seal) (v verified, err error) {
-	v.Heads, v.Keys = len(seals), []string{}
-	for _, s := range seals {
-		if !slices.Contains(v.Keys, s.Key) {
-			v.Keys = append(v.Keys, s.Key)
+func verifyAudit(ctx context.Context, log fleet.Chain, seals []fleet.Seal, key ed25519.PublicKey) (v verified, err error) {
+	v.Keys = []string{}
+	sign := func(key string) {
+		if key != "" && !slices.Contains(v.Keys, key) {
+			v.Keys = append(v.Keys, key)
 		}
 	}
-	v.Entries, err = fleet.Verify(ctx, log, seals...)
+	last, start, err := fleet.Verify(ctx, log, seals...)
+	if err == nil {
+		err = start.Check(key)
+	}
+	for _, s := range seals {
+		if sign(s.Key); s.Seq >= start.Seq { // the others can't be compared any more
+			v.Heads++
+		}
+	}
+	sign(start.Key)
+	v.From, v.Entries = start.Seq+1, max(last, start.Seq)-start.Seq
 	if err == nil {
 		v.OK = true
 		return v, nil
@@ -375,8 +396,8 @@ func verifyAudit(ctx context.Context, log fleet.Chain, seals []fleet.Seal) (v ve
 	if !errors.Is(err, fleet.ErrTampered) {
 		return v, err
 	}
-	v.Wrong, v.Why = v.Entries+1, err.Error()
-	if head, failed := log.Head(ctx); failed == nil && head.Seq < v.Entries { // entries behind the end
+	v.Wrong, v.Why = max(last, start.Seq)+1, err.Error()
+	if head, failed := log.Head(ctx); failed == nil && head.Seq < last { // entries behind the end
 		v.Wrong = head.Seq + 1
 	}
 	return v, fmt.Errorf("entry %d is the first that is wrong: %w", v.Wrong, err)

@@ -32,7 +32,15 @@ func (d *Desk) Seal(ctx context.Context, who Who) (fleet.Seal, error) {
 	return head.Sign(d.SealKey), nil
 }
 
-// AllEntries returns every entry of the audit, from the first on.
+// Start returns what stands for the audit's entries that were let go.
+func (d *Desk) Start(ctx context.Context, who Who) (fleet.Checkpoint, error) {
+	if err := who.MayManage(); err != nil {
+		return fleet.Checkpoint{}, fmt.Errorf("access: read the audit: %w", err)
+	}
+	return d.Audit.Start(ctx)
+}
+
+// AllEntries returns every entry of the audit, from the first on that is kept.
 func (d *Desk) AllEntries(ctx context.Context, who Who) (iter.Seq2[fleet.Entry, error], error) {
 	if err := who.MayManage(); err != nil {
 		return nil, fmt.Errorf("access: read the audit: %w", err)

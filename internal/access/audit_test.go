@@ -156,7 +156,7 @@ func TestEveryChangeIsForAdminsAndAudited(t *testing.T) {
 			t.Errorf("%s: %v, then %v", what, intent, outcome)
 		}
 	}
-	if n, err := fleet.Verify(t.Context(), d.fleet.Audit); err != nil || n == 0 {
+	if n, _, err := fleet.Verify(t.Context(), d.fleet.Audit); err != nil || n == 0 {
 		t.Errorf("%d entries: %v", n, err)
 	}
 }

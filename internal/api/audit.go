@@ -51,7 +51,20 @@ func (s *Server) auditRoutes() {
 			return &struct{ Body fleet.Seal }{seal}, nil
 		})
 
-	op := takes(toManage, operation("export-audit", http.MethodGet, "/audit/entries", "Get every entry of the audit, from the first on", "audit", http.StatusNotImplemented, http.StatusServiceUnavailable))
+	huma.Register(s.api, takes(toManage, operation("get-audit-start", http.MethodGet, "/audit/start", "Get what stands for the entries that were let go, signed: the hash of the last of them; its number is 0 if none was", "audit", http.StatusNotImplemented)),
+		func(ctx context.Context, _ *struct{}) (*struct{ Body fleet.Checkpoint }, error) {
+			d, err := s.desk()
+			if err != nil {
+				return nil, err
+			}
+			start, err := d.Start(ctx, whoOf(ctx))
+			if err != nil {
+				return nil, failed(err)
+			}
+			return &struct{ Body fleet.Checkpoint }{start}, nil
+		})
+
+	op := takes(toManage, operation("export-audit", http.MethodGet, "/audit/entries", "Get every entry of the audit that is kept, from the first on", "audit", http.StatusNotImplemented, http.StatusServiceUnavailable))
 	op.Description = "JSON, an entry a line, with what it takes to check the hashes. It ends with the entry that is the last when it gets there. " +
 		"An answer that breaks off before lacks the last line, " + auditEnd
 	op.Responses = map[string]*huma.Response{"200": {

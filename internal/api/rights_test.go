@@ -199,6 +199,7 @@ func rights() []struct{ operation, may, path, body string } {
 		{"GET /revocations", admins, "", ""},
 		{"GET /audit", admins, "", ""},
 		{"GET /audit/head", admins, "", ""},
+		{"GET /audit/start", admins, "", ""},
 		{"GET /audit/entries", admins, "", ""},
 	}
 }

@@ -396,7 +396,7 @@ func TestPeopleByTheClient(t *testing.T) {
 		t.Error(err)
 	}
 
-	head, err := fleet.Verify(ctx, chain{c})
+	head, _, err := fleet.Verify(ctx, chain{c})
 	if err != nil || head < 20 {
 		t.Errorf("%d entries: %v", head, err)
 	}
@@ -404,7 +404,7 @@ func TestPeopleByTheClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := fleet.Verify(ctx, chain{c}, seal); err != nil {
+	if _, _, err := fleet.Verify(ctx, chain{c}, seal); err != nil {
 		t.Error(err)
 	}
 	entries, err := c.Audit(ctx, fleet.AuditFilter{What: "gateway.label", Limit: 1})
@@ -442,5 +442,7 @@ func (c chain) Head(ctx context.Context) (fleet.Head, error) {
 	_, head, err := c.c.AuditHead(ctx)
 	return head, err
 }
+
+func (c chain) Start(ctx context.Context) (fleet.Checkpoint, error) { return c.c.AuditStart(ctx) }
 
 func (c chain) All(ctx context.Context) iter.Seq2[fleet.Entry, error] { return c.c.AuditEntries(ctx) }

@@ -28,6 +28,7 @@ type Hub struct {
 	Results   HubResults   `toml:"results"`
 	Commands  HubCommands  `toml:"commands"`
 	Inventory HubInventory `toml:"inventory"`
+	Audit     HubAudit     `toml:"audit"`
 	Seals     HubSeals     `toml:"seals"`
 	Announce  HubAnnounce  `toml:"announce"`
 }
@@ -65,6 +66,12 @@ type HubInventory struct {
 	MaxGatewayMegabytes int `toml:"max_gateway_megabytes"` // MiB
 }
 
+// HubAudit is the section [hub.audit].
+type HubAudit struct {
+	// Retention is how long an entry is kept.
+	Retention Duration `toml:"retention"`
+}
+
 // HubSeals is the section [hub.seals]: where the audit's head, signed, goes.
 type HubSeals struct {
 	// Path is a folder or a file, "" for none.
@@ -97,6 +104,7 @@ func defaultHub() Hub {
 		Results:   HubResults{MaxAll: 20 << 10, MaxGateway: 8 << 10, MaxOne: 4 << 10, Retention: Duration{30 * 24 * time.Hour}},
 		Commands:  HubCommands{Retention: Duration{365 * 24 * time.Hour}, MaxOutstanding: 100_000},
 		Inventory: HubInventory{MaxGatewayItems: 200_000, MaxGatewayMegabytes: 256},
+		Audit:     HubAudit{Retention: Duration{maxAuditRetention / 10}},
 		Seals:     HubSeals{Interval: Duration{time.Hour}},
 		Announce:  HubAnnounce{Name: HostTemplate, Interfaces: []string{}, Domains: []NMOSDomain{}},
 	}
@@ -107,6 +115,8 @@ const (
 	maxHubMiB         = 1 << 30
 	maxHubOutstanding = 10_000_000
 	maxHubItems       = 1_000_000_000
+	minAuditRetention = 31 * 24 * time.Hour // a command may be under way for 30 days
+	maxAuditRetention = 36_500 * 24 * time.Hour
 	minSealInterval   = time.Second
 	maxSealInterval   = 30 * 24 * time.Hour
 )
@@ -170,6 +180,10 @@ func between(n, least, most int) error {
 		return fmt.Errorf("want %d to %d, not %d", least, most, n)
 	}
 	return nil
+}
+
+func (a HubAudit) check(bad func(key string, err error)) {
+	span(bad, "retention", a.Retention, minAuditRetention, maxAuditRetention)
 }
 
 func (s HubSeals) check(bad func(key string, err error)) {

@@ -2,12 +2,16 @@ package hub
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
+	"github.com/lanfolk/lanfolk/internal/hub/deliver"
 	"github.com/lanfolk/lanfolk/store"
+	"github.com/lanfolk/lanfolk/store/fleet"
 )
 
 const (
@@ -17,22 +21,25 @@ const (
 	cleanFirst = 5 * time.Minute
 	// cleanAgain is how long is waited after a failure.
 	cleanAgain = time.Hour
+	// cutAtOnce is how many entries of the audit go in one step; nobody appends meanwhile.
+	cutAtOnce = 10_000
 	// tokensFor is how long a token that let a gateway in, or nobody, is listed after
-	// its end. The audit has it for ever.
+	// its end. The audit has it longer.
 	tokensFor = 30 * 24 * time.Hour
 )
 
 // counts is what keeping house did.
 type counts struct {
-	mu     sync.Mutex
-	when   time.Time
-	tokens int
-	rows   store.Forgotten
-	err    error
+	mu      sync.Mutex
+	when    time.Time
+	tokens  int
+	entries int // of the audit
+	rows    store.Forgotten
+	err     error
 }
 
 // keepHouse drops what nobody needs any more. Commands and their results are the
-// dispatcher's, what gateways told is the inventory's to drop; the audit stays.
+// dispatcher's, what gateways told is the inventory's to drop.
 func (h *Hub) keepHouse(ctx context.Context) error {
 	next := time.NewTimer(cleanFirst)
 	defer next.Stop()
@@ -60,14 +67,32 @@ func (h *Hub) clean(ctx context.Context, now time.Time) error {
 	rows, rowsErr := h.db.Opened().ForgetObservations(ctx, now, store.Retention{
 		MaxAge: c.Retention.Duration(), MaxRows: int64(c.MaxRows), MaxShare: int64(c.MaxRowsPerMAC), MaxBytes: int64(c.MaxMegabytes) * 1_000_000,
 	})
-	h.counts.add(tokens, rows)
-	return errors.Join(err, rowsErr, h.fleet.Accounts.Forget(ctx, now))
+	entries, cutErr := h.cutAudit(ctx, now)
+	h.counts.add(tokens, entries, rows)
+	return errors.Join(err, rowsErr, cutErr, h.fleet.Accounts.Forget(ctx, now))
 }
 
-func (c *counts) add(tokens int, rows store.Forgotten) {
+// cutAudit lets entries of the audit go that are old.
+func (h *Hub) cutAudit(ctx context.Context, now time.Time) (n int, err error) {
+	before := now.Add(-h.Config.Hub.Audit.Retention.Duration())
+	for {
+		cut, err := h.fleet.Audit.Cut(ctx, before, cutAtOnce, func(start fleet.Checkpoint, last fleet.Head, n int) (fleet.Checkpoint, fleet.Entry, error) {
+			return last.Checkpoint(h.sealKey), fleet.Entry{
+				Time: now, Who: deliver.HubName, What: "audit.cut", Ref: strconv.FormatUint(last.Seq, 10),
+				Detail: fmt.Sprintf("%d entries up to this number, from before %s", n, before.UTC().Format(time.RFC3339)), Outcome: "ok",
+			}, start.Check(h.sealKey.Public().(ed25519.PublicKey)) // what somebody else signed gets no signature of ours
+		})
+		if n += cut; err != nil || cut < cutAtOnce {
+			return n, err
+		}
+	}
+}
+
+func (c *counts) add(tokens, entries int, rows store.Forgotten) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.tokens += tokens
+	c.entries += entries
 	c.rows.Age += rows.Age
 	c.rows.Share += rows.Share
 	c.rows.Room += rows.Room
@@ -88,5 +113,5 @@ func (c *counts) houseDetail() string {
 	case c.when.IsZero():
 		return ""
 	}
-	return fmt.Sprintf("dropped %d join tokens and %d fingerprint rows, last at %s", c.tokens, c.rows.Age+c.rows.Share+c.rows.Room, c.when.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("dropped %d join tokens, %d entries of the audit and %d fingerprint rows, last at %s", c.tokens, c.entries, c.rows.Age+c.rows.Share+c.rows.Room, c.when.UTC().Format(time.RFC3339))
 }

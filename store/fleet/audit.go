@@ -44,8 +44,18 @@ type Audit interface {
 	Head(ctx context.Context) (Head, error)
 	// Entries returns a page, the newest first.
 	Entries(ctx context.Context, f AuditFilter) ([]Entry, error)
-	// All returns every entry from the first on.
+	// All returns every entry from the first on that is kept.
 	All(ctx context.Context) iter.Seq2[Entry, error]
+	// Start returns what stands for the entries that were let go, the zero Checkpoint
+	// if none was.
+	Start(ctx context.Context) (Checkpoint, error)
+	// Cut lets the oldest entries go, at most limit, up to the first that isn't from
+	// before a moment; never the last one. let is told what stood for those that went
+	// before, and the last that goes, and makes what stands for all of them, and what the
+	// audit says of it; all comes in one step, or nothing after let's error. It returns how
+	// many went; for none let isn't called. ErrTampered: they aren't what was written,
+	// and so they stay.
+	Cut(ctx context.Context, before time.Time, limit int, let func(start Checkpoint, last Head, n int) (Checkpoint, Entry, error)) (int, error)
 }
 
 // chain returns the hash of an entry that follows one with the hash before: SHA-256

@@ -125,7 +125,7 @@ func afterKill(t *testing.T, folder string, done map[int]int, last int) {
 	ctx := t.Context()
 	h := hub(t, filepath.Join(folder, "lanfolk.db"), filepath.Join(folder, "results"), fleet.Options{})
 	defer h.Close()
-	if _, err := fleet.Verify(ctx, h.Audit); err != nil {
+	if _, _, err := fleet.Verify(ctx, h.Audit); err != nil {
 		t.Fatal(err)
 	}
 	for n := range last + 2 {

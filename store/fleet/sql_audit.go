@@ -2,9 +2,13 @@ package fleet
 
 import (
 	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"strconv"
+	"time"
 
 	"github.com/lanfolk/lanfolk/store"
 	"github.com/lanfolk/lanfolk/store/internal/text"
@@ -130,14 +134,109 @@ func (a *audit) All(ctx context.Context) iter.Seq2[Entry, error] {
 	}
 }
 
+const startQuery = `SELECT checkpoint FROM fleet_audit_start WHERE id = 1`
+
+func scanStart(row scanner) (c Checkpoint, err error) {
+	var text string
+	if err = row.Scan(&text); err == nil && json.Unmarshal([]byte(text), &c) != nil {
+		err = fmt.Errorf("fleet: the audit's checkpoint: %w: it can't be read", ErrTampered)
+	}
+	return c, err
+}
+
+func (a *audit) Start(ctx context.Context) (Checkpoint, error) {
+	c, err := one(ctx, a.db, "read the audit's start", scanStart, startQuery)
+	if errors.Is(err, ErrUnknown) {
+		return Checkpoint{}, nil
+	}
+	return c, err
+}
+
+func (a *audit) Cut(ctx context.Context, before time.Time, limit int, let func(start Checkpoint, last Head, n int) (Checkpoint, Entry, error)) (n int, err error) {
+	err = a.group.do(ctx, "let old entries of the audit go", func(ctx context.Context, tx *txn) (err error) {
+		n, err = cut(ctx, tx, before, limit, let)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+func cut(ctx context.Context, tx *txn, before time.Time, limit int, let func(start Checkpoint, last Head, n int) (Checkpoint, Entry, error)) (n int, err error) {
+	end, err := tx.record(ctx) // nobody appends or cuts meanwhile
+	if err != nil {
+		return 0, err
+	}
+	start, err := scanStart(tx.QueryRowContext(ctx, startQuery))
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return 0, err
+	}
+	oldest, err := collect(ctx, tx, scanEntry, `SELECT `+entryColumns+` FROM fleet_audit ORDER BY seq LIMIT $1`, int64(limit))
+	if err != nil {
+		return 0, err
+	}
+	last := start.last()
+	for _, e := range oldest {
+		if !e.Time.Before(before) || e.Seq >= end.Seq {
+			break
+		}
+		// Who could change a row could make it old, so that it goes with our signature.
+		if err := e.follows(&last); err != nil {
+			return 0, err
+		}
+		last = e
+		n++
+	}
+	if n == 0 {
+		return 0, nil
+	}
+	c, entry, err := let(start, Head{last.Seq, last.Hash, last.Time}, n)
+	if err != nil {
+		return 0, err
+	}
+	text, err := json.Marshal(c)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := tx.ExecContext(ctx, `DELETE FROM fleet_audit WHERE seq <= $1`, int64(last.Seq)); err != nil {
+		return 0, err
+	}
+	if _, err := tx.ExecContext(ctx, `
+INSERT INTO fleet_audit_start (id, seq, checkpoint) VALUES (1, $1, $2) ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, checkpoint = excluded.checkpoint`,
+		int64(last.Seq), string(text)); err != nil {
+		return 0, err
+	}
+	_, err = tx.record(ctx, entry)
+	return n, err
+}
+
 // A Chain is what Verify reads of an Audit.
 type Chain interface {
+	Start(ctx context.Context) (Checkpoint, error)
 	Head(ctx context.Context) (Head, error)
 	All(ctx context.Context) iter.Seq2[Entry, error]
 }
 
-// Verify is VerifyAudit of an audit as it stands while others append to it.
-func Verify(ctx context.Context, a Chain, seals ...Seal) (uint64, error) {
+// Verify is VerifyAudit of an audit as it stands, while others append to it and cut it.
+// It returns where the audit starts, too.
+func Verify(ctx context.Context, a Chain, seals ...Seal) (last uint64, start Checkpoint, err error) {
+	for {
+		if start, err = a.Start(ctx); err != nil {
+			return 0, start, err
+		}
+		last, err = verifyFrom(ctx, a, start, seals)
+		if !errors.Is(err, ErrTampered) {
+			return last, start, err
+		}
+		// Or entries went while they were read.
+		if now, again := a.Start(ctx); again != nil || now.Seq <= start.Seq {
+			return last, start, err
+		}
+	}
+}
+
+func verifyFrom(ctx context.Context, a Chain, start Checkpoint, seals []Seal) (uint64, error) {
 	head, err := a.Head(ctx)
 	if err != nil {
 		return 0, err
@@ -154,7 +253,7 @@ func Verify(ctx context.Context, a Chain, seals ...Seal) (uint64, error) {
 			}
 		}
 	}
-	verified, err := VerifyAudit(upTo, head, seals...)
+	verified, err := VerifyAudit(start, upTo, head, seals...)
 	if err != nil {
 		return verified, fmt.Errorf("verify: %w", err)
 	}

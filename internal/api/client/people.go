@@ -187,7 +187,12 @@ func (c *Client) AuditHead(ctx context.Context) (fleet.Seal, fleet.Head, error) 
 	return seal, head, err
 }
 
-// AuditEntries yields every entry of the audit, from the first on. The last pair may
+// AuditStart returns what stands for the audit's entries that were let go.
+func (c *Client) AuditStart(ctx context.Context) (start fleet.Checkpoint, err error) {
+	return start, c.get(ctx, "/audit/start", nil, &start)
+}
+
+// AuditEntries yields every entry of the audit, from the first on that is kept. The last pair may
 // hold an error.
 func (c *Client) AuditEntries(ctx context.Context) iter.Seq2[fleet.Entry, error] {
 	return func(yield func(fleet.Entry, error) bool) {

@@ -24,8 +24,8 @@ type ending struct {
 	hash  [32]byte
 }
 
-// hubName is who says in the audit how commands end.
-const hubName = "hub"
+// HubName is who says in the audit how commands end, and what the hub does by itself.
+const HubName = "hub"
 
 // What the audit says of commands.
 const (
@@ -54,7 +54,7 @@ func (e *ending) entry(c *fleet.Command, now time.Time) fleet.Entry {
 		detail = append(detail, e.text)
 	}
 	return fleet.Entry{
-		Time: now, Who: hubName, What: whatResult, Gateway: c.Gateway, Ref: c.ID,
+		Time: now, Who: HubName, What: whatResult, Gateway: c.Gateway, Ref: c.ID,
 		Detail: strings.Join(detail, "; "), Outcome: string(e.state),
 	}
 }

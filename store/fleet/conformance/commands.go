@@ -72,7 +72,7 @@ func commandRecord(t *testing.T, open Opener) {
 			got = append(got, e.Ref+" "+e.Outcome)
 		}
 		same(t, got, want)
-		same(t, must[uint64](t)(fleet.Verify(ctx, h.Audit)), uint64(len(want)))
+		same(t, verified(t, h), uint64(len(want)))
 	}
 	noErr(t, h.Commands.Create(ctx, []fleet.Entry{entry(1, ""), entry(2, "")}, fleet.Command{ID: commandID(1), Gateway: "g1"}, fleet.Command{ID: commandID(2), Gateway: "g1"}))
 	want = append(want, commandID(1)+" ", commandID(2)+" ")
@@ -119,7 +119,7 @@ func commandRecord(t *testing.T, open Opener) {
 	for range writers {
 		noErr(t, <-done)
 	}
-	same(t, must[uint64](t)(fleet.Verify(ctx, h.Audit)), uint64(len(want)+3*writers*each))
+	same(t, verified(t, h), uint64(len(want)+3*writers*each))
 	same(t, len(must[[]fleet.Entry](t)(h.Audit.Entries(ctx, fleet.AuditFilter{What: "run", Limit: 1000}))), len(want)+2*writers*each)
 }
 

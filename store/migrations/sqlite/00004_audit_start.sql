@@ -1,0 +1,9 @@
+-- +goose Up
+
+-- What stands for the audit's entries up to seq, which were let go: a checkpoint, signed
+-- by a key that isn't in the database. No row: none went.
+CREATE TABLE fleet_audit_start (
+    id         INTEGER NOT NULL PRIMARY KEY,
+    seq        INTEGER NOT NULL,
+    checkpoint TEXT    NOT NULL -- JSON
+) STRICT;
