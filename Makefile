@@ -26,6 +26,9 @@ NODEBUG := -gcflags=all=-dwarf=false -ldflags='-s -w'
 # The race detector is for what is written in Go. SQLite is translated from C: watched, it
 # would take twelve times as long, and most of the time of the tests.
 RACEFLAGS := -race -gcflags=modernc.org/...=-race=false
+# What it makes sleeps for a second when it ends: each package's tests, and each process
+# that they start of their own.
+export GORACE ?= atexit_sleep_ms=0
 # Not empty has the linters read what the race detector compiles; the tests find it in the
 # build cache then.
 RACE ?=
