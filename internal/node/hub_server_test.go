@@ -113,6 +113,15 @@ func (h *hub) setClock(skew time.Duration) {
 // join does what `lanfolk join` does, beside a node or before it runs.
 func (h *hub) join(t *testing.T, path string, addresses ...string) enrol.Status {
 	t.Helper()
+	s, err := h.tryJoin(t, path, addresses...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (h *hub) tryJoin(t *testing.T, path string, addresses ...string) (enrol.Status, error) {
+	t.Helper()
 	if len(addresses) == 0 {
 		addresses = []string{h.address}
 	}
@@ -132,16 +141,19 @@ func (h *hub) join(t *testing.T, path string, addresses ...string) enrol.Status 
 		var d net.Dialer
 		return d.DialContext(ctx, "tcp", address)
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return i.Status()
+	return i.Status(), err
 }
 
 // run sends a command to a gateway, and returns its result.
 func (h *hub) run(t *testing.T, gateway, line string) (string, reverse.Meta) {
 	t.Helper()
 	id, r := h.send(t, gateway, line)
+	return h.await(t, id, r)
+}
+
+// await returns the result of a command that was sent.
+func (h *hub) await(t *testing.T, id string, r *result) (string, reverse.Meta) {
+	t.Helper()
 	select {
 	case m := <-r.end:
 		h.mu.Lock()
@@ -150,7 +162,7 @@ func (h *hub) run(t *testing.T, gateway, line string) (string, reverse.Meta) {
 	case <-time.After(2 * time.Minute):
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		t.Fatalf("%q, command %s, doesn't end; %d bytes came; refused: %v", line, id, len(r.text), r.why)
+		t.Fatalf("command %s doesn't end; %d bytes came; refused: %v", id, len(r.text), r.why)
 	}
 	return "", reverse.Meta{}
 }
@@ -165,10 +177,13 @@ func (h *hub) send(t *testing.T, gateway, line string) (string, *result) {
 	h.mu.Lock()
 	h.results[id] = r
 	h.mu.Unlock()
-	eventually(t, gateway+" is online", func() bool { _, ok := h.Session(gateway); return ok })
-	if err := h.Send(t.Context(), gateway, reverse.Command{ID: id, Line: line}); err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, gateway+" is online", func() bool {
+		err := h.Send(t.Context(), gateway, reverse.Command{ID: id, Line: line}) // a session may just end
+		if err != nil && !errors.Is(err, reverse.ErrOffline) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
 	return id, r
 }
 
