@@ -202,7 +202,7 @@ function fill(select, options, value) {
   select.value = value;
 }
 
-let pickedAt = 0;
+let pickedAt = 0, pickLater = 0;
 function drawPicks(v) {
   const narrowed = narrowing(v);
   $("narrowed").hidden = !narrowed;
@@ -211,7 +211,15 @@ function drawPicks(v) {
     $("narrowed").replaceChildren(h("span", {}, narrowed[0]), glyph("close"));
     $("narrowed").setAttribute("aria-label", narrowed[0] + ": show all");
   }
-  if (!v.synced() || Date.now() - pickedAt < 2000) return; // they change slowly
+  if (!v.synced()) return;
+  const early = pickedAt + 2000 - Date.now(); // they change slowly
+  if (early > 0) {
+    pickLater ||= setTimeout(() => {
+      pickLater = 0;
+      if (views[view]) drawPicks(views[view]);
+    }, early);
+    return;
+  }
   pickedAt = Date.now();
   for (const [key, [, , options]] of Object.entries(v.picks)) {
     const value = v.picked[key] ?? "", all = options();
