@@ -2,12 +2,12 @@ package main
 
 import (
 	"cmp"
-	"fmt"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/lanfolk/lanfolk/internal/api/client"
 	"github.com/lanfolk/lanfolk/internal/api/wire"
 	"github.com/lanfolk/lanfolk/store/fleet"
 )
@@ -81,64 +81,28 @@ func (x *grant) run(cmd *cobra.Command, argv []string) error {
 }
 
 func hubGrantListCommand(a app) *cobra.Command {
-	var at hubFlags
-	var f format
-	cmd := &cobra.Command{
-		Use:   "list [USER]",
-		Short: "List grants",
-		Args:  named(cobra.MaximumNArgs(1)),
-		RunE: func(cmd *cobra.Command, argv []string) error {
-			if err := f.check(); err != nil {
-				return err
-			}
-			c, err := at.client()
-			if err != nil {
-				return err
-			}
-			grants, err := c.Grants(cmd.Context(), first(argv))
-			if err != nil {
-				return err
-			}
-			now := time.Now()
-			return printer[wire.Grant]{
-				columns: []column[wire.Grant]{
-					{"ID", false, func(g wire.Grant) string { return g.ID }},
-					{"USER", false, func(g wire.Grant) string { return g.User }},
-					{"MAY", false, func(g wire.Grant) string { return g.Verb }},
-					{"AT", false, func(g wire.Grant) string { return cmp.Or(pairs(g.Selector), "every gateway") }},
-					{"CREATED", true, func(g wire.Grant) string { return ago(now, g.Created) }},
-					{"BY", true, func(g wire.Grant) string { return g.By }},
-				},
-				id: func(g wire.Grant) string { return g.ID },
-			}.list(a.out, f, grants)
-		},
-	}
-	f.flags(cmd)
-	at.flags(cmd)
-	return cmd
+	cmd := &cobra.Command{Use: "list [USER]", Short: "List grants", Args: named(cobra.MaximumNArgs(1))}
+	type row = wire.Grant
+	return hubList(a, cmd, (*client.Client).Grants, func(now time.Time) printer[row] {
+		return printer[row]{
+			columns: []column[row]{
+				{"ID", false, func(g row) string { return g.ID }},
+				{"USER", false, func(g row) string { return g.User }},
+				{"MAY", false, func(g row) string { return g.Verb }},
+				{"AT", false, func(g row) string { return cmp.Or(pairs(g.Selector), "every gateway") }},
+				{"CREATED", true, func(g row) string { return ago(now, g.Created) }},
+				{"BY", true, func(g row) string { return g.By }},
+			},
+			id: func(g row) string { return g.ID },
+		}
+	})
 }
 
 func hubGrantRemoveCommand(app) *cobra.Command {
-	var at hubFlags
-	cmd := &cobra.Command{
+	return hubEach(&cobra.Command{
 		Use:     "remove ID…",
 		Short:   "Take grants back",
 		Long:    `remove takes grants back, by the ids that "lanfolk hub grant list" shows.`,
 		Example: `  lanfolk hub grant remove JBSWY3DPEHPK`,
-		Args:    named(cobra.MinimumNArgs(1)),
-		RunE: func(cmd *cobra.Command, argv []string) error {
-			c, err := at.client()
-			if err != nil {
-				return err
-			}
-			for _, id := range argv {
-				if err := c.RemoveGrant(cmd.Context(), id); err != nil {
-					return fmt.Errorf("%s: %w", id, err)
-				}
-			}
-			return nil
-		},
-	}
-	at.flags(cmd)
-	return cmd
+	}, (*client.Client).RemoveGrant)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"time"
 
@@ -65,42 +66,22 @@ whose certificate has expired.`,
 }
 
 func hubTokenListCommand(a app) *cobra.Command {
-	var at hubFlags
-	var f format
-	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List tokens that let gateways join",
-		Args:  args(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := f.check(); err != nil {
-				return err
-			}
-			c, err := at.client()
-			if err != nil {
-				return err
-			}
-			tokens, err := c.JoinTokens(cmd.Context())
-			if err != nil {
-				return err
-			}
-			now := time.Now()
-			type row = wire.JoinToken
-			return printer[row]{
-				columns: []column[row]{
-					{"ID", false, func(t row) string { return t.ID }},
-					{"FOR", false, func(t row) string { return cmp.Or(t.Gateway, t.Name) }},
-					{"EXPIRES", false, func(t row) string { return until(now, &t.Expires) }},
-					{"USED", false, func(t row) string { return since(now, t.Used) }},
-					{"CREATED", true, func(t row) string { return ago(now, t.Created) }},
-					{"BY", true, func(t row) string { return t.By }},
-				},
-				id: func(t row) string { return t.ID },
-			}.list(a.out, f, tokens)
-		},
-	}
-	f.flags(cmd)
-	at.flags(cmd)
-	return cmd
+	cmd := &cobra.Command{Use: "list", Short: "List tokens that let gateways join", Args: args(cobra.NoArgs)}
+	type row = wire.JoinToken
+	ask := func(c *client.Client, ctx context.Context, _ string) ([]row, error) { return c.JoinTokens(ctx) }
+	return hubList(a, cmd, ask, func(now time.Time) printer[row] {
+		return printer[row]{
+			columns: []column[row]{
+				{"ID", false, func(t row) string { return t.ID }},
+				{"FOR", false, func(t row) string { return cmp.Or(t.Gateway, t.Name) }},
+				{"EXPIRES", false, func(t row) string { return until(now, &t.Expires) }},
+				{"USED", false, func(t row) string { return since(now, t.Used) }},
+				{"CREATED", true, func(t row) string { return ago(now, t.Created) }},
+				{"BY", true, func(t row) string { return t.By }},
+			},
+			id: func(t row) string { return t.ID },
+		}
+	})
 }
 
 // since shows a moment that may not have been.
@@ -125,28 +106,12 @@ func until(now time.Time, t *time.Time) string {
 }
 
 func hubTokenRevokeCommand(app) *cobra.Command {
-	var at hubFlags
-	cmd := &cobra.Command{
+	return hubEach(&cobra.Command{
 		Use:     "revoke ID…",
 		Short:   "Take tokens back",
 		Long:    `revoke takes tokens back. A gateway that joined by one stays; see "lanfolk hub revoke".`,
 		Example: `  lanfolk hub token revoke t4f2kq7zrm3xa`,
-		Args:    named(cobra.MinimumNArgs(1)),
-		RunE: func(cmd *cobra.Command, argv []string) error {
-			c, err := at.client()
-			if err != nil {
-				return err
-			}
-			for _, id := range argv {
-				if err := c.RemoveJoinToken(cmd.Context(), id); err != nil {
-					return fmt.Errorf("%s: %w", id, err)
-				}
-			}
-			return nil
-		},
-	}
-	at.flags(cmd)
-	return cmd
+	}, (*client.Client).RemoveJoinToken)
 }
 
 func hubAPITokenCommand(a app) *cobra.Command {
@@ -202,65 +167,28 @@ what it takes to know it.`,
 }
 
 func hubAPITokenListCommand(a app) *cobra.Command {
-	var at hubFlags
-	var f format
-	cmd := &cobra.Command{
-		Use:   "list [USER]",
-		Short: "List API tokens",
-		Args:  named(cobra.MaximumNArgs(1)),
-		RunE: func(cmd *cobra.Command, argv []string) error {
-			if err := f.check(); err != nil {
-				return err
-			}
-			c, err := at.client()
-			if err != nil {
-				return err
-			}
-			tokens, err := c.APITokens(cmd.Context(), first(argv))
-			if err != nil {
-				return err
-			}
-			now := time.Now()
-			type row = wire.APIToken
-			return printer[row]{
-				columns: []column[row]{
-					{"ID", false, func(t row) string { return t.ID }},
-					{"USER", false, func(t row) string { return t.User }},
-					{"NAME", false, func(t row) string { return t.Name }},
-					{"EXPIRES", false, func(t row) string { return until(now, t.Expires) }},
-					{"USED", false, func(t row) string { return since(now, t.Used) }},
-					{"CREATED", true, func(t row) string { return ago(now, t.Created) }},
-				},
-				id: func(t row) string { return t.ID },
-			}.list(a.out, f, tokens)
-		},
-	}
-	f.flags(cmd)
-	at.flags(cmd)
-	return cmd
+	cmd := &cobra.Command{Use: "list [USER]", Short: "List API tokens", Args: named(cobra.MaximumNArgs(1))}
+	type row = wire.APIToken
+	return hubList(a, cmd, (*client.Client).APITokens, func(now time.Time) printer[row] {
+		return printer[row]{
+			columns: []column[row]{
+				{"ID", false, func(t row) string { return t.ID }},
+				{"USER", false, func(t row) string { return t.User }},
+				{"NAME", false, func(t row) string { return t.Name }},
+				{"EXPIRES", false, func(t row) string { return until(now, t.Expires) }},
+				{"USED", false, func(t row) string { return since(now, t.Used) }},
+				{"CREATED", true, func(t row) string { return ago(now, t.Created) }},
+			},
+			id: func(t row) string { return t.ID },
+		}
+	})
 }
 
 func hubAPITokenRevokeCommand(app) *cobra.Command {
-	var at hubFlags
-	cmd := &cobra.Command{
+	return hubEach(&cobra.Command{
 		Use:     "revoke ID…",
 		Short:   "End API tokens",
 		Long:    `revoke ends API tokens, by the ids that "lanfolk hub api-token list" shows.`,
 		Example: `  lanfolk hub api-token revoke JBSWY3DPEHPK`,
-		Args:    named(cobra.MinimumNArgs(1)),
-		RunE: func(cmd *cobra.Command, argv []string) error {
-			c, err := at.client()
-			if err != nil {
-				return err
-			}
-			for _, id := range argv {
-				if err := c.RevokeAPIToken(cmd.Context(), id); err != nil {
-					return fmt.Errorf("%s: %w", id, err)
-				}
-			}
-			return nil
-		},
-	}
-	at.flags(cmd)
-	return cmd
+	}, (*client.Client).RevokeAPIToken)
 }

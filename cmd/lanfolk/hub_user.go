@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lanfolk/lanfolk/internal/api/client"
 	"github.com/lanfolk/lanfolk/internal/api/wire"
 )
 
@@ -78,39 +80,20 @@ func (a app) newPassword() (string, error) {
 }
 
 func hubUserListCommand(a app) *cobra.Command {
-	var at hubFlags
-	var f format
-	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List accounts",
-		Args:  args(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := f.check(); err != nil {
-				return err
-			}
-			c, err := at.client()
-			if err != nil {
-				return err
-			}
-			users, err := c.Users(cmd.Context())
-			if err != nil {
-				return err
-			}
-			now := time.Now()
-			return printer[wire.User]{
-				columns: []column[wire.User]{
-					{"NAME", false, func(u wire.User) string { return u.Name }},
-					{"ROLE", false, func(u wire.User) string { return u.Role }},
-					{"CREATED", false, func(u wire.User) string { return ago(now, u.Created) }},
-					{"BY", false, func(u wire.User) string { return u.By }},
-				},
-				id: func(u wire.User) string { return u.Name },
-			}.list(a.out, f, users)
-		},
-	}
-	f.flags(cmd)
-	at.flags(cmd)
-	return cmd
+	cmd := &cobra.Command{Use: "list", Short: "List accounts", Args: args(cobra.NoArgs)}
+	type row = wire.User
+	ask := func(c *client.Client, ctx context.Context, _ string) ([]row, error) { return c.Users(ctx) }
+	return hubList(a, cmd, ask, func(now time.Time) printer[row] {
+		return printer[row]{
+			columns: []column[row]{
+				{"NAME", false, func(u row) string { return u.Name }},
+				{"ROLE", false, func(u row) string { return u.Role }},
+				{"CREATED", false, func(u row) string { return ago(now, u.Created) }},
+				{"BY", false, func(u row) string { return u.By }},
+			},
+			id: func(u row) string { return u.Name },
+		}
+	})
 }
 
 func hubUserRoleCommand(app) *cobra.Command {
