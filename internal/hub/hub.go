@@ -231,7 +231,7 @@ func (h *Hub) makeFolder() error {
 
 // openAPI makes the server for the API and the page.
 func (h *Hub) openAPI() (*api.Server, error) {
-	metrics, err := h.metrics()
+	metrics, err := daemon.Metrics(newStatusCollector(h))
 	if err != nil {
 		return nil, err
 	}

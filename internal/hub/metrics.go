@@ -2,30 +2,10 @@ package hub
 
 import (
 	"context"
-	"net/http"
-
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/lanfolk/lanfolk/internal/daemon"
 )
-
-// metrics returns what answers /metrics. All of lanfolk's own are read from
-// the status when somebody asks: nothing is counted twice.
-func (h *Hub) metrics() (http.Handler, error) {
-	r := prometheus.NewRegistry()
-	for _, c := range []prometheus.Collector{
-		collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		newStatusCollector(h),
-	} {
-		if err := r.Register(c); err != nil {
-			return nil, err
-		}
-	}
-	return promhttp.HandlerFor(r, promhttp.HandlerOpts{}), nil
-}
 
 // statusCollector turns the status into metrics.
 type statusCollector struct {
@@ -89,17 +69,17 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	s := c.hub.Status(context.Background())
 	gauge(c.build, 1, s.Version)
-	gauge(c.healthy, truth(s.Healthy))
+	gauge(c.healthy, daemon.Truth(s.Healthy))
 	for _, p := range s.Parts {
 		if p.State != daemon.Off {
-			gauge(c.partUp, truth(p.State == daemon.Running), p.Name)
+			gauge(c.partUp, daemon.Truth(p.State == daemon.Running), p.Name)
 		}
 		count(c.partFailures, uint64(p.Failures), p.Name)
 		for event, n := range p.Counters {
 			count(c.partEvents, n, p.Name, event)
 		}
 	}
-	gauge(c.storeHealthy, truth(s.Store.Healthy))
+	gauge(c.storeHealthy, daemon.Truth(s.Store.Healthy))
 	gauge(c.gateways, float64(s.Gateways.Total), "all")
 	gauge(c.gateways, float64(s.Gateways.Online), "online")
 	gauge(c.gateways, float64(s.Gateways.Insecure), "insecure")
@@ -117,11 +97,4 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 		gauge(c.syncthingServed, float64(devices))
 		gauge(c.syncthingState, float64(bytes))
 	}
-}
-
-func truth(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
 }

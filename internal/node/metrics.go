@@ -1,31 +1,11 @@
 package node
 
 import (
-	"net/http"
-
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/lanfolk/lanfolk"
 	"github.com/lanfolk/lanfolk/internal/daemon"
 )
-
-// metrics returns what answers /metrics. All of lanfolk's own are read from
-// the status when somebody asks: nothing is counted twice.
-func (n *Node) metrics() (http.Handler, error) {
-	r := prometheus.NewRegistry()
-	for _, c := range []prometheus.Collector{
-		collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		newStatusCollector(n),
-	} {
-		if err := r.Register(c); err != nil {
-			return nil, err
-		}
-	}
-	return promhttp.HandlerFor(r, promhttp.HandlerOpts{}), nil
-}
 
 // statusCollector turns the status into metrics.
 type statusCollector struct {
@@ -119,14 +99,14 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 	gauge(c.sightings, float64(s.Inventory.Sightings))
 	for _, p := range s.Parts {
 		if p.State != daemon.Off {
-			gauge(c.partUp, truth(p.State == daemon.Running), p.Name)
+			gauge(c.partUp, daemon.Truth(p.State == daemon.Running), p.Name)
 		}
 		count(c.partFailures, uint64(p.Failures), p.Name)
 		for event, n := range p.Counters {
 			count(c.partEvents, n, p.Name, event)
 		}
 	}
-	gauge(c.storeHealthy, truth(s.Store.Healthy))
+	gauge(c.storeHealthy, daemon.Truth(s.Store.Healthy))
 	gauge(c.storePending, float64(s.Store.Pending))
 	count(c.storeRows, s.Store.Written, "written")
 	count(c.storeRows, s.Store.Dropped, "dropped")
@@ -140,7 +120,7 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 		for _, g := range k.Groups {
 			fit += len(g)
 		}
-		gauge(c.nmosSelected, truth(k.Selected != nil), k.Name, k.Type)
+		gauge(c.nmosSelected, daemon.Truth(k.Selected != nil), k.Name, k.Type)
 		gauge(c.nmosAdverts, float64(fit), k.Name, k.Type, "yes")
 		gauge(c.nmosAdverts, float64(len(k.Discarded)), k.Name, k.Type, "no")
 	}
@@ -154,8 +134,8 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 		gauge(c.syncthingState, float64(bytes))
 	}
 	if m := s.MQTT; m.Broker != "" {
-		gauge(c.mqttConnected, truth(m.Connected))
-		gauge(c.mqttComplete, truth(m.Complete && m.Confirmed))
+		gauge(c.mqttConnected, daemon.Truth(m.Connected))
+		gauge(c.mqttComplete, daemon.Truth(m.Complete && m.Confirmed))
 		gauge(c.mqttThings, float64(m.Devices), "device")
 		gauge(c.mqttThings, float64(m.Providers), "provider")
 		gauge(c.mqttThings, float64(m.Announced), "announced")
@@ -182,7 +162,7 @@ func (c *statusCollector) collectHub(h HubLink, gauge func(d *prometheus.Desc, v
 	if h.Gateway == "" {
 		return
 	}
-	gauge(c.hubConnected, truth(h.Connected))
+	gauge(c.hubConnected, daemon.Truth(h.Connected))
 	if h.Expires != nil {
 		gauge(c.hubExpires, float64(h.Expires.Unix()))
 	}
@@ -206,11 +186,4 @@ func (n *Node) states() (devices, services map[lanfolk.State]int) {
 		services[s.State]++
 	}
 	return devices, services
-}
-
-func truth(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
 }

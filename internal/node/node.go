@@ -231,7 +231,7 @@ func (n *Node) openAPI(ctx context.Context) (*api.Server, error) {
 		n.Log.Warn("browsers must sign in again after a restart", "err", err)
 		key = nil
 	}
-	metrics, err := n.metrics()
+	metrics, err := daemon.Metrics(newStatusCollector(n))
 	if err != nil {
 		return nil, err
 	}
