@@ -100,11 +100,15 @@ func TestResolveAndLookUp(t *testing.T) {
 	t.Parallel()
 	o := newOffice(t)
 	laser := o.published()[0]
-	r := o.desk.Lanfolk("resolve", laser.Name, laser.Type, "--json").Run()
+	var r lab.Result
 	var found []event
-	if err := json.Unmarshal([]byte(r.Stdout), &found); r.Exit != 0 || err != nil || len(found) != 1 {
-		t.Fatalf("resolve: exit %d, %v: %s%s", r.Exit, err, r.Stdout, r.Stderr)
-	}
+	lab.Eventually(t, 30*time.Second, "resolve", func() error {
+		r = o.desk.Lanfolk("resolve", laser.Name, laser.Type, "--json").Run()
+		if err := json.Unmarshal([]byte(r.Stdout), &found); r.Exit != 0 || err != nil || len(found) != 1 {
+			return fmt.Errorf("exit %d, %w: %s%s", r.Exit, err, r.Stdout, r.Stderr)
+		}
+		return nil
+	})
 	e := found[0]
 	if strings.TrimSuffix(e.Host, ".") != "printer.local" || e.Port != 631 {
 		t.Errorf("resolve: %s", r.Stdout)

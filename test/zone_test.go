@@ -160,15 +160,20 @@ func TestZoneByDelegation(t *testing.T) {
 	d.wait(t, 20*time.Second, "printer in the zone", has(laserName), gate, "+short", "_ipp._tcp.lan.example.test", "PTR")
 	d.wait(t, 20*time.Second, "printer through the resolver", has(laserName), server, "+short", "_ipp._tcp.lan.example.test", "PTR")
 
-	r := d.desk.Lanfolk("browse", "_ipp._tcp", "--once", "--resolve", "--json", "--domain", "lan.example.test", "--server", server).Run()
-	found := events(t, r.Stdout)
-	if r.Exit != 0 || len(found) != 1 || found[0].Name != "Laser 2.0 Büro" || found[0].Host != "laser.lan.example.test" || found[0].Port != 631 || len(found[0].TXT) != 4 {
-		t.Errorf("lanfolk browse: exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
-	}
-	r = d.desk.Lanfolk("domains", "--search", "example.test", "--server", server, "--direct").Run()
-	if !strings.Contains(r.Stdout, "lan.example.test") {
-		t.Errorf("lanfolk domains: exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
-	}
+	lab.Eventually(t, 20*time.Second, "printer by lanfolk browse", func() error {
+		r := d.desk.Lanfolk("browse", "_ipp._tcp", "--once", "--resolve", "--json", "--domain", "lan.example.test", "--server", server).Run()
+		found := events(t, r.Stdout)
+		if r.Exit != 0 || len(found) != 1 || found[0].Name != "Laser 2.0 Büro" || found[0].Host != "laser.lan.example.test" || found[0].Port != 631 || len(found[0].TXT) != 4 {
+			return fmt.Errorf("exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
+		}
+		return nil
+	})
+	lab.Eventually(t, 20*time.Second, "the domain by lanfolk domains", func() error {
+		if r := d.desk.Lanfolk("domains", "--search", "example.test", "--server", server, "--direct").Run(); !strings.Contains(r.Stdout, "lan.example.test") {
+			return fmt.Errorf("exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
+		}
+		return nil
+	})
 	avahi := d.desk.Avahi(lab.Avahi{DBus: true, DNSServer: server})
 	lab.Eventually(t, 15*time.Second, "printer by avahi-browse", func() error {
 		r := avahi.Command("avahi-browse", "--parsable", "--terminate", "--resolve", "--domain=lan.example.test", "_ipp._tcp").Run()

@@ -124,6 +124,7 @@ func TestBetterOneAppears(t *testing.T) {
 				after := time.Duration(later.Advertisements[0].After * float64(time.Second))
 				time.Sleep(time.Until(start.Add(after)))
 				s.update(later, 1)
+				s.learns(later)
 				time.Sleep(time.Until(start.Add(time.Duration(c.Steps[0].Wait * float64(time.Second)))))
 			}
 			if all := w.changes(); len(all) != 1 {

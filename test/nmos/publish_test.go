@@ -2,8 +2,10 @@ package nmos
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -50,6 +52,20 @@ func (s *site) update(c testCase, ttl uint32) {
 	if r := cmd.Run(); r.Exit != 0 {
 		s.t.Fatalf("nsupdate: %s", r.Stderr)
 	}
+}
+
+// learns waits until the client has asked where the first one of a case is, and
+// has had time to hear it.
+func (s *site) learns(c testCase) {
+	s.t.Helper()
+	name := c.Advertisements[0].name()
+	lab.Eventually(s.t, 40*time.Second, "question for "+name, func() error {
+		if len(s.questions(name, dns.TypeSRV)) == 0 {
+			return errors.New("not asked")
+		}
+		return nil
+	})
+	time.Sleep(2 * time.Second)
 }
 
 func zoneLines(c testCase, ttl uint32) []string {
