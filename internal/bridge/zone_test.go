@@ -256,7 +256,7 @@ func TestManyServicesOfOneHost(t *testing.T) {
 	if services, _ := z.Zone.Size(); services != 5000 {
 		t.Errorf("%d services", services)
 	}
-	if took := time.Since(begin); took > 30*time.Second {
+	if took := time.Since(begin); took > 2*time.Minute { // a second or so when there is a processor for it
 		t.Errorf("it took %v", took)
 	}
 }
