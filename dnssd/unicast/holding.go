@@ -51,6 +51,8 @@ type claim struct {
 // be like. What is ours most likely still is; what is new is most likely free.
 // taken says that the name is somebody else's.
 func (g *registration) put(ctx context.Context, h *holding, c claim) (granted time.Duration, taken bool, err error) {
+	ctx, cancel := unbroken(ctx)
+	defer cancel()
 	states := [][]dnswire.RR{c.as}
 	for _, s := range slices.Backward(h.left) {
 		if !slices.Equal(s, c.as) {
@@ -93,6 +95,20 @@ func (g *registration) put(ctx context.Context, h *holding, c claim) (granted ti
 	}
 	h.ours, h.left = false, nil
 	return 0, true, nil
+}
+
+// unbroken gives what is under way when ctx ends a second to finish. An update that is cut off may be
+// carried out after the one that takes its records back.
+func unbroken(ctx context.Context) (context.Context, context.CancelFunc) {
+	whole, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(time.Second):
+			cancel()
+		case <-whole.Done():
+		}
+	})
+	return whole, func() { stop(); cancel() }
 }
 
 // sendWithLease sends an update together with changes of a lease record. A

@@ -161,6 +161,9 @@ func (b *bench) early(after *Message) time.Duration {
 	return b.Early + b.Lag(after.Time)
 }
 
+// busy says whether the machine was late when the packet was sent.
+func (b *bench) busy(m *Message) bool { return b.Lag != nil && b.Lag(m.Time) > 0 }
+
 func (b *bench) fault(m *Message, format string, args ...any) {
 	b.faults = append(b.faults, Fault{b.rule.Name, b.rule.Section, m, fmt.Sprintf(format, args...)})
 }
