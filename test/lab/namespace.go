@@ -136,12 +136,12 @@ func signal(sig syscall.Signal, done func(pid int) bool, all ...*namespace) erro
 	}
 }
 
-// gone is true of no process that is still there, but of one that has ended
-// and that nobody has waited for.
+// gone is true of a process that has ended, though nobody may have waited for it.
 func gone(pid int) bool { return strings.Trim(states(pid), "ZX") == "" }
 
-// stopped is true of a process that SIGSTOP holds.
-func stopped(pid int) bool { return strings.Trim(states(pid), "TtZX") == "" }
+// stopped is true of a process that SIGSTOP holds, or that will be held when what it
+// waits for in the kernel has happened: its child may be held before exec.
+func stopped(pid int) bool { return strings.Trim(states(pid), "DTtZX") == "" }
 
 // goesOn is true of a process that nothing holds.
 func goesOn(pid int) bool { return !strings.Contains(states(pid), "T") }

@@ -128,7 +128,7 @@ func (c *Command) start(limit time.Duration) *Process {
 	p.cmd.Stderr = &stream{out: &p.out, keep: &p.out.stderr}
 	// Should the test be killed, its programs die with it.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	p.cmd.WaitDelay = 2 * time.Second
+	p.cmd.WaitDelay = 5 * time.Second // for what reads its output; not for children that hold it
 	started := make(chan error, 1)
 	l.spawn <- func() { started <- p.cmd.Start() }
 	if err := <-started; err != nil {
