@@ -60,7 +60,9 @@
 // # Limits
 //
 // 256 KiB a chunk, 16 chunks ahead of the one that is wanted, 64 results of a
-// gateway at a time, 128 calls, 32 commands that a Client runs at once. A late
+// gateway at a time, 128 calls, 32 commands that a Client runs at once. 160 TLS
+// handshakes go on at a time, 128 of one [Source], and 16,384 connections wait for
+// theirs to end, 12,288 of one; one that says nothing takes no turn. A late
 // answer that comes by client-id on a connection made after its time can't be told
 // from the next command's. There are no proxies, no load balancing and no
 // compression.
