@@ -18,6 +18,9 @@ func (m MDNS) Feed(ctx context.Context, src dnssd.Source, hosts *dnssd.Hosts, ob
 	tasks.Go(func() error {
 		browser := dnssd.Browser{Source: src, All: true, Resolve: true, Refreshes: true}
 		for ev, err := range browser.Events(ctx) {
+			if ctx.Err() != nil {
+				return nil // the engine may have ended first
+			}
 			if err != nil {
 				return err
 			}

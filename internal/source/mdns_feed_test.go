@@ -2,6 +2,7 @@ package source_test
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -163,4 +164,31 @@ func TestHostThatAnswersStaysReachable(t *testing.T) {
 			h.want("while it is heard", lanfolk.Reachable)
 		}
 	})
+}
+
+// An engine that ends before its feed does, as both are told to, is no failure. Which of the two
+// the feed hears of first is chance.
+func TestFeedEndsWithItsEngine(t *testing.T) {
+	for range 100 {
+		synctest.Test(t, func(t *testing.T) {
+			host := lantest.New(1).Host("node")
+			var hosts dnssd.Hosts
+			engine := &mdns.Engine{Links: host.WatchLinks, Observers: []mdns.Observer{&hosts}, Listen: func(packet.Link, netip.AddrPort) (mdns.Conn, error) {
+				return nil, net.ErrClosed
+			}}
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error, 2)
+			go func() { ended <- engine.Run(ctx) }()
+			go func() {
+				ended <- source.MDNS{}.Feed(ctx, dnssd.Multicast(engine), &hosts, func(...lanfolk.Sighting) {})
+			}()
+			synctest.Wait()
+			cancel()
+			for range 2 {
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
 }
