@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -490,4 +491,12 @@ func TestProgramDiesWithItsGuardian(t *testing.T) {
 		t.Errorf("%q, %+v", got.text, got.end)
 	}
 	expectRunning(t, mark, 0)
+}
+
+func BenchmarkExec(b *testing.B) {
+	for b.Loop() {
+		if _, err := (Program{Path: "/bin/true"}).run(b.Context(), nil, io.Discard); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -43,6 +43,9 @@ func (g *guardian) endAll() bool {
 		for _, pid := range stopAll(os.Getpid()) {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
+		if !g.ended { // even if /proc doesn't show it
+			_ = syscall.Kill(-g.program, syscall.SIGKILL)
+		}
 		select {
 		case <-g.signals:
 		case <-time.After(wait):
