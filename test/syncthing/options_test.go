@@ -107,7 +107,7 @@ func TestWithoutRights(t *testing.T) {
 	ours := h.Link(net)
 	x.want("by IPv4", named("alpha", ours.V4.String(), "eth0", netip.AddrPortFrom(ours.V4, 22000).String()))
 	x.want("by IPv6", named("alpha", ours.LinkLocal().String(), "eth0", fmt.Sprintf("[%s%%eth0]:22000", ours.LinkLocal())))
-	c := they.Lanfolk("syncthing", "query", hexID("alpha"), "--server", ours.V6.String(), "-o", "name")
+	c := they.Lanfolk("syncthing", "query", hexID("alpha"), "--server", ours.V6.String(), "--timeout", "20s", "-o", "name")
 	c.User = lab.Nobody
 	if r := c.Run(); r.Exit != 0 { // what a loopback source announced of itself
 		t.Errorf("exit %d: %s%s", r.Exit, r.Stdout, r.Stderr)
@@ -121,7 +121,7 @@ func TestServersByName(t *testing.T) {
 	newFake(t, h, "127.0.0.1:22026", [][]byte{announcement(deviceID("alpha"), "192.0.2.1:1")})
 	six := newFake(t, h, "[::1]:22026", [][]byte{announcement(deviceID("alpha"), "192.0.2.2:2")})
 	hosts := writeFile(t, l, "hosts", []byte("127.0.0.1 both\n::1 both\n"))
-	c := h.Lanfolk("syncthing", "query", hexID("alpha"), "--server", "both", "-o", "json")
+	c := h.Lanfolk("syncthing", "query", hexID("alpha"), "--server", "both", "--timeout", "20s", "-o", "json")
 	c.Mounts = []lab.Mount{{Source: hosts, Target: "/etc/hosts"}}
 	lab.Eventually(t, 15*time.Second, "both", func() error { // who answers half a second later is left out
 		if r := c.Run(); r.Exit != 0 || !strings.Contains(r.Stdout, "192.0.2.1:1") || !strings.Contains(r.Stdout, "192.0.2.2:2") {

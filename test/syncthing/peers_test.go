@@ -125,7 +125,7 @@ func (p *peer) lookup(name string) (addresses []string) {
 // confirmed waits until every server knew the device after it was announced.
 func (p *peer) confirmed() {
 	p.t.Helper()
-	lab.Eventually(p.t, 10*time.Second, "confirmation", func() error {
+	lab.Eventually(p.t, 20*time.Second, "confirmation", func() error {
 		var ok map[string]bool
 		p.order(&ok, "ok")
 		for server, ok := range ok {
@@ -143,7 +143,7 @@ func (p *peer) confirmed() {
 // hears waits until a device was heard at those addresses; in any order, and maybe more.
 func (p *peer) hears(name string, addresses ...string) {
 	p.t.Helper()
-	lab.Eventually(p.t, 10*time.Second, name, func() error {
+	lab.Eventually(p.t, 20*time.Second, name, func() error {
 		var all map[string][]string
 		p.order(&all, "heard")
 		for _, a := range addresses {
@@ -358,7 +358,7 @@ listen = [":22026"]
 		p.hears("ours", netip.AddrPortFrom(us.V4, 22000).String())
 		p.confirmed()
 		v4 := h.Link(net).V4.String()
-		lab.Eventually(t, 10*time.Second, version+" in the inventory", func() error {
+		lab.Eventually(t, 20*time.Second, version+" in the inventory", func() error {
 			for _, d := range list(t, node, "devices", "--protocol", "syncthing") {
 				if slices.Contains(d.Addresses, v4) && slices.Contains(d.Names, shortID(version)) {
 					return nil

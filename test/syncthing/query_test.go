@@ -67,9 +67,13 @@ type place struct {
 	Addresses []string `json:"addresses"`
 }
 
-// ask runs `syncthing query`; sorted, since several servers answer in any order.
+// ask runs `syncthing query`; sorted, since several servers answer in any order. Without a timeout in args it has time for a
+// busy machine.
 func ask(t *testing.T, h *lab.Host, name string, args ...string) (addresses []string, exit int, r lab.Result) {
 	t.Helper()
+	if !slices.Contains(args, "--timeout") {
+		args = append(args, "--timeout", "20s")
+	}
 	r = h.Lanfolk(append([]string{"syncthing", "query", hexID(name), "-o", "json"}, args...)...).Run()
 	if r.Exit != 0 {
 		if r.Stdout != "" {
@@ -215,7 +219,7 @@ func TestQueryArguments(t *testing.T) {
 	plain := strings.ReplaceAll(text, "-", "")
 	digits52 := plain[:13] + plain[14:27] + plain[28:41] + plain[42:55]
 	for _, id := range []string{text, strings.ToLower(text), plain, digits52, hexID("alpha"), strings.ToUpper(hexID("alpha"))} {
-		r := h.Lanfolk("syncthing", "query", id, "--server", "127.0.0.1", "-o", "json").Run()
+		r := h.Lanfolk("syncthing", "query", id, "--server", "127.0.0.1", "--timeout", "20s", "-o", "json").Run()
 		var got place
 		if err := json.Unmarshal([]byte(r.Stdout), &got); err != nil || r.Exit != 0 {
 			t.Errorf("%s: exit %d: %s%s", id, r.Exit, r.Stdout, r.Stderr)
@@ -247,11 +251,11 @@ func TestQueryArguments(t *testing.T) {
 			t.Errorf("%q: exit %d, want %d and %q: %s%s", c.args, r.Exit, c.exit, c.says, r.Stdout, r.Stderr)
 		}
 	}
-	r := h.Lanfolk("syncthing", "query", text, "--server", "127.0.0.1", "-o", "name").Run()
+	r := h.Lanfolk("syncthing", "query", text, "--server", "127.0.0.1", "--timeout", "20s", "-o", "name").Run()
 	if r.Exit != 0 || strings.TrimSpace(r.Stdout) == "" {
 		t.Errorf("-o name: exit %d: %q", r.Exit, r.Stdout)
 	}
-	r = h.Lanfolk("syncthing", "query", text, "--server", "127.0.0.1").Run()
+	r = h.Lanfolk("syncthing", "query", text, "--server", "127.0.0.1", "--timeout", "20s").Run()
 	if r.Exit != 0 || !strings.Contains(r.Stdout, "192.0.2.1:1") || !strings.Contains(r.Stdout, "[2001:db8::1]:2") {
 		t.Errorf("for people: exit %d: %q", r.Exit, r.Stdout)
 	}
