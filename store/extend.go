@@ -37,7 +37,7 @@ type Tx struct {
 
 // ExecContext runs a statement.
 func (t *Tx) ExecContext(ctx context.Context, statement string, args ...any) (sql.Result, error) {
-	if s := t.ready(ctx, statement); s != nil {
+	if s := t.ready(ctx, statement); s != nil { //nolint:sqlclosecheck // it ends with the transaction
 		return s.ExecContext(ctx, args...)
 	}
 	return t.Tx.ExecContext(ctx, statement, args...)
@@ -45,7 +45,7 @@ func (t *Tx) ExecContext(ctx context.Context, statement string, args ...any) (sq
 
 // QueryContext runs a statement that returns rows.
 func (t *Tx) QueryContext(ctx context.Context, statement string, args ...any) (*sql.Rows, error) {
-	if s := t.ready(ctx, statement); s != nil {
+	if s := t.ready(ctx, statement); s != nil { //nolint:sqlclosecheck // it ends with the transaction
 		return s.QueryContext(ctx, args...)
 	}
 	return t.Tx.QueryContext(ctx, statement, args...)
@@ -53,7 +53,7 @@ func (t *Tx) QueryContext(ctx context.Context, statement string, args ...any) (*
 
 // QueryRowContext runs a statement that returns a row.
 func (t *Tx) QueryRowContext(ctx context.Context, statement string, args ...any) *sql.Row {
-	if s := t.ready(ctx, statement); s != nil {
+	if s := t.ready(ctx, statement); s != nil { //nolint:sqlclosecheck // it ends with the transaction
 		return s.QueryRowContext(ctx, args...)
 	}
 	return t.Tx.QueryRowContext(ctx, statement, args...)
@@ -79,7 +79,7 @@ func (t *Tx) ready(ctx context.Context, statement string) *sql.Stmt {
 func (t *Tx) remember(ctx context.Context) {
 	for _, statement := range t.new {
 		// What can't be made ready works all the same.
-		_, _ = t.d.written.prepare(ctx, t.d.write, statement)
+		_, _ = t.d.written.prepare(ctx, t.d.write, statement) //nolint:sqlclosecheck // it ends with the database
 	}
 }
 

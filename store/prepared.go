@@ -18,7 +18,7 @@ const maxPrepared = 64
 
 // query is db.QueryContext. The statements end with db.
 func (p *prepared) query(ctx context.Context, db *sql.DB, query string, args []any) (*sql.Rows, error) {
-	s, err := p.prepare(ctx, db, query)
+	s, err := p.prepare(ctx, db, query) //nolint:sqlclosecheck // the statements end with db
 	switch {
 	case err != nil:
 		return nil, err
@@ -31,7 +31,7 @@ func (p *prepared) query(ctx context.Context, db *sql.DB, query string, args []a
 // prepare makes a statement ready; nil if there are enough. It waits for a connection, so
 // nobody who has one may wait for it.
 func (p *prepared) prepare(ctx context.Context, db *sql.DB, query string) (*sql.Stmt, error) {
-	if s, room := p.find(query); s != nil || !room {
+	if s, room := p.find(query); s != nil || !room { //nolint:sqlclosecheck // the statements end with db
 		return s, nil
 	}
 	s, err := db.PrepareContext(ctx, query)
@@ -41,7 +41,7 @@ func (p *prepared) prepare(ctx context.Context, db *sql.DB, query string) (*sql.
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if was := p.all[query]; was != nil { // somebody was quicker
-		return was, s.Close()
+		return was, s.Close() //nolint:sqlclosecheck // nobody else has it
 	}
 	if p.all == nil {
 		p.all = make(map[string]*sql.Stmt)

@@ -170,7 +170,7 @@ func (s story) check(w *world, g *gateway, made []fleet.Command, failed error, f
 			t.Errorf("the audit has the outcomes %q", outcomes[id])
 			continue
 		}
-		ran, outcome := g.ran[id], fleet.State(outcomes[id][0])
+		ran, outcome := g.hasRun()[id], fleet.State(outcomes[id][0])
 		c, err := w.Commands.Command(t.Context(), id)
 		noErr(t, err)
 		if c.State != outcome || ran > 1 {
@@ -206,7 +206,7 @@ func (s story) check(w *world, g *gateway, made []fleet.Command, failed error, f
 	if usage, err := w.Blobs.Usage(t.Context()); err != nil || usage.Partial > 0 {
 		t.Errorf("parts of results stay: %+v, %v", usage, err)
 	}
-	for id, ran := range g.ran {
+	for id, ran := range g.hasRun() {
 		if ran > 1 || !intents[id] {
 			t.Errorf("%s ran %d times, on record: %v", id, ran, intents[id])
 		}

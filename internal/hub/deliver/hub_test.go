@@ -525,10 +525,31 @@ func (g *gateway) final(r reverse.Result, err error) error {
 	return err
 }
 
-func (g *gateway) count(of map[string]int, id string) int {
+// wasSent and hasRun return how often commands were sent to it, and run.
+func (g *gateway) wasSent() map[string]int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return of[id]
+	return maps.Clone(g.sent)
+}
+
+func (g *gateway) hasRun() map[string]int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return maps.Clone(g.ran)
+}
+
+// wasAbandoned returns which commands it was cut off from.
+func (g *gateway) wasAbandoned() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.abandoned)
+}
+
+// wasTold says whether it knows that nobody wants a command's result any more.
+func (g *gateway) wasTold(id string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.journal[id].acked
 }
 
 // submit submits a line to gateways.

@@ -29,8 +29,8 @@ func TestACommandRunsOnceAndItsResultIsKept(t *testing.T) {
 			t.Errorf("submitted: %+v", c)
 		}
 		c = w.ended(c.ID, time.Second)
-		if c.State != fleet.OK || c.Size != 2 || w.output(c.ID) != "ok" || g.count(g.ran, c.ID) != 1 {
-			t.Errorf("ended: %+v with %q, ran %d times", c, w.output(c.ID), g.ran[c.ID])
+		if c.State != fleet.OK || c.Size != 2 || w.output(c.ID) != "ok" || g.hasRun()[c.ID] != 1 {
+			t.Errorf("ended: %+v with %q, ran %d times", c, w.output(c.ID), g.hasRun()[c.ID])
 		}
 		if got := w.said(c.ID); !slices.Equal(got, []string{"ann run ", "hub result ok"}) {
 			t.Errorf("the audit says %q", got)
@@ -119,8 +119,8 @@ func TestAGatewayThatIsAway(t *testing.T) {
 		}
 		g.connect()
 		w.wants(kept[0].ID, time.Second, fleet.OK, "")
-		if len(g.ran) != 1 {
-			t.Errorf("ran %v", g.ran)
+		if len(g.hasRun()) != 1 {
+			t.Errorf("ran %v", g.hasRun())
 		}
 	})
 }
@@ -139,7 +139,7 @@ func TestADeadline(t *testing.T) {
 		}
 		w.wants(silent[0].ID, 6*time.Second, fleet.Timeout, "no answer in 1m0s")
 		synctest.Wait()
-		if j := g.journal[silent[0].ID]; !j.acked {
+		if !g.wasTold(silent[0].ID) {
 			t.Error("its gateway wasn't told that nobody wants the answer")
 		}
 
@@ -150,8 +150,8 @@ func TestADeadline(t *testing.T) {
 		g.vanish()
 		w.wants(gone[0].ID, 76*time.Second, fleet.Timeout, "no answer")
 		g.connect()
-		if j := g.journal[gone[0].ID]; !j.acked || g.ran[gone[0].ID] != 1 {
-			t.Errorf("after its return: %+v", j)
+		if !g.wasTold(gone[0].ID) || g.hasRun()[gone[0].ID] != 1 {
+			t.Errorf("after its return: ran %v", g.hasRun())
 		}
 	})
 }
@@ -228,8 +228,8 @@ func TestCallingACommandOff(t *testing.T) {
 		}
 		g.connect()
 		synctest.Wait()
-		if j := g.journal[away.ID]; !j.acked {
-			t.Errorf("its gateway wasn't told: %+v", j)
+		if !g.wasTold(away.ID) {
+			t.Error("its gateway wasn't told")
 		}
 
 		// Its gateway doesn't care.
@@ -265,8 +265,8 @@ func TestAGatewayThatComesBack(t *testing.T) {
 		g.vanish()
 		g.connect()
 		w.wants(c.ID, time.Second, fleet.OK, "")
-		if g.sent[c.ID] != 2 {
-			t.Errorf("sent %d times", g.sent[c.ID])
+		if g.wasSent()[c.ID] != 2 {
+			t.Errorf("sent %d times", g.wasSent()[c.ID])
 		}
 	})
 }
@@ -317,25 +317,25 @@ func TestGatewaysWithoutAJournalHaveOneAtATime(t *testing.T) {
 		release := g.holds()
 		first, second, third := w.one(g.id, "a"), w.one(g.id, "b"), w.one(g.id, "c")
 		synctest.Wait()
-		if g.sent[first.ID] != 1 || len(g.sent) != 1 || w.now(first.ID).State != fleet.Sent || w.now(second.ID).State != fleet.Queued {
-			t.Errorf("sent %v", g.sent)
+		if g.wasSent()[first.ID] != 1 || len(g.wasSent()) != 1 || w.now(first.ID).State != fleet.Sent || w.now(second.ID).State != fleet.Queued {
+			t.Errorf("sent %v", g.wasSent())
 		}
 		if c, err := w.hub().Cancel(t.Context(), "bob", first.ID); err != nil || c.State != fleet.Cancelled {
 			t.Errorf("cancelled: %+v, %v", c, err)
 		}
 		synctest.Wait()
-		if g.sent[second.ID] != 0 || w.now(second.ID).State.Ended() {
-			t.Errorf("on a connection that is being closed: sent %v, %+v", g.sent, w.now(second.ID))
+		if g.wasSent()[second.ID] != 0 || w.now(second.ID).State.Ended() {
+			t.Errorf("on a connection that is being closed: sent %v, %+v", g.wasSent(), w.now(second.ID))
 		}
 		g.vanish()
 		g.connect()
 		synctest.Wait()
-		if !slices.Equal(g.abandoned, []string{first.ID}) || g.sent[second.ID] != 1 {
-			t.Errorf("abandoned %q, sent %v", g.abandoned, g.sent)
+		if !slices.Equal(g.wasAbandoned(), []string{first.ID}) || g.wasSent()[second.ID] != 1 {
+			t.Errorf("abandoned %q, sent %v", g.wasAbandoned(), g.wasSent())
 		}
 		w.wants(second.ID, time.Minute, fleet.Timeout, "no answer")
-		if !slices.Contains(g.abandoned, second.ID) {
-			t.Errorf("abandoned %q", g.abandoned)
+		if !slices.Contains(g.wasAbandoned(), second.ID) {
+			t.Errorf("abandoned %q", g.wasAbandoned())
 		}
 		w.wants(third.ID, time.Second, fleet.Offline, "did not come in time") // its time was over, too
 		g.vanish()
@@ -346,8 +346,8 @@ func TestGatewaysWithoutAJournalHaveOneAtATime(t *testing.T) {
 		w.wants(fourth.ID, time.Second, fleet.Interrupted, "the connection broke")
 		g.connect()
 		synctest.Wait()
-		if g.sent[fourth.ID] != 1 {
-			t.Errorf("sent %d times", g.sent[fourth.ID])
+		if g.wasSent()[fourth.ID] != 1 {
+			t.Errorf("sent %d times", g.wasSent()[fourth.ID])
 		}
 		g.leaves = true
 		w.wants(w.one(g.id, "e").ID, time.Second, fleet.Interrupted, "the connection broke")
@@ -558,8 +558,8 @@ func TestWhenTheAuditCannotBeWrittenNothingIsSent(t *testing.T) {
 			t.Errorf("Submit: %v", err)
 		}
 		synctest.Wait()
-		if len(g.sent) > 0 {
-			t.Errorf("sent %v", g.sent)
+		if len(g.wasSent()) > 0 {
+			t.Errorf("sent %v", g.wasSent())
 		}
 
 		// An end waits until it can be put on record.
@@ -572,8 +572,8 @@ func TestWhenTheAuditCannotBeWrittenNothingIsSent(t *testing.T) {
 		}
 		w.fault.allFail("")
 		w.wants(c.ID, 31*time.Second, fleet.OK, "")
-		if got := w.said(c.ID); len(got) != 2 || g.ran[c.ID] != 1 {
-			t.Errorf("the audit says %q; ran %d times", got, g.ran[c.ID])
+		if got := w.said(c.ID); len(got) != 2 || g.hasRun()[c.ID] != 1 {
+			t.Errorf("the audit says %q; ran %d times", got, g.hasRun()[c.ID])
 		}
 	})
 }

@@ -54,8 +54,8 @@ func TestARightThatWentMeanwhile(t *testing.T) {
 		g.connect()
 		w.wants(gone, time.Second, fleet.Denied, "not sent: ann has no account any more")
 		w.wants(stays, time.Second, fleet.OK, "")
-		if g.sent[gone] > 0 || g.ran[gone] > 0 {
-			t.Errorf("it was sent %d times and ran %d times", g.sent[gone], g.ran[gone])
+		if g.wasSent()[gone] > 0 || g.hasRun()[gone] > 0 {
+			t.Errorf("it was sent %d times and ran %d times", g.wasSent()[gone], g.hasRun()[gone])
 		}
 		// What was asked for right now was looked at right now.
 		if asked := r.set(map[string]string{"exec": "no"}, nil); !slices.Equal(asked, []string{"exec", "status"}) {
@@ -88,7 +88,7 @@ func TestARightThatWentMeanwhile(t *testing.T) {
 		old.connect()
 		w.wants(first, time.Second, fleet.Denied, "not sent: no grant")
 		w.wants(second, time.Second, fleet.Denied, "not sent: no grant")
-		if g.ran[first] > 0 || old.ran[second] > 0 {
+		if g.hasRun()[first] > 0 || old.hasRun()[second] > 0 {
 			t.Error("what was denied was done")
 		}
 		third := w.one(old.id, "status") // nothing is in its way
@@ -118,15 +118,15 @@ func TestRightsThatCannotBeLookedUp(t *testing.T) {
 			t.Errorf("called off meanwhile: %+v, %v", c, err)
 		}
 		time.Sleep(10 * time.Minute)
-		if c := w.now(ids[2]); c.State != fleet.Queued || len(g.sent) > 0 {
-			t.Errorf("meanwhile: %+v, sent %v", c, g.sent)
+		if c := w.now(ids[2]); c.State != fleet.Queued || len(g.wasSent()) > 0 {
+			t.Errorf("meanwhile: %+v, sent %v", c, g.wasSent())
 		}
 		if asked := r.set(nil, nil); len(asked) < 10 || len(asked) > 40 {
 			t.Errorf("looked up %d times in ten minutes", len(asked))
 		}
 		w.wants(ids[2], 31*time.Second, fleet.OK, "")
-		if len(g.ran) != 1 {
-			t.Errorf("ran %v", g.ran)
+		if len(g.hasRun()) != 1 {
+			t.Errorf("ran %v", g.hasRun())
 		}
 		// A hub ends although it waits.
 		r.set(nil, errors.New("away"))
