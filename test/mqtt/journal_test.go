@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,10 +68,5 @@ func waitJournal(t *testing.T, path, what string, is func(journal) bool) {
 
 // hasWill says whether somebody's will is on a topic.
 func (j journal) hasWill(topic string) bool {
-	for t := range maps.Values(j.wills) {
-		if t == topic {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(slices.Collect(maps.Values(j.wills)), topic)
 }
