@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -182,7 +181,7 @@ func (h handshake) shake(raw net.Conn) (*tls.Conn, error) {
 		err = errALPN
 	}
 	if err != nil {
-		hangUp(raw)
+		_ = raw.Close()
 		return nil, err
 	}
 	return conn, nil
@@ -207,20 +206,6 @@ func (c *begunConn) Read(b []byte) (int, error) {
 		c.first = nil
 	}
 	return n, nil
-}
-
-// maxUnheard is how much a client may say after it was refused, in bytes.
-const maxUnheard = 64 << 10
-
-// hangUp closes a connection so that what was said last arrives, TLS's alert as a rule:
-// to close one on which something is unread resets it (RFC 9293 §3.6.1), and the client
-// would never learn why.
-func hangUp(raw net.Conn) {
-	if half, ok := raw.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
-		_ = raw.SetReadDeadline(time.Now().Add(farewell))
-		_, _ = io.CopyN(io.Discard, raw, maxUnheard)
-	}
-	_ = raw.Close()
 }
 
 // ClientHandshake implements credentials.TransportCredentials.
