@@ -10,7 +10,9 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -50,6 +52,18 @@ func again(t *testing.T, role, path string) *exec.Cmd {
 	return cmd
 }
 
+// saying is a journal that prints when a save began, once it is over: what was announced
+// before is kept then.
+type saying struct{ *directory.State }
+
+func (s saying) Save(now time.Time, log, whole *syncthing.Tail) error {
+	err := s.State.Save(now, log, whole)
+	if err == nil {
+		fmt.Println(now.UnixNano())
+	}
+	return err
+}
+
 // serveUntilKilled is a global server without limits on a free port, which it prints.
 func serveUntilKilled(path string) error {
 	s, err := directory.Open(path, directory.Options{})
@@ -60,7 +74,7 @@ func serveUntilKilled(path string) error {
 	if err != nil {
 		return err
 	}
-	server := syncthing.Server{Conns: []syncthing.Conn{c}, Directory: s.Directory, Journal: s, PerPrefix: -1}
+	server := syncthing.Server{Conns: []syncthing.Conn{c}, Directory: s.Directory, Journal: saying{s}, PerPrefix: -1}
 	got := s.Stats().Restored
 	fmt.Println(c.LocalAddr(), got.Damaged)
 	return server.Run(context.Background())
@@ -128,8 +142,8 @@ func numbered(kind byte, n int) (id syncthing.DeviceID) {
 }
 
 // A server is killed at any moment, while thousands of others are announced again and again so that its
-// file is written anew every second. All that it knew a second before is there when it
-// is started again, which never fails.
+// file is written anew every second. All that it knew when its last save began is there when
+// it is started again, which never fails.
 func TestServerSurvivesKills(t *testing.T) {
 	t.Parallel()
 	kills := 4
@@ -138,11 +152,12 @@ func TestServerSurvivesKills(t *testing.T) {
 	}
 	dir := t.TempDir()
 	var confirmed []time.Time // of device 0, 1, 2 …
-	var killed time.Time
+	var kept time.Time        // when the last save began that is over
 	sixteen := make([]netip.AddrPort, 16)
 	for i := range sixteen {
 		sixteen[i] = netip.AddrPortFrom(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 15: byte(i)}), 22000)
 	}
+	var killed time.Time
 	lost := time.Duration(0)
 	for kill := range kills {
 		began := time.Now()
@@ -154,31 +169,48 @@ func TestServerSurvivesKills(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		line, err := bufio.NewReader(out).ReadString('\n')
-		at, damaged, ok := strings.Cut(strings.TrimSpace(line), " ")
-		if err != nil || !ok || damaged != "0" {
-			t.Fatalf("start %d: %q, %v", kill, line, err)
+		lines := bufio.NewScanner(out)
+		lines.Scan()
+		at, damaged, ok := strings.Cut(lines.Text(), " ")
+		if !ok || damaged != "0" {
+			t.Fatalf("start %d: %q, %v", kill, lines.Text(), lines.Err())
 		}
+		var saved atomic.Int64
+		said := make(chan struct{})
+		go func() {
+			defer close(said)
+			for lines.Scan() {
+				n, err := strconv.ParseInt(lines.Text(), 10, 64)
+				if err != nil {
+					t.Errorf("start %d: it says %q", kill, lines.Text())
+				}
+				saved.Store(n)
+			}
+		}()
 		up := time.Since(began)
 		c := dial(t, at)
 		// What is lost are the last that were announced: there are no holes.
 		known := len(confirmed)
-		for known > 0 && confirmed[known-1].After(killed.Add(-time.Second)) && !c.knows(numbered(1, known-1)) {
+		for known > 0 && confirmed[known-1].After(kept) && !c.knows(numbered(1, known-1)) {
 			known--
 		}
 		for n := range known {
 			if !c.knows(numbered(1, n)) {
-				t.Fatalf("start %d: device %d of %d, announced %v before the kill, is gone", kill, n, known, killed.Sub(confirmed[n]))
+				t.Fatalf("start %d: device %d of %d, announced %v before the save, is gone", kill, n, known, kept.Sub(confirmed[n]))
 			}
 		}
 		if known < len(confirmed) {
 			lost = max(lost, killed.Sub(confirmed[known]))
 		}
+		kept = time.Now() // what it knows is from the file
 		t.Logf("start %d took %v: %d devices of %d", kill, up, known, len(confirmed))
 		confirmed = confirmed[:known]
 
 		killed = time.Now().Add(200*time.Millisecond + time.Duration(rand.IntN(1300))*time.Millisecond)
-		for n := kill * 100; time.Now().Before(killed); n++ {
+		for n := kill * 100; time.Now().Before(killed) || kill == 0 && saved.Load() == 0; n++ {
+			if time.Since(began) > 2*time.Minute {
+				t.Fatal("nothing is ever saved")
+			}
 			for range 10 {
 				c.announce(syncthing.Device{ID: numbered(2, n%6000), Addresses: sixteen})
 				n++
@@ -192,6 +224,10 @@ func TestServerSurvivesKills(t *testing.T) {
 		killed = time.Now()
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
+		}
+		<-said
+		if n := saved.Load(); n > 0 {
+			kept = time.Unix(0, n)
 		}
 		_ = cmd.Wait()
 		if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
