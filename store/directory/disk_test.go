@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/lanfolk/lanfolk/store/directory"
 	"github.com/lanfolk/lanfolk/syncthing"
@@ -113,7 +112,7 @@ func onSmallDisk(dir string) error {
 		if err := r.save(); err != nil {
 			return err
 		}
-		time.Sleep(10 * time.Millisecond)
+		r.Settle()
 	}
 	if r.Stats().Rewritten == 0 {
 		return fmt.Errorf("never written anew: %+v", r.Stats())
@@ -166,7 +165,7 @@ func TestTheFileDoesNotGrowForEver(t *testing.T) {
 			t.Fatal(err)
 		}
 		most = max(most, r.Stats().Size)
-		time.Sleep(10 * time.Millisecond) // for the sync
+		r.Settle()
 	}
 	st := r.Stats()
 	if st.Rewritten < 3 || most > 20<<20 {
@@ -249,7 +248,7 @@ func TestOpen(t *testing.T) {
 				if err := r.save(); err != nil {
 					t.Fatal(err)
 				}
-				time.Sleep(30 * time.Millisecond)
+				r.Settle()
 			}
 			if err := r.Close(); err != nil {
 				t.Fatal(err)

@@ -191,15 +191,23 @@ func (r *rig) save() error {
 	return err
 }
 
+// wait waits until what runs in the background is over, so that the next save takes it in.
+func (k *keeper) wait() {
+	if c := k.background; c != nil {
+		d := <-c
+		c <- d
+	}
+}
+
+// Settle is wait, for tests from outside.
+func (s *State) Settle() { s.keep.wait() }
+
 // settle ends what is slow, and waits for it.
 func (r *rig) settle() {
 	if r.disk.slow != "" {
 		close(r.disk.let)
 	}
-	if c := r.k.background; c != nil {
-		d := <-c
-		c <- d
-	}
+	r.k.wait()
 	r.disk.mu.Lock()
 	defer r.disk.mu.Unlock()
 	r.disk.slow = ""
