@@ -152,7 +152,7 @@ func paused(t *testing.T, s *server, host *lab.Host) {
 	if _, _, err := db.Latest(short, store.ObservationFilter{Query: "x"}); err == nil {
 		t.Error("a server that is paused answered")
 	}
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > 20*time.Second { // a call may take 30 s of itself
 		t.Errorf("that took %v", took)
 	}
 	host.Resume()
