@@ -21,8 +21,9 @@ const (
 	cleanFirst = 5 * time.Minute
 	// cleanAgain is how long is waited after a failure.
 	cleanAgain = time.Hour
-	// cutAtOnce is how many entries of the audit go in one step; nobody appends meanwhile.
-	cutAtOnce = 10_000
+	// cutAtOnce is how many entries of the audit go in one step: they are in memory, each with
+	// a line of up to 64 KiB perhaps, and nobody appends meanwhile.
+	cutAtOnce = 1000
 	// tokensFor is how long a token that let a gateway in, or nobody, is listed after
 	// its end. The audit has it longer.
 	tokensFor = 30 * 24 * time.Hour
