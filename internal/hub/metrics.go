@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lanfolk/lanfolk/internal/daemon"

@@ -192,8 +192,8 @@ func (c *Client) AuditStart(ctx context.Context) (start fleet.Checkpoint, err er
 	return start, c.get(ctx, "/audit/start", nil, &start)
 }
 
-// AuditEntries yields every entry of the audit, from the first on that is kept. The last pair may
-// hold an error.
+// AuditEntries yields every entry of the audit, from the first on that is kept. The last
+// pair may hold an error.
 func (c *Client) AuditEntries(ctx context.Context) iter.Seq2[fleet.Entry, error] {
 	return func(yield func(fleet.Entry, error) bool) {
 		whole := false

@@ -13,8 +13,8 @@ const (
 	maxKnown = 8192 // addresses; beyond them strangers share one account
 )
 
-// A limiter counts attempts by who makes them, reverse.Source as a rule. It is told the time. The zero value
-// is ready.
+// A limiter counts attempts by who makes them, reverse.Source as a rule. It is told the
+// time. The zero value is ready.
 type limiter struct {
 	mu sync.Mutex
 	// until is when an account is level again: each attempt moves it by interval,

@@ -35,9 +35,9 @@ type Dispatcher struct {
 	// journal shall forget; nil is nothing.
 	Greet func(ctx context.Context, p reverse.Peer, hello *lanfolkpb.HelloRequest) (*lanfolkpb.Welcome, error)
 	// Objection returns why a command, of this verb, may not be run any more, "" if it
-	// may: rights can go while it waits. It is asked right before a command is sent, unless that was
-	// asked for, or looked at, less than two seconds ago. An error says that nobody
-	// knows; then the command waits. nil objects to nothing.
+	// may: rights can go while it waits. It is asked right before a command is sent,
+	// unless that was asked for, or looked at, less than two seconds ago. An error says
+	// that nobody knows; then the command waits. nil objects to nothing.
 	Objection func(ctx context.Context, verb string, c fleet.Command) (why string, err error)
 
 	Timeout        time.Duration // of a command that names none; 0 is a minute, and a day for one that may wait for its gateway
