@@ -51,7 +51,7 @@ type claim struct {
 // be like. What is ours most likely still is; what is new is most likely free.
 // taken says that the name is somebody else's.
 func (g *registration) put(ctx context.Context, h *holding, c claim) (granted time.Duration, taken bool, err error) {
-	ctx, cancel := unbroken(ctx)
+	whole, cancel := unbroken(ctx)
 	defer cancel()
 	states := [][]dnswire.RR{c.as}
 	for _, s := range slices.Backward(h.left) {
@@ -68,11 +68,14 @@ func (g *registration) put(ctx context.Context, h *holding, c claim) (granted ti
 		states = slices.Insert(states, 0, nil)
 	}
 	for _, was := range states {
+		if err := ctx.Err(); err != nil {
+			return 0, false, err // nothing more is begun
+		}
 		u := update{zone: h.zone, require: was, change: c.change(was), lease: g.lease}
 		if was == nil {
 			u.require = []dnswire.RR{c.free}
 		}
-		granted, err := g.sendWithLease(ctx, h, u, c.lease)
+		granted, err := g.sendWithLease(whole, h, u, c.lease)
 		if err == nil {
 			h.ours, h.left, h.expires = true, [][]dnswire.RR{c.as}, time.Time{}
 			switch {
@@ -86,7 +89,7 @@ func (g *registration) put(ctx context.Context, h *holding, c claim) (granted ti
 		if !prerequisite(err) {
 			// One whose answer was lost may have been carried out. If it is taken
 			// back in vain no harm is done.
-			if ctx.Err() != nil || errors.Is(err, ErrNoAnswer) {
+			if whole.Err() != nil || errors.Is(err, ErrNoAnswer) {
 				h.ours = true
 				h.may(c.as)
 			}

@@ -153,9 +153,9 @@ type registration struct {
 }
 
 // Run registers the service and keeps it registered until ctx ends; then it
-// takes the records back, for at most five seconds, and returns nil. While no
-// server answers or lets it, it tries again, and tells Changed why. An error
-// says that a field is wrong.
+// waits a second at most for an update that is under way, takes the records back,
+// for at most five seconds, and returns nil. While no server answers or lets it, it
+// tries again, and tells Changed why. An error says that a field is wrong.
 func (r *Registrar) Run(ctx context.Context) error {
 	g, err := r.begin()
 	if err != nil {

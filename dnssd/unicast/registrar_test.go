@@ -343,6 +343,35 @@ func TestRegistrarWaitsForAServerThatIsAway(t *testing.T) {
 	})
 }
 
+// A server may carry out an update after one that came later. What is under way is waited for
+// before it is taken back, and nothing more is begun.
+func TestUpdateThatIsUnderWayIsWaitedFor(t *testing.T) {
+	for after := 50 * time.Millisecond; after < 600*time.Millisecond; after += 100 * time.Millisecond {
+		bubble(t, func(t *testing.T, n *network) {
+			p := n.primary(first)
+			p.server.busy = 280 * time.Millisecond
+			r := n.register(nil)
+			time.Sleep(after)
+			var updates, most int
+			n.change(func() {
+				p.server.busy = 0
+				updates, most = p.updates, len(p.server.zone)
+				p.after = func() {
+					if p.updates > updates+1 && len(p.server.zone) > most {
+						t.Errorf("stopped after %v: an update is begun: %v", after, p.server.zone)
+					}
+					most = len(p.server.zone)
+				}
+			})
+			n.end(r)
+			time.Sleep(time.Second) // the server has dealt with all
+			if got := p.all(); len(got) > 0 {
+				t.Errorf("stopped after %v: %q is left", after, got)
+			}
+		})
+	}
+}
+
 // Whenever it is stopped, nothing is left behind.
 func TestRegistrarLeavesNothingWhenStoppedHalfway(t *testing.T) {
 	for after := 50 * time.Millisecond; after < 600*time.Millisecond; after += 100 * time.Millisecond {

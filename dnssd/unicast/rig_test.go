@@ -43,6 +43,7 @@ type server struct {
 	soa   string
 	down  bool // silent
 	delay time.Duration
+	busy  time.Duration // before it carries out an update
 	// hook changes an answer, or makes it go away.
 	hook func(network string, q, a *dns.Msg) *dns.Msg
 	// update carries out a dynamic update: the message as it came, and read.
@@ -99,6 +100,11 @@ func (n *network) talk(network, address string, s *server, c net.Conn) {
 			return
 		}
 		n.mu.Lock()
+		if busy := s.busy; q.Opcode == dns.OpcodeUpdate && busy > 0 {
+			n.mu.Unlock()
+			time.Sleep(busy)
+			n.mu.Lock()
+		}
 		question := q.Question[0]
 		n.asked = append(n.asked, strings.TrimSuffix(question.Name, ".")+" "+dns.TypeToString[question.Qtype]+" "+network+" "+strings.TrimSuffix(strings.TrimPrefix(address, "10.0.0."), ":53"))
 		down, delay := s.down, s.delay
