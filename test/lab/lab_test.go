@@ -187,6 +187,17 @@ func TestCaptureTellsSentFromReceived(t *testing.T) {
 	}
 }
 
+// A program that waits in the kernel looks as if nothing held it, though a signal may be about to.
+func TestSignalsAreSentToAll(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	h := l.Host("h")
+	p := h.Start("sh", "-c", "trap 'echo told' CONT; echo up; while :; do sleep 0.02; done")
+	p.WaitText(10*time.Second, "up")
+	h.Resume()
+	p.WaitText(10*time.Second, "told")
+}
+
 func TestProgramsRunInTheirHost(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)

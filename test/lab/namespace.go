@@ -110,8 +110,11 @@ func processes(all ...*namespace) ([]int, error) {
 }
 
 // signal sends a signal to every process of the namespaces until done is true of
-// all there are: while one looks for them they make others.
+// all there are: while one looks for them they make others. Each is sent it once at
+// least, for what a process looks like before says nothing: one that waits in the kernel
+// isn't held yet, or will be by the last signal.
 func signal(sig syscall.Signal, done func(pid int) bool, all ...*namespace) error {
+	told := make(map[int]bool)
 	for limit := newPatience(10 * time.Second); ; time.Sleep(time.Millisecond) {
 		pids, err := processes(all...)
 		if err != nil {
@@ -119,9 +122,10 @@ func signal(sig syscall.Signal, done func(pid int) bool, all ...*namespace) erro
 		}
 		left := 0
 		for _, pid := range pids {
-			if done(pid) {
+			if told[pid] && done(pid) {
 				continue
 			}
+			told[pid] = true
 			left++
 			if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
 				return fmt.Errorf("signal %v to %d: %w", sig, pid, err)
