@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,7 +21,10 @@ import (
 type Capture struct {
 	t       testing.TB
 	file    *os.File
+	conn    syscall.RawConn // of the file
 	mu      sync.Mutex
+	buf     []byte // for one frame
+	control []byte // for what the kernel says of it
 	frames  []Frame
 	changed chan struct{}
 	ended   chan struct{}
@@ -51,12 +55,14 @@ func (s *Subnet) Capture() *Capture {
 
 func (l *Lab) capture(n *namespace, device string) *Capture {
 	l.t.Helper()
-	c := &Capture{t: l.t, changed: make(chan struct{}), ended: make(chan struct{})}
+	c := &Capture{t: l.t, buf: make([]byte, 65536), control: make([]byte, 256), changed: make(chan struct{}), ended: make(chan struct{})}
 	err := n.do(func() error {
 		fd, err := packetSocket(device)
-		if err == nil {
-			c.file = os.NewFile(uintptr(fd), device)
+		if err != nil {
+			return err
 		}
+		c.file = os.NewFile(uintptr(fd), device)
+		c.conn, err = c.file.SyscallConn()
 		return err
 	})
 	if err != nil {
@@ -93,41 +99,41 @@ func htons(v uint16) uint16 { return v<<8 | v>>8 }
 
 func (c *Capture) read() {
 	defer close(c.ended)
-	conn, err := c.file.SyscallConn()
-	if err != nil {
-		return
-	}
-	buf, control := make([]byte, 65536), make([]byte, 256)
 	for {
-		var n, nc int
-		var from unix.Sockaddr
 		var rerr error
-		err := conn.Read(func(fd uintptr) bool {
-			n, nc, _, from, rerr = unix.Recvmsg(int(fd), buf, control, 0)
-			return !errors.Is(rerr, unix.EAGAIN) && !errors.Is(rerr, unix.EINTR)
+		err := c.conn.Read(func(fd uintptr) bool {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			_, rerr = c.receive(int(fd))
+			return !errors.Is(rerr, unix.EAGAIN)
 		})
-		if err != nil {
+		if err != nil || rerr != nil {
 			return // closed
 		}
-		if rerr != nil {
-			if errors.Is(rerr, unix.ENETDOWN) {
-				continue // the link went down; it may come back
-			}
-			return
-		}
-		f := Frame{Time: stamp(control[:nc])}
-		if ll, ok := from.(*unix.SockaddrLinklayer); ok {
-			f.Sent = ll.Pkttype == unix.PACKET_OUTGOING
-		}
-		f.Packet = gopacket.NewPacket(append([]byte(nil), buf[:n]...), layers.LayerTypeEthernet, gopacket.Default)
-		c.mu.Lock()
-		if len(c.frames) < captureLimit {
-			c.frames = append(c.frames, f)
-		}
-		close(c.changed)
-		c.changed = make(chan struct{})
-		c.mu.Unlock()
 	}
+}
+
+// receive takes the next frame from the socket and returns its time. c.mu is held, so that
+// nobody sees one that is neither in the socket nor among the frames.
+func (c *Capture) receive(fd int) (time.Time, error) {
+	n, nc, _, from, err := unix.Recvmsg(fd, c.buf, c.control, 0)
+	for errors.Is(err, unix.EINTR) || errors.Is(err, unix.ENETDOWN) { // a link that went down may come back
+		n, nc, _, from, err = unix.Recvmsg(fd, c.buf, c.control, 0)
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	f := Frame{Time: stamp(c.control[:nc])}
+	if ll, ok := from.(*unix.SockaddrLinklayer); ok {
+		f.Sent = ll.Pkttype == unix.PACKET_OUTGOING
+	}
+	f.Packet = gopacket.NewPacket(append([]byte(nil), c.buf[:n]...), layers.LayerTypeEthernet, gopacket.Default)
+	if len(c.frames) < captureLimit {
+		c.frames = append(c.frames, f)
+	}
+	close(c.changed)
+	c.changed = make(chan struct{})
+	return f.Time, nil
 }
 
 // stamp returns the time that the kernel gave a frame, or now if it gave none.
@@ -143,10 +149,19 @@ func stamp(control []byte) time.Time {
 	return time.Now()
 }
 
-// Frames returns what has been captured so far.
+// Frames returns what has passed so far, also what read had no time for yet.
 func (c *Capture) Frames() []Frame {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	now := time.Now()
+	// A capture that is closed has what it has.
+	_ = c.conn.Control(func(fd uintptr) {
+		for {
+			if at, err := c.receive(int(fd)); err != nil || at.After(now) {
+				return
+			}
+		}
+	})
 	return c.frames[:len(c.frames):len(c.frames)]
 }
 

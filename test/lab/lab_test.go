@@ -161,6 +161,21 @@ func TestLoseDropsTheShareOfPackets(t *testing.T) {
 	}
 }
 
+// What has passed a link is there, however late its reader gets its turn.
+func TestCaptureHasWhatHasPassed(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	a := l.Subnet("a", "10.99.1.0/24")
+	k := l.Host("x").Join(a).Link(a)
+	c := k.Capture()
+	for n := 1; n <= 200; n++ {
+		k.SendRaw(append(make([]byte, 12), 0x88, 0xb5)) // a local experiment's type (IEEE 802)
+		if got := c.Count(func(f lab.Frame) bool { return len(f.Data()) >= 14 && f.Data()[12] == 0x88 && f.Data()[13] == 0xb5 }); got != n {
+			t.Fatalf("%d frames, want %d", got, n)
+		}
+	}
+}
+
 func TestCaptureTellsSentFromReceived(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
