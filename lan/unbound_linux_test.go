@@ -80,6 +80,9 @@ func TestWithoutDeviceBind(t *testing.T) {
 				for _, d := range d[:n] {
 					got = append(got, string(d.Data))
 				}
+				if n == 0 {
+					time.Sleep(time.Millisecond)
+				}
 			}
 			if want := []string{"group", "unicast"}; !slices.Equal(got, want) {
 				t.Errorf("%s: got %q, want %q", s.group, got, want)
