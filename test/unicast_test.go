@@ -57,7 +57,8 @@ func exampleServer(h *lab.Host) *lab.Process {
 // queries returns when a link's host sent DNS queries over UDP, by "name type" in lower
 // and upper case; but for those that it sent again because no answer had come.
 func queries(wire *lab.Capture, of *lab.Link) map[string][]time.Time {
-	all, open := make(map[string][]time.Time), make(map[string]bool)
+	const soon = 100 * time.Millisecond // nobody gives up an answer that early
+	all, open := make(map[string][]time.Time), make(map[string]time.Time)
 	for _, f := range wire.Frames() {
 		payload, src, dst, ok := f.UDP()
 		var m dns.Msg
@@ -66,10 +67,17 @@ func queries(wire *lab.Capture, of *lab.Link) map[string][]time.Time {
 		}
 		for _, q := range m.Question {
 			key := strings.ToLower(q.Name) + " " + dns.TypeToString[q.Qtype]
-			if !m.Response && !open[key] && sentBy(f, of) {
+			if m.Response {
+				delete(open, key)
+				continue
+			}
+			if !sentBy(f, of) {
+				continue
+			}
+			if at, again := open[key]; !again || f.Time.Sub(at) < soon {
 				all[key] = append(all[key], f.Time)
 			}
-			open[key] = !m.Response
+			open[key] = f.Time
 		}
 	}
 	return all
