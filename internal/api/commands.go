@@ -315,7 +315,7 @@ func (s *Server) getCommand(ctx context.Context, in *CommandPath) (*oneCommand, 
 	if !s.runsCommands() {
 		return nil, errNoFleet()
 	}
-	c, err := s.o.Fleet.Commands.Command(ctx, in.ID)
+	c, err := s.o.Fleet.Runner.Command(ctx, in.ID)
 	if err != nil {
 		return nil, failed(err)
 	}
@@ -332,7 +332,7 @@ func (s *Server) cancelCommand(ctx context.Context, in *CommandPath) (*oneComman
 	if !s.runsCommands() {
 		return nil, errNoFleet()
 	}
-	c, err := s.o.Fleet.Commands.Command(ctx, in.ID)
+	c, err := s.o.Fleet.Runner.Command(ctx, in.ID)
 	if err != nil {
 		return nil, failed(err)
 	}

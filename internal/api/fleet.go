@@ -42,6 +42,8 @@ type Runner interface {
 	// Submit makes a command for each of r.Gateways, in their order, and returns when
 	// all are kept.
 	Submit(ctx context.Context, r fleet.Request) ([]fleet.Command, error)
+	// Command returns a command as it is now.
+	Command(ctx context.Context, id string) (fleet.Command, error)
 	// Cancel asks for a command's end, which may come later, or too late.
 	Cancel(ctx context.Context, by, id string) (fleet.Command, error)
 	// Watch yields each change of the commands, of all for none, until ctx has ended;

@@ -94,7 +94,7 @@ func (s *Server) output(ctx context.Context, in *outputQuery) (*huma.StreamRespo
 	if !s.runsCommands() {
 		return nil, errNoFleet()
 	}
-	c, err := s.o.Fleet.Commands.Command(ctx, in.ID)
+	c, err := s.o.Fleet.Runner.Command(ctx, in.ID)
 	if err != nil {
 		return nil, failed(err)
 	}

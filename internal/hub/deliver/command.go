@@ -26,6 +26,7 @@ type command struct {
 	result      *result            // that is open
 	moved       time.Time          // when a chunk came
 	partial     bool               // there may be a part of a result
+	tail        []byte             // the last chunk, if that is small: who follows needn't look for it
 
 	// Whether it may be sent still.
 	vetted   time.Time // when that was looked at
@@ -50,6 +51,16 @@ func newCommand(c fleet.Command) *command {
 
 // isOver says whether it is known how a command ends.
 func (c *command) isOver() bool { return c.verdict != nil || c.is.State.Ended() }
+
+// rest returns what of the result of a command that has ended is behind an offset, if
+// that is here.
+func (c *command) rest(offset int64) (b []byte, here bool) {
+	left := c.is.Size - offset
+	if !c.is.State.Ended() || c.is.SHA256 == [32]byte{} || left < 0 || left > int64(len(c.tail)) {
+		return nil, false
+	}
+	return c.tail[int64(len(c.tail))-left:], true
+}
 
 // A gateway is one that has outstanding commands.
 type gateway struct {

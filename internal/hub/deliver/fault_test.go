@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 
 	"github.com/lanfolk/lanfolk/store/fleet"
@@ -153,6 +154,13 @@ func (b faultyBlobs) Write(ctx context.Context, id, gateway string) (fleet.BlobW
 		return nil, err
 	}
 	return faultyWriter{b.w, w}, nil
+}
+
+func (b faultyBlobs) Open(ctx context.Context, id string) (i fleet.BlobInfo, r io.ReadSeekCloser, err error) {
+	return i, r, faulty0(b.w, "read a blob", func() error {
+		i, r, err = b.Blobs.Open(ctx, id)
+		return err
+	})
 }
 
 func (b faultyBlobs) Stat(ctx context.Context, id string) (fleet.BlobInfo, error) {

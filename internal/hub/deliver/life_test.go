@@ -378,6 +378,43 @@ func TestAResultThatIsRefused(t *testing.T) {
 	})
 }
 
+// Who waits for a command is told of it and of a small result without the database.
+func TestWhoFollowsNeedsNoDatabase(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.fault = &fault{n: -1, died: make(chan struct{})}
+		w.start()
+		g := w.gateway("g1").connect()
+		release := g.holds()
+		id := w.one("g1", "status").ID
+		synctest.Wait()
+		w.fault.allFail("read")
+		if c, err := w.hub().Command(t.Context(), id); err != nil || c.State != fleet.Sent && c.State != fleet.Running {
+			t.Errorf("while it runs: %+v, %v", c, err)
+		}
+		r, err := w.hub().Output(t.Context(), id, 1, true)
+		noErr(t, err)
+		defer r.Close()
+		w.fault.allFail("read a blob")
+		release()
+		if b, err := io.ReadAll(r); err != nil || string(b) != "eld" {
+			t.Errorf("%q, %v", b, err)
+		}
+		if _, err := w.hub().Output(t.Context(), id, 0, false); err == nil {
+			t.Error("who comes later isn't told that the database is away")
+		}
+		w.fault.allFail("")
+		if c, err := w.hub().Command(t.Context(), id); err != nil || c.State != fleet.OK {
+			t.Errorf("when it has ended: %+v, %v", c, err)
+		}
+		if got := w.output(id); got != "held" {
+			t.Errorf("later %q comes", got)
+		}
+		if _, err := w.hub().Command(t.Context(), "01JN0000000000000000000000"); !errors.Is(err, fleet.ErrUnknown) {
+			t.Errorf("of an unknown one: %v", err)
+		}
+	})
+}
+
 func TestAResultIsReadWhileItComes(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.start()

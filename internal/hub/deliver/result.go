@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -11,6 +12,9 @@ import (
 	"github.com/lanfolk/lanfolk/reverse"
 	"github.com/lanfolk/lanfolk/store/fleet"
 )
+
+// maxTail is how much of a result's end waits in memory for who follows it, in bytes.
+const maxTail = 16 << 10
 
 // A result is a command's result while it comes.
 type result struct {
@@ -148,6 +152,11 @@ func (r *result) Finish(ctx context.Context, t reverse.Type, m reverse.Meta) err
 		}
 		if err != nil {
 			return refused(err)
+		}
+		if len(r.last) <= maxTail {
+			r.d.mu.Lock()
+			r.command.tail = bytes.Clone(r.last)
+			r.d.mu.Unlock()
 		}
 		r.whole, r.last = true, nil
 	}

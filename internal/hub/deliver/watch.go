@@ -49,6 +49,23 @@ func (d *Dispatcher) Watch(ctx context.Context, ids ...string) <-chan fleet.Comm
 	return changes
 }
 
+// Command returns a command as it is, one that hasn't ended without a look at the log;
+// fleet.ErrUnknown.
+func (d *Dispatcher) Command(ctx context.Context, id string) (fleet.Command, error) {
+	d.mu.Lock()
+	c := d.commands[id]
+	if c != nil && !c.fresh {
+		defer d.mu.Unlock()
+		return c.is, nil
+	}
+	d.mu.Unlock()
+	is, err := d.Log.Command(ctx, id)
+	if err != nil {
+		err = fmt.Errorf("deliver: %w", err)
+	}
+	return is, err
+}
+
 // look reads a command from the log, and again while the log is away.
 func (d *Dispatcher) look(ctx context.Context, id string) (fleet.Command, error) {
 	for n := 0; ; n++ {
@@ -120,8 +137,17 @@ func (o *output) Read(b []byte) (int, error) {
 		// Asked for before the look at what is there.
 		o.d.mu.Lock()
 		is, grown := o.command.is, waitOn(&o.command.grown)
+		rest, here := o.command.rest(o.at)
 		o.d.mu.Unlock()
+		if here && len(rest) > 0 {
+			n := copy(b, rest)
+			o.at += int64(n)
+			return n, nil
+		}
 		if is.State.Ended() {
+			if o.over = here; here {
+				continue
+			}
 			if err := o.openWhole(is); err != nil {
 				return 0, err
 			}
