@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"crypto/ed25519"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -73,20 +74,44 @@ func (h *Hub) clean(ctx context.Context, now time.Time) error {
 	return errors.Join(err, rowsErr, cutErr, h.fleet.Accounts.Forget(ctx, now))
 }
 
-// cutAudit lets entries of the audit go that are old.
+// cutAudit lets entries of the audit go that are old. The heads that were sealed with them
+// can't be compared any more afterwards, so they are before: whoever makes all hashes anew
+// could make all entries old.
 func (h *Hub) cutAudit(ctx context.Context, now time.Time) (n int, err error) {
 	before := now.Add(-h.Config.Hub.Audit.Retention.Duration())
 	for {
-		cut, err := h.fleet.Audit.Cut(ctx, before, cutAtOnce, func(start fleet.Checkpoint, last fleet.Head, n int) (fleet.Checkpoint, fleet.Entry, error) {
+		from, err := h.fleet.Audit.Start(ctx)
+		if err != nil {
+			return n, err
+		}
+		sealed, err := h.seals.between(from.Seq, from.Seq+cutAtOnce)
+		if err != nil {
+			return n, err
+		}
+		cut, err := h.fleet.Audit.Cut(ctx, before, cutAtOnce, func(start fleet.Checkpoint, gone []fleet.Head) (fleet.Checkpoint, fleet.Entry, error) {
+			last := gone[len(gone)-1]
 			return last.Checkpoint(h.sealKey), fleet.Entry{
 				Time: now, Who: deliver.HubName, What: "audit.cut", Ref: strconv.FormatUint(last.Seq, 10),
-				Detail: fmt.Sprintf("%d entries up to this number, from before %s", n, before.UTC().Format(time.RFC3339)), Outcome: "ok",
-			}, start.Check(h.sealKey.Public().(ed25519.PublicKey)) // what somebody else signed gets no signature of ours
+				Detail: fmt.Sprintf("%d entries up to this number, from before %s", len(gone), before.UTC().Format(time.RFC3339)), Outcome: "ok",
+			}, h.mayGo(from, start, gone, sealed)
 		})
 		if n += cut; err != nil || cut < cutAtOnce {
 			return n, err
 		}
 	}
+}
+
+// mayGo says why entries may not go with the hub's signature.
+func (h *Hub) mayGo(from, start fleet.Checkpoint, gone []fleet.Head, sealed []fleet.Seal) error {
+	if start != from {
+		return errors.New("hub: another hub cuts the audit now")
+	}
+	for _, s := range sealed {
+		if i := s.Seq - gone[0].Seq; i < uint64(len(gone)) && s.Hash != hex.EncodeToString(gone[i].Hash[:]) {
+			return fmt.Errorf("hub: %w: entry %d isn't the one that was sealed", fleet.ErrTampered, s.Seq)
+		}
+	}
+	return start.Check(h.sealKey.Public().(ed25519.PublicKey)) // what somebody else signed gets no signature of ours
 }
 
 func (c *counts) add(tokens, entries int, rows store.Forgotten) {

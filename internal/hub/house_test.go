@@ -2,8 +2,12 @@ package hub
 
 import (
 	"context"
+	"crypto/ed25519"
+	"encoding/json"
 	"errors"
 	"log/slog"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +24,9 @@ func TestHouseIsKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer h.closeStorage()
+	if err := h.openAuthority(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	now := time.Now()
 	for name, expires := range map[string]time.Time{"old": now.Add(-tokensFor - time.Hour), "new": now.Add(-time.Hour)} {
 		token := fleet.Token{ID: name, Hash: fleet.HashSecret(name), Created: expires.Add(-time.Hour), Expires: expires}
@@ -60,11 +67,40 @@ func TestAuditIsCut(t *testing.T) {
 	if _, err := h.fleet.Audit.Append(ctx, old...); err != nil {
 		t.Fatal(err)
 	}
+	if err := h.seals.write(ctx); err != nil {
+		t.Fatal(err)
+	}
 	head, err := h.fleet.Audit.Append(ctx, fleet.Entry{Time: now, Who: "ben", What: "run"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	seal := head.Sign(h.sealKey)
+	// Nothing goes while it isn't what was sealed once, or somebody else sealed it.
+	_, another, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := h.folder("seals.jsonl")
+	good, err := os.ReadFile(own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	was := fleet.Head{Seq: 3, Hash: [32]byte{1}}
+	for _, s := range []fleet.Seal{was.Sign(h.sealKey), was.Sign(another)} {
+		line, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(own, slices.Concat(good, []byte("{\"seq\":3,\n"), line, []byte("\n")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.clean(ctx, now); !errors.Is(err, fleet.ErrTampered) || h.counts.entries != 0 {
+			t.Errorf("what isn't what was sealed: %v, %d went", err, h.counts.entries)
+		}
+	}
+	if err := os.WriteFile(own, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for range 2 { // the second time there is nothing to do
 		if err := h.clean(ctx, now); err != nil {
 			t.Fatal(err)

@@ -1,11 +1,13 @@
 package hub
 
 import (
+	"bufio"
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -96,6 +98,35 @@ func (s *seals) write(ctx context.Context) error {
 		s.put(place, seal)
 	}
 	return s.ended(ctx, seal, errors.Join(errs...))
+}
+
+// between returns the hub's own seals of entries behind one and up to another. A line that
+// is none, since the power went, is left out; one that isn't signed by the hub is an
+// error.
+func (s *seals) between(after, last uint64) (all []fleet.Seal, err error) {
+	f, err := os.Open(s.places[0])
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("hub: %w", err)
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		var seal fleet.Seal
+		if json.Unmarshal(lines.Bytes(), &seal) != nil || seal.Seq <= after || seal.Seq > last {
+			continue
+		}
+		if seal, err = fleet.ParseSeal(lines.Bytes(), s.key.Public().(ed25519.PublicKey)); err != nil {
+			return nil, fmt.Errorf("hub: %s: %w", s.places[0], err)
+		}
+		all = append(all, seal)
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("hub: %s: %w", s.places[0], err)
+	}
+	return all, nil
 }
 
 func (s *seals) isIn(place string, seal fleet.Seal) bool {

@@ -51,11 +51,11 @@ type Audit interface {
 	Start(ctx context.Context) (Checkpoint, error)
 	// Cut lets the oldest entries go, at most limit, up to the first that isn't from
 	// before a moment; never the last one. let is told what stood for those that went
-	// before, and the last that goes, and makes what stands for all of them, and what the
-	// audit says of it; all comes in one step, or nothing after let's error. It returns how
-	// many went; for none let isn't called. ErrTampered: they aren't what was written,
-	// and so they stay.
-	Cut(ctx context.Context, before time.Time, limit int, let func(start Checkpoint, last Head, n int) (Checkpoint, Entry, error)) (int, error)
+	// before, and the heads that the audit had with each that goes, and makes what stands
+	// for all of them, and what the audit says of it; all comes in one step, or nothing
+	// after let's error. It returns how many went; for none let isn't called.
+	// ErrTampered: they aren't what was written, and so they stay.
+	Cut(ctx context.Context, before time.Time, limit int, let func(start Checkpoint, gone []Head) (Checkpoint, Entry, error)) (int, error)
 }
 
 // chain returns the hash of an entry that follows one with the hash before: SHA-256

@@ -152,7 +152,7 @@ func (a *audit) Start(ctx context.Context) (Checkpoint, error) {
 	return c, err
 }
 
-func (a *audit) Cut(ctx context.Context, before time.Time, limit int, let func(start Checkpoint, last Head, n int) (Checkpoint, Entry, error)) (n int, err error) {
+func (a *audit) Cut(ctx context.Context, before time.Time, limit int, let func(start Checkpoint, gone []Head) (Checkpoint, Entry, error)) (n int, err error) {
 	err = a.group.do(ctx, "let old entries of the audit go", func(ctx context.Context, tx *txn) (err error) {
 		n, err = cut(ctx, tx, before, limit, let)
 		return err
@@ -163,7 +163,7 @@ func (a *audit) Cut(ctx context.Context, before time.Time, limit int, let func(s
 	return n, nil
 }
 
-func cut(ctx context.Context, tx *txn, before time.Time, limit int, let func(start Checkpoint, last Head, n int) (Checkpoint, Entry, error)) (n int, err error) {
+func cut(ctx context.Context, tx *txn, before time.Time, limit int, let func(start Checkpoint, gone []Head) (Checkpoint, Entry, error)) (int, error) {
 	end, err := tx.record(ctx) // nobody appends or cuts meanwhile
 	if err != nil {
 		return 0, err
@@ -177,6 +177,7 @@ func cut(ctx context.Context, tx *txn, before time.Time, limit int, let func(sta
 		return 0, err
 	}
 	last := start.last()
+	var gone []Head
 	for _, e := range oldest {
 		if !e.Time.Before(before) || e.Seq >= end.Seq {
 			break
@@ -186,12 +187,12 @@ func cut(ctx context.Context, tx *txn, before time.Time, limit int, let func(sta
 			return 0, err
 		}
 		last = e
-		n++
+		gone = append(gone, Head{e.Seq, e.Hash, e.Time})
 	}
-	if n == 0 {
+	if len(gone) == 0 {
 		return 0, nil
 	}
-	c, entry, err := let(start, Head{last.Seq, last.Hash, last.Time}, n)
+	c, entry, err := let(start, gone)
 	if err != nil {
 		return 0, err
 	}
@@ -208,7 +209,7 @@ INSERT INTO fleet_audit_start (id, seq, checkpoint) VALUES (1, $1, $2) ON CONFLI
 		return 0, err
 	}
 	_, err = tx.record(ctx, entry)
-	return n, err
+	return len(gone), err
 }
 
 // A Chain is what Verify reads of an Audit.

@@ -131,9 +131,10 @@ func verified(t *testing.T, h Hub, seals ...fleet.Seal) uint64 {
 }
 
 // letting returns what signs a cut.
-func letting(key ed25519.PrivateKey) func(fleet.Checkpoint, fleet.Head, int) (fleet.Checkpoint, fleet.Entry, error) {
-	return func(start fleet.Checkpoint, last fleet.Head, n int) (fleet.Checkpoint, fleet.Entry, error) {
-		return last.Checkpoint(key), fleet.Entry{Time: at(1000), What: "audit.cut", Detail: fmt.Sprint(n)}, start.Check(key.Public().(ed25519.PublicKey))
+func letting(key ed25519.PrivateKey) func(fleet.Checkpoint, []fleet.Head) (fleet.Checkpoint, fleet.Entry, error) {
+	return func(start fleet.Checkpoint, gone []fleet.Head) (fleet.Checkpoint, fleet.Entry, error) {
+		last := gone[len(gone)-1]
+		return last.Checkpoint(key), fleet.Entry{Time: at(1000), What: "audit.cut", Detail: fmt.Sprint(len(gone))}, start.Check(key.Public().(ed25519.PublicKey))
 	}
 }
 
@@ -218,10 +219,13 @@ func auditCut(t *testing.T, open Opener) {
 
 	// Who can't sign can't cut, and neither goes on from what somebody else signed.
 	no := errors.New("no key")
-	_, err = h.Audit.Cut(ctx, at(9999), 100, func(fleet.Checkpoint, fleet.Head, int) (fleet.Checkpoint, fleet.Entry, error) {
+	var gone []fleet.Head
+	_, err = h.Audit.Cut(ctx, at(9999), 100, func(_ fleet.Checkpoint, all []fleet.Head) (fleet.Checkpoint, fleet.Entry, error) {
+		gone = all
 		return fleet.Checkpoint{}, fleet.Entry{}, no
 	})
 	wantErr(t, err, no)
+	same(t, gone, []fleet.Head{firstHead(entries)})
 	_, err = h.Audit.Cut(ctx, at(9999), 100, letting(another))
 	wantErr(t, err, fleet.ErrTampered)
 	same(t, kept(), []uint64{28, 29})
