@@ -174,39 +174,44 @@ func newMark(n int) string { return fmt.Sprintf("%d.%d", 1000+n, os.Getpid()) }
 // When a program's time is over, or it is called off, its children end, too.
 func TestProgramIsEndedWithItsChildren(t *testing.T) {
 	t.Parallel()
-	var slowest time.Duration // to begin
 	for i, c := range []struct {
 		cause error
 		want  reverse.Status
 	}{{reverse.ErrTimeout, "timeout"}, {reverse.ErrCancelled, "cancelled"}, {context.Canceled, "interrupted"}, {nil, "timeout"}} {
-		mark := newMark(i)
-		p := sleeper(t, mark)
-		if c.cause == nil {
-			p.Timeout = max(2*time.Second, 20*slowest)
-		}
-		a := open(t, Config{Programs: map[string]Program{"sleep": p}}, Sources{})
-		id := newIDs(1)[0]
-		if _, err := a.Accept(id, ""); err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancelCause(t.Context())
-		began := time.Now()
-		out := a.Run(ctx, id, "exec sleep", reverse.Terms{})
-		if n, err := out.Content.ReadAt(make([]byte, 100), 0); n != 6 || err != nil {
-			t.Fatalf("%d bytes came while it ran: %v", n, err)
-		}
-		slowest = max(slowest, time.Since(began))
-		if c.cause != nil {
-			expectRunning(t, mark, 3)
-			cancel(c.cause)
-		}
-		if got := take(t, out); got.text != "begun\n" || got.end.Status != c.want {
-			t.Errorf("%v: %q, %+v", c.cause, got.text, got.end)
-		}
-		expectRunning(t, mark, 0)
-		cancel(nil)
-		a.Delivered(id, nil)
+		t.Run(fmt.Sprint(c.cause), func(t *testing.T) {
+			t.Parallel()
+			mark := newMark(i)
+			p := sleeper(t, mark)
+			if c.cause == nil {
+				p.Timeout = 8 * time.Second // time enough to begin
+			}
+			a := open(t, Config{Programs: map[string]Program{"sleep": p}}, Sources{})
+			out, cancel := begin(t, a, "exec sleep")
+			if c.cause != nil {
+				expectRunning(t, mark, 3)
+				cancel(c.cause)
+			}
+			if got := take(t, out); got.text != "begun\n" || got.end.Status != c.want {
+				t.Errorf("%q, %+v", got.text, got.end)
+			}
+			expectRunning(t, mark, 0)
+		})
 	}
+}
+
+// begin begins a command, and returns when the first of its output has come.
+func begin(t *testing.T, a *Agent, line string) (*reverse.Outgoing, context.CancelCauseFunc) {
+	t.Helper()
+	id := newIDs(1)[0]
+	if _, err := a.Accept(id, ""); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	out := a.Run(ctx, id, line, reverse.Terms{})
+	if n, err := out.Content.ReadAt(make([]byte, 100), 0); n == 0 || err != nil {
+		t.Fatalf("%d bytes came while it ran: %v", n, err)
+	}
+	return out, cancel
 }
 
 // What a program leaves behind when it ends by itself doesn't go on, and doesn't
