@@ -498,6 +498,37 @@ func TestProgramDiesWithItsGuardian(t *testing.T) {
 	expectRunning(t, mark, 0)
 }
 
+// A program that has its parent trace it hasn't ended when it is stopped for that.
+func TestATracedProgramHasNotEnded(t *testing.T) {
+	t.Parallel()
+	mark := newMark(24)
+	script := fmt.Sprintf("$| = 1; print syscall(%d, 0, 0, 0, 0) == 0 ? \"traced\" : \"refused\"; kill USR1 => $$; sleep 1000", syscall.SYS_PTRACE)
+	p := Program{Path: "/usr/bin/perl"}
+	for _, arg := range []string{"-e", script, mark} {
+		p.Args = append(p.Args, pattern(t, regexp.QuoteMeta(arg)))
+	}
+	a := open(t, Config{Programs: map[string]Program{"perl": p}}, Sources{})
+	out, cancel := begin(t, a, fmt.Sprintf("exec perl -e '%s' %s", script, mark))
+	state := func() string {
+		for _, pid := range running(t, mark) {
+			b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+			_, rest, _ := strings.Cut(string(b), ") ")
+			return rest[:min(1, len(rest))]
+		}
+		return ""
+	}
+	for end := time.Now().Add(time.Minute); state() != "t"; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) || len(running(t, mark)) == 0 {
+			t.Fatalf("it isn't stopped: %+v", take(t, out))
+		}
+	}
+	time.Sleep(200 * time.Millisecond)
+	cancel(reverse.ErrCancelled)
+	if got := take(t, out); got.text != "traced" || got.end.Status != reverse.StatusCancelled {
+		t.Errorf("%q, %+v", got.text, got.end)
+	}
+}
+
 func BenchmarkExec(b *testing.B) {
 	for b.Loop() {
 		if _, err := (Program{Path: "/bin/true"}).run(b.Context(), nil, io.Discard); err != nil {

@@ -26,6 +26,7 @@ func (g *guardian) reap() (others bool) {
 			return false // ECHILD
 		case pid == 0:
 			return true
+		case status.Stopped(): // it has made this process its tracer, by PTRACE_TRACEME, and waits
 		case pid == g.program:
 			g.ended, g.status = true, status
 		}
