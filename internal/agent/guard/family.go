@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -62,14 +64,13 @@ const maxLooks = 100
 // no more children, and waits for none, so that the numbers stay theirs: what forks
 // faster than it can be killed one by one ends, too.
 func stopAll(root int) (all []int) {
-	stopped := make(map[int]bool)
+	ours := map[int]bool{root: true}
 	for range maxLooks {
 		before := len(all)
 		for _, pid := range descendants(root, processes()) {
-			if !stopped[pid] {
-				stopped[pid] = true
+			if !ours[pid] && stop(pid, ours) {
+				ours[pid] = true
 				all = append(all, pid)
-				_ = syscall.Kill(pid, syscall.SIGSTOP)
 			}
 		}
 		if len(all) == before {
@@ -77,6 +78,32 @@ func stopAll(root int) (all []int) {
 		}
 	}
 	return all
+}
+
+// stop stops a process whose parent is one of ours. It returns false when there is none
+// by that number any more, or it has become a stranger's since it was looked up.
+func stop(pid int, ours map[int]bool) bool {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, syscall.ESRCH) {
+		return false
+	}
+	named := err == nil // a kernel before 5.3 can't
+	if named {
+		defer unix.Close(fd)
+	}
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return false
+	}
+	if parent, ok := parentIn(b); !ok || !ours[parent] {
+		return false
+	}
+	if named {
+		err = unix.PidfdSendSignal(fd, syscall.SIGSTOP, nil, 0)
+	} else {
+		err = syscall.Kill(pid, syscall.SIGSTOP)
+	}
+	return !errors.Is(err, syscall.ESRCH) // what may not be stopped may have children that can
 }
 
 // descendants returns the processes below root, given the children of each.

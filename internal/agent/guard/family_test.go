@@ -1,9 +1,13 @@
 package guard
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 )
 
 func FuzzParentIn(f *testing.F) {
@@ -39,5 +43,37 @@ func TestDescendants(t *testing.T) {
 	}
 	if !slices.Contains(processes()[os.Getppid()], os.Getpid()) {
 		t.Error("this process isn't found")
+	}
+}
+
+// A number that has become a stranger's is left alone.
+func TestOnlyItsOwnAreStopped(t *testing.T) {
+	cmd := exec.Command("sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	pid := cmd.Process.Pid
+	stopped := func() bool {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(string(b), "\nState:\tT")
+	}
+	if stop(pid, map[int]bool{pid: true}) || stop(1<<30, map[int]bool{os.Getpid(): true}) {
+		t.Error("a stranger is taken for one of ours")
+	}
+	time.Sleep(50 * time.Millisecond)
+	if stopped() {
+		t.Error("a stranger is stopped")
+	}
+	if !stop(pid, map[int]bool{os.Getpid(): true}) {
+		t.Error("our child isn't found")
+	}
+	for end := time.Now().Add(time.Minute); !stopped(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("our child goes on")
+		}
 	}
 }
