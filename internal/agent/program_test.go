@@ -498,6 +498,19 @@ func TestProgramDiesWithItsGuardian(t *testing.T) {
 	expectRunning(t, mark, 0)
 }
 
+// A guardian that the program stops goes on when it is to end the program.
+func TestAGuardianThatIsStoppedGoesOn(t *testing.T) {
+	t.Parallel()
+	mark := newMark(23)
+	a := open(t, Config{Programs: map[string]Program{"rebel": shell(t, "kill -STOP $PPID; echo begun; exec sleep "+mark, "")}}, Sources{})
+	out, cancel := begin(t, a, "exec rebel")
+	cancel(reverse.ErrCancelled)
+	if got := take(t, out); got.text != "begun\n" || got.end.Status != reverse.StatusCancelled {
+		t.Errorf("%q, %+v", got.text, got.end)
+	}
+	expectRunning(t, mark, 0)
+}
+
 // A program that has its parent trace it hasn't ended when it is stopped for that.
 func TestATracedProgramHasNotEnded(t *testing.T) {
 	t.Parallel()

@@ -15,7 +15,8 @@
 //
 // The guardian has the gateway's user. So a program with another user can't kill it;
 // one with the same user can, and the kernel then kills the program, but not what it
-// began ([ErrGone]).
+// began ([ErrGone]). One that stops the guardian time and again has so long more to live
+// as the guardian would have had for killing it.
 //
 // # Limits
 //

@@ -38,13 +38,18 @@ type Ending struct {
 // program is killed then, what it began is not.
 var ErrGone = errors.New("the program's guardian was killed, and the program with it")
 
-// pipesFor is how long is waited for output that is still in the pipe when all has
-// ended: somebody else may have got hold of it.
-const pipesFor = time.Second
+const (
+	// pipesFor is how long is waited for output that is still in the pipe when all has
+	// ended: somebody else may have got hold of it.
+	pipesFor = time.Second
+	// lateFor is how much later than it must a guardian may say that all has ended.
+	lateFor = 10 * time.Second
+)
 
 // Running is a program that runs.
 type Running struct {
 	cmd    *exec.Cmd // the guardian
+	grace  time.Duration
 	leash  *os.File
 	report *os.File
 }
@@ -76,7 +81,7 @@ func Start(p Program, out io.Writer) (*Running, error) {
 		return nil, fmt.Errorf("guard: %w", err)
 	}
 	defer reportEnd.Close()
-	r := &Running{leash: leash, report: reports, cmd: &exec.Cmd{
+	r := &Running{leash: leash, report: reports, grace: p.Grace, cmd: &exec.Cmd{
 		// Not by its name: that may be another version's by now.
 		Path: "/proc/self/exe", Args: []string{os.Args[0], argument, p.Path}, Dir: "/",
 		Env:    []string{"GOMAXPROCS=1"}, // it has little to do
@@ -97,7 +102,12 @@ func Start(p Program, out io.Writer) (*Running, error) {
 
 // End has the program end: SIGTERM to its process group, SIGKILL to all that is left
 // after its grace.
-func (r *Running) End() { _, _ = r.leash.Write([]byte{'\n'}) }
+func (r *Running) End() {
+	_, _ = r.leash.Write([]byte{'\n'})
+	// A program with the same user may have stopped it.
+	_ = r.cmd.Process.Signal(syscall.SIGCONT)
+	time.AfterFunc(r.grace+endFor+lateFor, func() { _ = r.cmd.Process.Kill() })
+}
 
 // Wait waits until the program has ended, and all that it began. The error says that
 // it couldn't be started, that its output couldn't be written, or is ErrGone.
