@@ -146,6 +146,9 @@ func exitOf(how guard.Ending) ending {
 	case w.ExitStatus() != 0:
 		e = ending{exit: w.ExitStatus(), note: fmt.Sprintf("the program ended with exit code %d", w.ExitStatus())}
 	}
+	if how.Held {
+		e.note = join(e.note, "the end of its output may be missing: somebody else held it open")
+	}
 	if how.Left {
 		e.note = join(e.note, "something that it began can't be ended")
 	}

@@ -542,6 +542,32 @@ func TestATracedProgramHasNotEnded(t *testing.T) {
 	}
 }
 
+// Output that somebody else has got hold of doesn't hold the result up for long, and what
+// may be missing of it is told.
+func TestOutputThatSomebodyElseHoldsOpen(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	end := filepath.Join(dir, "end")
+	if err := syscall.Mkfifo(end, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a := open(t, Config{Programs: map[string]Program{"talk": shell(t, "echo $$; read x <"+end+"; exit 3", "")}}, Sources{})
+	out, _ := begin(t, a, "exec talk")
+	pid := make([]byte, 100)
+	n, _ := out.Content.ReadAt(pid, 0)
+	held, err := os.OpenFile("/proc/"+strings.TrimSpace(string(pid[:n]))+"/fd/1", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	if err := os.WriteFile(end, []byte("\n"), 0); err != nil { // who waits for it reads it
+		t.Fatal(err)
+	}
+	if got := take(t, out); got.text != string(pid[:n]) || got.end.Exit != 3 || !strings.Contains(got.end.Error, "somebody else held it open") {
+		t.Errorf("%q, %+v", got.text, got.end)
+	}
+}
+
 func BenchmarkExec(b *testing.B) {
 	for b.Loop() {
 		if _, err := (Program{Path: "/bin/true"}).run(b.Context(), nil, io.Discard); err != nil {

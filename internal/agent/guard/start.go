@@ -31,6 +31,7 @@ type User struct {
 type Ending struct {
 	Status syscall.WaitStatus
 	Told   bool // to end, before it did
+	Held   bool // the end of its output may be missing: somebody else held that open
 	Left   bool // something that it began couldn't be ended
 }
 
@@ -40,8 +41,8 @@ var ErrGone = errors.New("the program's guardian was killed, and the program wit
 
 const (
 	// pipesFor is how long is waited for output that is still in the pipe when all has
-	// ended: somebody else may have got hold of it.
-	pipesFor = time.Second
+	// ended: somebody else may have got hold of it, and we may be late to read it.
+	pipesFor = 5 * time.Second
 	// lateFor is how much later than it must a guardian may say that all has ended.
 	lateFor = 10 * time.Second
 )
@@ -125,7 +126,9 @@ func (r *Running) Wait() (Ending, error) {
 		return Ending{}, fmt.Errorf("%s: %w", r.cmd.Args[2], rep.Errno)
 	case rep.Error != "":
 		return Ending{}, errors.New("guard: " + rep.Error)
-	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
+	case errors.Is(err, exec.ErrWaitDelay):
+		rep.Held = true
+	case err != nil:
 		return rep.Ending, fmt.Errorf("guard: the program's output: %w", err)
 	}
 	return rep.Ending, nil
