@@ -166,7 +166,17 @@ func away(t *testing.T, s *server) {
 	// Where one of its processes is killed the server ends all sessions and mends
 	// what they left.
 	pid := number(t, session(t, where), "SELECT pg_backend_pid()")
+	bystander, err := session(t, where).Conn(t.Context())
+	noErr(t, err)
 	noErr(t, syscall.Kill(int(pid), syscall.SIGKILL))
+	// A row that is written before that may be on record though no answer comes, and is
+	// written once more then.
+	lab.Eventually(t, 20*time.Second, "the end of all sessions", func() error {
+		if bystander.PingContext(t.Context()) == nil {
+			return errors.New("a session goes on")
+		}
+		return nil
+	})
 	x.Record(row(x.recorded))
 	x.recorded++
 	x.works(t, "the server has crashed and mended itself")
