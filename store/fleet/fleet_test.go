@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"testing"
+	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib"
 
@@ -19,7 +20,8 @@ import (
 // hub opens storage in a database and a folder.
 func hub(t testing.TB, where, folder string, o fleet.Options) conformance.Hub {
 	t.Helper()
-	db, err := store.Open(context.Background(), where, store.Options{Node: "hub"})
+	// Two hubs at one file of SQLite take turns by chance: on a slow disk one may wait long.
+	db, err := store.Open(context.Background(), where, store.Options{Node: "hub", BusyTimeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -100,26 +100,30 @@ func each(entries []fleet.Entry) iter.Seq2[fleet.Entry, error] {
 	}
 }
 
+// auditTogether has two hubs write to one audit, by itself and with commands.
 func auditTogether(t *testing.T, open Opener) {
-	h, ctx := opened(t, open, fleet.Options{}), t.Context()
+	hubs, ctx := []Hub{opened(t, open, fleet.Options{}), opened(t, open, fleet.Options{})}, t.Context()
 	const writers, times = 8, 20
 	errs := make(chan error)
-	for range writers {
+	for w := range writers {
 		go func() {
+			h := hubs[w%len(hubs)]
 			var err error
-			for range times {
-				if _, e := h.Audit.Append(ctx, fleet.Entry{Time: at(0)}, fleet.Entry{Time: at(1)}); e != nil {
-					err = e
-				}
+			for n := range times {
+				_, e := h.Audit.Append(ctx, fleet.Entry{Time: at(0)}, fleet.Entry{Time: at(1)})
+				made := fleet.Command{ID: commandID(w*times + n), Gateway: "g1"}
+				err = errors.Join(err, e, h.Commands.Create(ctx, []fleet.Entry{{Ref: made.ID}}, made))
 			}
 			errs <- err
 		}()
 	}
-	for range writers {
-		verified(t, h) // while others append
+	for w := range writers {
+		verified(t, hubs[w%len(hubs)]) // while others append
 		noErr(t, <-errs)
 	}
-	same(t, verified(t, h), uint64(2*writers*times))
+	for _, h := range hubs {
+		same(t, verified(t, h), uint64(3*writers*times))
+	}
 }
 
 // verified returns the number of the last entry of an audit that is right.

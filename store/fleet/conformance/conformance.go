@@ -52,7 +52,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Opener) {
 		"old results go":                                blobSweep,
 		"the audit shows what was done to it":           auditChain,
 		"the audit can be cut and is verified still":    auditCut,
-		"many append to the audit at once":              auditTogether,
+		"many append to the audit at once, at two hubs": auditTogether,
 		"users sign in and have tokens and grants":      accounts,
 		"odd text comes back as it was":                 oddText,
 		"everything is there after closing and opening": reopen,
