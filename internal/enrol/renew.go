@@ -47,7 +47,13 @@ func (r *Renewer) Run(ctx context.Context) error {
 			}
 			continue
 		}
-		err := r.once(ctx)
+		conn, err := r.Conn(ctx)
+		if err == nil && plan.wait(time.Now(), r.Identity.Status()) > 0 {
+			continue // there was no connection until it joined again: it has a new one
+		}
+		if err == nil {
+			err = r.renew(ctx, conn)
+		}
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -64,14 +70,10 @@ func (r *Renewer) Run(ctx context.Context) error {
 	}
 }
 
-func (r *Renewer) once(ctx context.Context) error {
-	conn, err := r.Conn(ctx)
-	if err != nil {
-		return err
-	}
+func (r *Renewer) renew(ctx context.Context, hub grpc.ClientConnInterface) error {
 	ctx, cancel := context.WithTimeout(ctx, renewWithin)
 	defer cancel()
-	return r.Identity.Renew(ctx, conn)
+	return r.Identity.Renew(ctx, hub)
 }
 
 func (r *Renewer) chance() float64 {

@@ -491,6 +491,57 @@ func TestTheRenewerInVirtualTime(t *testing.T) {
 	})
 }
 
+// What expired gets no connection until the gateway joined again, and what it got then
+// isn't due.
+func TestWhoJoinedAgainIsNotRenewed(t *testing.T) {
+	dir := t.TempDir()
+	authority, err := ca.Open(filepath.Join(dir, "authority.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(dir, "hub.json")
+		writeIdentity(t, path, authority, time.Now())
+		i := open(t, path)
+		hub, connected := &signer{authority: authority}, make(chan struct{})
+		r := &enrol.Renewer{
+			Identity: i, Chance: func() float64 { return 0 },
+			Conn: func(ctx context.Context) (grpc.ClientConnInterface, error) {
+				select {
+				case <-connected:
+					return hub, nil
+				case <-ctx.Done():
+					return nil, ctx.Err()
+				}
+			},
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- r.Run(ctx) }()
+
+		time.Sleep(40 * day)
+		writeIdentity(t, path, authority, time.Now())
+		if changed, err := i.Reload(); !changed || err != nil {
+			t.Fatalf("reload: %v, %v", changed, err)
+		}
+		close(connected)
+		time.Sleep(20*day - time.Second)
+		synctest.Wait()
+		if calls := hub.asked(); len(calls) > 0 {
+			t.Errorf("it asked %s before it was due", time.Since(calls[0]))
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if calls := hub.asked(); len(calls) != 1 {
+			t.Errorf("when it was due it asked %d times", len(calls))
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // Renewal by a real hub on the connection that the client has.
 func TestTheRenewerOnTheClientsConnection(t *testing.T) {
 	t.Parallel()
