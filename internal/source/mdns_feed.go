@@ -10,6 +10,9 @@ import (
 	"github.com/lanfolk/lanfolk/dnssd"
 )
 
+// engineFirst is how much earlier than a feed its engine may hear that both are to end.
+const engineFirst = time.Second
+
 // Feed looks for every service of every type and listens for hosts' addresses,
 // and tells what it hears until ctx ends; then it returns nil. hosts observes
 // the engine behind src. observe is called from two goroutines.
@@ -18,11 +21,14 @@ func (m MDNS) Feed(ctx context.Context, src dnssd.Source, hosts *dnssd.Hosts, ob
 	tasks.Go(func() error {
 		browser := dnssd.Browser{Source: src, All: true, Resolve: true, Refreshes: true}
 		for ev, err := range browser.Events(ctx) {
-			if ctx.Err() != nil {
-				return nil // the engine may have ended first
-			}
 			if err != nil {
-				return err
+				// The engine may have been told to end as the feed is, and heard it first.
+				select {
+				case <-ctx.Done():
+					return nil
+				case <-time.After(engineFirst):
+					return err
+				}
 			}
 			if s, ok := m.Service(time.Now(), ev); ok {
 				observe(s)
