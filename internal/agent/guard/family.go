@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -83,14 +81,12 @@ func stopAll(root int) (all []int) {
 // stop stops a process whose parent is one of ours. It returns false when there is none
 // by that number any more, or it has become a stranger's since it was looked up.
 func stop(pid int, ours map[int]bool) bool {
-	fd, err := unix.PidfdOpen(pid, 0)
-	if errors.Is(err, syscall.ESRCH) {
+	// Where the kernel has pidfds (5.3) p is one process, whoever gets its number.
+	p, err := os.FindProcess(pid)
+	if err != nil {
 		return false
 	}
-	named := err == nil // a kernel before 5.3 can't
-	if named {
-		defer unix.Close(fd)
-	}
+	defer p.Release()
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return false
@@ -98,12 +94,8 @@ func stop(pid int, ours map[int]bool) bool {
 	if parent, ok := parentIn(b); !ok || !ours[parent] {
 		return false
 	}
-	if named {
-		err = unix.PidfdSendSignal(fd, syscall.SIGSTOP, nil, 0)
-	} else {
-		err = syscall.Kill(pid, syscall.SIGSTOP)
-	}
-	return !errors.Is(err, syscall.ESRCH) // what may not be stopped may have children that can
+	// What may not be stopped may have children that can.
+	return !errors.Is(p.Signal(syscall.SIGSTOP), os.ErrProcessDone)
 }
 
 // descendants returns the processes below root, given the children of each.
