@@ -161,9 +161,9 @@ func (l *Lab) writeFile(dir, name, content string) string {
 
 func (l *Lab) close() {
 	if l.t.Failed() {
-		// Programs that run on, and the last ones that have ended.
+		// Programs that run on, nodes that should perhaps, and the last ones that have ended.
 		for i, p := range l.procs {
-			if p.Running() || i >= len(l.procs)-6 {
+			if p.Running() || p.daemon || i >= len(l.procs)-6 {
 				l.t.Logf("lab: %s", p.describe())
 			}
 		}

@@ -70,6 +70,7 @@ func (h *Host) daemon(verb string, n Node) *RunningNode {
 	// Nothing of the machine's own configuration.
 	c.Env = []string{"HOME=" + home, "XDG_CONFIG_HOME=" + home, "XDG_STATE_HOME=" + home}
 	r := &RunningNode{Process: c.Start(), State: n.State, host: h, user: n.User}
+	r.daemon = true
 	line := r.WaitLine(time.Minute, "ready", func(line string) bool { return line == "ready" || strings.HasPrefix(line, "ready ") })
 	r.Ready = time.Since(r.started)
 	for _, f := range strings.Fields(line) {

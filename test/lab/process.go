@@ -201,6 +201,7 @@ type Process struct {
 	cmd     *exec.Cmd
 	out     output
 	started time.Time
+	daemon  bool // a failed test's log has it, though it has ended long ago
 
 	done chan struct{} // closed when it has ended; then the rest is set
 	exit int
