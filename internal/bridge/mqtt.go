@@ -233,7 +233,10 @@ func (m *MQTT) settle(now time.Time) (next time.Time) {
 	defer m.mu.Unlock()
 	for id, d := range m.adopted {
 		if m.devices[id] == nil && len(m.devices) < maxMQTTDevices {
-			m.devices[id] = &mqttDevice{left: now, said: hemtjanst.BridgeDevice{ID: id, Root: id, Metadata: d.Metadata}}
+			m.devices[id] = &mqttDevice{
+				services: map[string]*lanfolk.Service{}, left: now,
+				said: hemtjanst.BridgeDevice{ID: id, Root: id, Metadata: d.Metadata},
+			}
 			m.put(m.devices[id].said)
 		}
 	}

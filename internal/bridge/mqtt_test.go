@@ -161,6 +161,24 @@ func TestMQTTAdopts(t *testing.T) {
 	})
 }
 
+// What an earlier run left on the broker may be told before its service is heard.
+func TestMQTTHearsTheServiceOfWhatItAdopted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		target := &mqttTarget{}
+		m := newMQTT(target)
+		tell := runMQTT(m)
+		defer tell()
+		m.Adopt(hemtjanst.Device{ID: "lanfolk/n/" + laser})
+		tell(synced)
+		wantSaid(t, target.take(), laser+" false {}")
+		one := printer("1", "eth0", lanfolk.Reachable)
+		tell(one)
+		wantSaid(t, target.take(), laser+" true "+fmt.Sprintf(laserMeta, ""))
+		tell(removed(one))
+		wantSaid(t, target.take(), laser+" false "+fmt.Sprintf(laserMeta, ""))
+	})
+}
+
 // Strangers' printers don't fill the broker.
 func TestMQTTIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
