@@ -63,7 +63,8 @@ func (g *registration) put(ctx context.Context, h *holding, c claim) (granted ti
 		states[0], states[1] = states[1], states[0] // it was changed
 	}
 	if h.ours {
-		states = append(states, nil)
+		// Where the server has lost it, and then its answer is: what was sent twice finds it there.
+		states = append(states, nil, c.as)
 	} else {
 		states = slices.Insert(states, 0, nil)
 	}

@@ -308,6 +308,36 @@ func TestRegistrationIsLookedAfterByItsLease(t *testing.T) {
 	}
 }
 
+// A server lost all, and the answer to each update that puts something back is lost, too: it
+// is sent again, and finds its own work there.
+func TestNobodyTakesHisOwnWorkForAnothers(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		p := n.primary(first)
+		r := n.register(nil)
+		time.Sleep(time.Second)
+		lost := 0
+		n.change(func() {
+			p.server.zone = nil
+			most := 0
+			p.after = func() {
+				if len(p.server.zone) > most {
+					most = len(p.server.zone)
+					p.lose++
+					lost++
+				}
+			}
+		})
+		time.Sleep(time.Hour)
+		var times int
+		n.change(func() { times = lost })
+		if times < 2 || len(p.has()) != 6 || r.last().State != unicast.Registered || r.last().Instance.Name != "Web" {
+			t.Errorf("%d answers lost: %+v, %q", times, r.last(), p.has())
+		}
+		n.end(r)
+		same(t, "zone at the end", p.all(), nil)
+	})
+}
+
 func TestLeaseOptionIsLeftOutWhereItIsAMistake(t *testing.T) {
 	bubble(t, func(t *testing.T, n *network) {
 		n.primary(first).noOPT = true
